@@ -8,10 +8,18 @@ use crate::control::Stop;
 pub enum LabError {
     /// A field of the request is wrong; `field` is a JSON path such as `data[3][1]`.
     #[error("{field}: {message}")]
-    Invalid { field: String, message: String, hint: Option<String> },
+    Invalid {
+        field: String,
+        message: String,
+        hint: Option<String>,
+    },
     /// A limit of the server or the method; `limit` is the largest value allowed.
     #[error("{field}: {actual} is over the limit of {limit}")]
-    TooLarge { field: String, actual: u64, limit: u64 },
+    TooLarge {
+        field: String,
+        actual: u64,
+        limit: u64,
+    },
     /// The caller stopped the computation.
     #[error("stopped: {0:?}")]
     Stopped(Stop),
@@ -23,7 +31,11 @@ pub enum LabError {
 impl LabError {
     /// A wrong field, without a hint.
     pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::Invalid { field: field.into(), message: message.into(), hint: None }
+        Self::Invalid {
+            field: field.into(),
+            message: message.into(),
+            hint: None,
+        }
     }
 
     /// A wrong field and what to do about it.
@@ -32,7 +44,11 @@ impl LabError {
         message: impl Into<String>,
         hint: impl Into<String>,
     ) -> Self {
-        Self::Invalid { field: field.into(), message: message.into(), hint: Some(hint.into()) }
+        Self::Invalid {
+            field: field.into(),
+            message: message.into(),
+            hint: Some(hint.into()),
+        }
     }
 }
 

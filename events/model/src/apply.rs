@@ -1,0 +1,321 @@
+//! Folding: every event changes the state in one way, and none can be refused. An event that
+//! does not fit the state (which only a foreign log could hold) changes nothing but the position.
+
+use crate::event::{
+    ConfigurationLoaded, DatasetUploaded, Event, ExperimentRequested, Idempotency, OutcomeObserved,
+    RunRequested, ServerStarted, Tally,
+};
+use crate::ids::{Digest, ExperimentId, RunId};
+use crate::state::{
+    Context, DatasetMeta, OpenExperiment, OpenRun, Proposal, Proposed, Remembered, State, Subject,
+};
+use crate::stream::Stream;
+
+/// Why a run left the open ones.
+type Count = fn(&mut Tally);
+
+impl State {
+    /// The stream that `event` belongs to, given the state before it. What concerns a run that is
+    /// not open goes to `system/unclaimed`, so that the stream of an ended run is complete.
+    #[must_use]
+    pub fn stream_of(&self, event: &Event) -> Stream {
+        let open = |run: RunId| match self.runs.contains_key(&run) {
+            true => Stream::run(run),
+            false => Stream::system("unclaimed"),
+        };
+        match event {
+            Event::RunRequested(request) if self.runs.contains_key(&request.run) => {
+                Stream::system("unclaimed")
+            }
+            Event::RunRequested(request) => Stream::run(request.run),
+            Event::RunAdmitted(e) => Stream::run(e.run),
+            Event::RunRefused(e) => self.proposed_stream(e.run),
+            Event::RunDeduplicated(e) => self.proposed_stream(e.run),
+            Event::OutcomeObserved(e) => open(e.run),
+            Event::CancelRequested(e) => open(e.run),
+            Event::RunCompleted(e) => open(e.run),
+            Event::RunFailed(e) => open(e.run),
+            Event::RunCancelled(e) => open(e.run),
+            Event::DatasetUploaded(e) => Stream::dataset(e.digest),
+            Event::DatasetRegistered(e) => Stream::dataset(e.digest),
+            Event::DatasetRefused(e) => Stream::dataset(e.digest),
+            Event::ExperimentRequested(e) => Stream::experiment(e.experiment),
+            Event::ExperimentAdmitted(e) => Stream::experiment(e.experiment),
+            Event::ExperimentRefused(e) => Stream::experiment(e.experiment),
+            Event::ExperimentCompleted(e) => Stream::experiment(e.experiment),
+            Event::ServerStarted(_) | Event::ServerStopped(_) => Stream::system("server"),
+            Event::ConfigurationLoaded(_) => Stream::system("configuration"),
+            Event::ClockStepped(_) | Event::TimeReached(_) => Stream::system("clock"),
+            Event::ActorRestarted(_) => Stream::system("actors"),
+            Event::StoreRebuilt(_) | Event::TornTailCut(_) => Stream::system("store"),
+            Event::DiskSampled(_)
+            | Event::IntakePaused(_)
+            | Event::IntakeResumed(_)
+            | Event::RequestsShed(_) => Stream::system("intake"),
+        }
+    }
+
+    fn proposed_stream(&self, run: RunId) -> Stream {
+        match &self.proposed {
+            Some(Proposed {
+                what: Proposal::Run(proposed, _),
+                ..
+            }) if *proposed == run => Stream::run(run),
+            Some(_) | None => Stream::system("unclaimed"),
+        }
+    }
+
+    /// Folds one event in and returns the stream that it belongs to and its version there.
+    pub fn apply(&mut self, context: &Context, event: &Event) -> (Stream, u64) {
+        let stream = self.stream_of(event);
+        let version = self.heads.get(&stream).map_or(1, |version| version + 1);
+        self.heads.insert(stream, version);
+        self.seq = context.seq;
+        self.at = self.at.max(context.at);
+        self.forget_old_keys();
+        self.fold(context, event);
+        (stream, version)
+    }
+
+    fn fold(&mut self, context: &Context, event: &Event) {
+        match event {
+            Event::RunRequested(request) => self.propose_run(context, request),
+            Event::RunAdmitted(e) => self.admit_run(context, e.run),
+            Event::RunRefused(_) => self.drop_proposed(|tally| tally.refused += 1),
+            Event::RunDeduplicated(_) => self.drop_proposed(|tally| tally.deduplicated += 1),
+            Event::OutcomeObserved(outcome) => self.fold_outcome(outcome),
+            Event::RunCompleted(e) => self.close_run(e.run, |tally| tally.completed += 1),
+            Event::RunFailed(e) => self.close_run(e.run, |tally| tally.failed += 1),
+            Event::RunCancelled(e) => self.close_run(e.run, |tally| tally.cancelled += 1),
+            Event::DatasetUploaded(upload) => self.propose_dataset(context, upload),
+            Event::DatasetRegistered(_) => self.register_dataset(context),
+            Event::ExperimentRequested(request) => self.propose_experiment(context, request),
+            Event::ExperimentAdmitted(e) if e.original.is_none() => self.admit_experiment(context),
+            Event::ExperimentAdmitted(e) => self.close_experiment(e.experiment),
+            Event::ExperimentRefused(e) => self.close_experiment(e.experiment),
+            Event::ExperimentCompleted(e) => self.close_experiment(e.experiment),
+            Event::DatasetRefused(e) => self.refuse_dataset(e.digest),
+            Event::ServerStarted(started) => self.fold_start(context, started),
+            Event::ServerStopped(_) => self.server.running = false,
+            Event::ConfigurationLoaded(loaded) => self.fold_configuration(loaded),
+            Event::ActorRestarted(e) => {
+                *self.actor_restarts.entry(e.actor.clone()).or_default() += 1;
+            }
+            Event::IntakePaused(e) => self.paused = Some(e.free_bytes),
+            Event::IntakeResumed(_) => self.paused = None,
+            Event::RequestsShed(e) => {
+                self.shed += e.overloaded + e.malformed + e.unauthenticated;
+            }
+            Event::CancelRequested(_)
+            | Event::ClockStepped(_)
+            | Event::TimeReached(_)
+            | Event::StoreRebuilt(_)
+            | Event::TornTailCut(_)
+            | Event::DiskSampled(_) => {}
+        }
+    }
+
+    fn propose_run(&mut self, context: &Context, request: &RunRequested) {
+        let totals = self.totals.entry(request.operation.clone()).or_default();
+        totals.requested += 1;
+        let deadline =
+            (request.deadline_micros > 0).then(|| context.at.plus(request.deadline_micros));
+        let open = OpenRun {
+            operation: request.operation.clone(),
+            schema: request.schema,
+            spec: (!request.immediate).then(|| request.spec.clone()),
+            spec_hash: request.spec_hash,
+            seed: request.seed,
+            datasets: request.datasets.clone(),
+            deadline,
+            experiment: request.experiment,
+            requested: *context,
+        };
+        // A request for a run that is open is refused next, and must not replace it.
+        self.proposed = (!self.runs.contains_key(&request.run)).then(|| Proposed {
+            what: Proposal::Run(request.run, Box::new(open)),
+            idempotency: request.idempotency,
+        });
+    }
+
+    fn admit_run(&mut self, context: &Context, run: RunId) {
+        let Some(Proposed {
+            what: Proposal::Run(proposed, open),
+            idempotency,
+        }) = self.proposed.take()
+        else {
+            return;
+        };
+        if proposed != run {
+            return;
+        }
+        self.remember(context, idempotency, Subject::Run(run));
+        if let Some(deadline) = open.deadline {
+            self.deadlines.insert((deadline, run));
+        }
+        if open.spec.is_some() {
+            self.in_flight += 1;
+        }
+        self.runs.insert(run, *open);
+    }
+
+    fn drop_proposed(&mut self, count: Count) {
+        let Some(Proposed {
+            what: Proposal::Run(run, open),
+            ..
+        }) = self.proposed.take()
+        else {
+            return;
+        };
+        self.heads.remove(&Stream::run(run));
+        self.count_end(&open, count);
+    }
+
+    fn count_end(&mut self, run: &OpenRun, count: Count) {
+        if let Some(totals) = self.totals.get_mut(&run.operation) {
+            count(&mut totals.tally);
+        }
+        let experiment = run.experiment.and_then(|id| self.experiments.get_mut(&id));
+        if let Some(experiment) = experiment {
+            count(&mut experiment.tally);
+            experiment.remaining = experiment.remaining.saturating_sub(1);
+        }
+    }
+
+    fn fold_outcome(&mut self, observed: &OutcomeObserved) {
+        let Some(run) = self.runs.get(&observed.run) else {
+            return;
+        };
+        if let Some(totals) = self.totals.get_mut(&run.operation) {
+            totals.queued_micros += observed.queued_micros;
+            totals.computed_micros += observed.computed_micros;
+        }
+    }
+
+    fn close_run(&mut self, run: RunId, count: Count) {
+        let Some(open) = self.runs.remove(&run) else {
+            return;
+        };
+        if let Some(deadline) = open.deadline {
+            self.deadlines.remove(&(deadline, run));
+        }
+        if open.spec.is_some() {
+            self.in_flight = self.in_flight.saturating_sub(1);
+        }
+        self.heads.remove(&Stream::run(run));
+        self.count_end(&open, count);
+    }
+
+    fn propose_dataset(&mut self, context: &Context, upload: &DatasetUploaded) {
+        let meta = DatasetMeta {
+            name: upload.name.clone(),
+            format: upload.format.clone(),
+            bytes: upload.bytes,
+            rows: upload.rows,
+            columns: upload.columns,
+            registered_at: context.at,
+        };
+        let what = Proposal::Dataset(upload.digest, meta);
+        self.proposed = Some(Proposed {
+            what,
+            idempotency: upload.idempotency,
+        });
+    }
+
+    fn register_dataset(&mut self, context: &Context) {
+        let Some(Proposed {
+            what: Proposal::Dataset(digest, meta),
+            idempotency,
+        }) = self.proposed.take()
+        else {
+            return;
+        };
+        self.remember(context, idempotency, Subject::Dataset(digest));
+        self.datasets.entry(digest).or_insert(meta);
+    }
+
+    fn refuse_dataset(&mut self, digest: Digest) {
+        self.proposed = None;
+        if !self.datasets.contains_key(&digest) {
+            self.heads.remove(&Stream::dataset(digest));
+        }
+    }
+
+    fn propose_experiment(&mut self, context: &Context, request: &ExperimentRequested) {
+        let open = OpenExperiment {
+            name: request.name.clone(),
+            runs: request.runs.clone(),
+            remaining: request.runs.len() as u64,
+            tally: Tally::default(),
+            requested_at: context.at,
+        };
+        let what = Proposal::Experiment(request.experiment, open);
+        self.proposed = Some(Proposed {
+            what,
+            idempotency: request.idempotency,
+        });
+    }
+
+    fn admit_experiment(&mut self, context: &Context) {
+        let Some(Proposed {
+            what: Proposal::Experiment(id, open),
+            idempotency,
+        }) = self.proposed.take()
+        else {
+            return;
+        };
+        self.remember(context, idempotency, Subject::Experiment(id));
+        self.experiments_total += 1;
+        self.experiments.insert(id, open);
+    }
+
+    fn close_experiment(&mut self, experiment: ExperimentId) {
+        self.experiments.remove(&experiment);
+        self.heads.remove(&Stream::experiment(experiment));
+    }
+
+    fn fold_start(&mut self, context: &Context, started: &ServerStarted) {
+        self.server.starts += 1;
+        self.server.started_at = context.at;
+        self.server.running = true;
+        self.server
+            .binary_version
+            .clone_from(&started.binary_version);
+        self.server.decider_version = started.decider_version;
+        self.server
+            .numeric_profile
+            .clone_from(&started.numeric_profile);
+    }
+
+    fn fold_configuration(&mut self, loaded: &ConfigurationLoaded) {
+        self.settings = loaded.settings;
+        self.server.configuration_hash = loaded.hash;
+        self.server.configuration_generation = loaded.generation;
+    }
+
+    fn remember(&mut self, context: &Context, idempotency: Option<Idempotency>, subject: Subject) {
+        let Some(Idempotency { key, body }) = idempotency else {
+            return;
+        };
+        let key = (context.principal, key);
+        if self.idempotency.contains_key(&key) {
+            return;
+        }
+        self.idempotency.insert(key, Remembered { body, subject });
+        self.idempotency_order.push_back((context.at, key));
+        self.forget_old_keys();
+    }
+
+    /// Keys go by age and then by number: a function of the log, not of when somebody looks.
+    fn forget_old_keys(&mut self) {
+        let ttl = self.settings.idempotency_ttl_micros;
+        let max = self.settings.idempotency_entries_max;
+        while let Some((at, key)) = self.idempotency_order.front() {
+            if self.at.since(*at) < ttl && self.idempotency_order.len() as u64 <= max {
+                break;
+            }
+            self.idempotency.remove(key);
+            self.idempotency_order.pop_front();
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! Decisions: the state and one observed event give the decided events. Total: every observed
+//! event gets an answer, if only that nothing follows.
+
+use crate::event::{
+    CancelRequested, DatasetRefused, DatasetRegistered, DatasetUploaded, DiskSampled, Event,
+    ExperimentAdmitted, ExperimentCompleted, ExperimentRefused, ExperimentRequested, Idempotency,
+    IntakePaused, IntakeResumed, Outcome, OutcomeObserved, RunAdmitted, RunCancelled, RunCompleted,
+    RunDeduplicated, RunFailed, RunRefused, RunRequested, Tally,
+};
+use crate::ids::{ExperimentId, RunId};
+use crate::limits::{DATASETS_MAX, EXPERIMENT_RUNS_MAX, EXPERIMENTS_OPEN_MAX};
+use crate::refusal::Refusal;
+use crate::state::{Context, State, Subject};
+
+/// What an idempotency key says about a request.
+enum Repeat {
+    No,
+    Same(Subject),
+    OtherBody,
+}
+
+impl State {
+    /// The events that follow from `observed`, in order. Changes nothing.
+    #[must_use]
+    pub fn decide(&self, context: &Context, observed: &Event) -> Vec<Event> {
+        match observed {
+            Event::RunRequested(request) => self.decide_run(context, request),
+            Event::OutcomeObserved(outcome) => self.decide_outcome(outcome),
+            Event::CancelRequested(request) => self.decide_cancel(request),
+            Event::DatasetUploaded(upload) => self.decide_dataset(context, upload),
+            Event::ExperimentRequested(request) => self.decide_experiment(context, request),
+            Event::TimeReached(_) => self.decide_deadlines(context),
+            Event::DiskSampled(sample) => self.decide_disk(sample),
+            Event::ServerStarted(_)
+            | Event::ServerStopped(_)
+            | Event::ConfigurationLoaded(_)
+            | Event::ClockStepped(_)
+            | Event::ActorRestarted(_)
+            | Event::StoreRebuilt(_)
+            | Event::TornTailCut(_)
+            | Event::RequestsShed(_)
+            | Event::RunAdmitted(_)
+            | Event::RunRefused(_)
+            | Event::RunDeduplicated(_)
+            | Event::RunCompleted(_)
+            | Event::RunFailed(_)
+            | Event::RunCancelled(_)
+            | Event::DatasetRegistered(_)
+            | Event::DatasetRefused(_)
+            | Event::ExperimentAdmitted(_)
+            | Event::ExperimentRefused(_)
+            | Event::ExperimentCompleted(_)
+            | Event::IntakePaused(_)
+            | Event::IntakeResumed(_) => Vec::new(),
+        }
+    }
+
+    fn decide_run(&self, context: &Context, request: &RunRequested) -> Vec<Event> {
+        let run = request.run;
+        match self.repeat(context, request.idempotency) {
+            Repeat::Same(Subject::Run(original)) => {
+                return vec![Event::RunDeduplicated(RunDeduplicated { run, original })];
+            }
+            Repeat::Same(_) | Repeat::OtherBody => {
+                let refusal = Refusal::IdempotencyKeyReused;
+                return vec![Event::RunRefused(RunRefused { run, refusal })];
+            }
+            Repeat::No => {}
+        }
+        let Some(refusal) = self.refuse_run(request) else {
+            return vec![Event::RunAdmitted(RunAdmitted { run })];
+        };
+        let mut events = vec![Event::RunRefused(RunRefused { run, refusal })];
+        if let Some(experiment) = request.experiment {
+            events.extend(self.completed_experiment(experiment, |tally| tally.refused += 1));
+        }
+        events
+    }
+
+    fn refuse_run(&self, request: &RunRequested) -> Option<Refusal> {
+        if self.runs.contains_key(&request.run) {
+            return Some(Refusal::RunExists(request.run));
+        }
+        let limit = self.settings.runs_in_flight_max;
+        // An experiment's runs were counted when it was admitted.
+        if !request.immediate && request.experiment.is_none() && self.in_flight >= limit {
+            return Some(Refusal::QueueFull {
+                in_flight: self.in_flight,
+                limit,
+            });
+        }
+        let unknown = request
+            .datasets
+            .iter()
+            .find(|digest| !self.datasets.contains_key(digest));
+        if let Some(digest) = unknown {
+            return Some(Refusal::UnknownDataset(*digest));
+        }
+        self.refuse_for_disk()
+    }
+
+    fn refuse_for_disk(&self) -> Option<Refusal> {
+        let reserve_bytes = self.settings.disk_reserve_bytes;
+        self.paused.map(|free_bytes| Refusal::DiskLow {
+            free_bytes,
+            reserve_bytes,
+        })
+    }
+
+    fn repeat(&self, context: &Context, idempotency: Option<Idempotency>) -> Repeat {
+        let Some(Idempotency { key, body }) = idempotency else {
+            return Repeat::No;
+        };
+        match self.idempotency.get(&(context.principal, key)) {
+            Some(known) if known.body == body => Repeat::Same(known.subject),
+            Some(_) => Repeat::OtherBody,
+            None => Repeat::No,
+        }
+    }
+
+    fn decide_outcome(&self, observed: &OutcomeObserved) -> Vec<Event> {
+        let run = observed.run;
+        if !self.runs.contains_key(&run) {
+            // A late duplicate: the run has ended.
+            return Vec::new();
+        }
+        match &observed.outcome {
+            Outcome::Completed { result_hash, .. } => {
+                let event = Event::RunCompleted(RunCompleted {
+                    run,
+                    result_hash: *result_hash,
+                });
+                self.end_run(run, event, |tally| tally.completed += 1)
+            }
+            Outcome::Failed { code, .. } => {
+                let event = Event::RunFailed(RunFailed {
+                    run,
+                    code: code.clone(),
+                });
+                self.end_run(run, event, |tally| tally.failed += 1)
+            }
+        }
+    }
+
+    fn decide_cancel(&self, request: &CancelRequested) -> Vec<Event> {
+        let run = request.run;
+        if !self.runs.contains_key(&run) {
+            return Vec::new();
+        }
+        let event = Event::RunCancelled(RunCancelled { run });
+        self.end_run(run, event, |tally| tally.cancelled += 1)
+    }
+
+    fn decide_deadlines(&self, context: &Context) -> Vec<Event> {
+        let mut events = Vec::new();
+        // Several runs of one experiment may expire together: only the last one completes it.
+        let mut expired = std::collections::BTreeMap::<ExperimentId, u64>::new();
+        for (_, run) in self
+            .deadlines
+            .iter()
+            .take_while(|(at, _)| *at <= context.at)
+        {
+            let code = "deadline_exceeded".to_owned();
+            events.push(Event::RunFailed(RunFailed { run: *run, code }));
+            if let Some(experiment) = self.runs.get(run).and_then(|open| open.experiment) {
+                *expired.entry(experiment).or_default() += 1;
+            }
+        }
+        for (id, count) in expired {
+            let Some(open) = self.experiments.get(&id) else {
+                continue;
+            };
+            if open.remaining == count {
+                let tally = Tally {
+                    failed: open.tally.failed + count,
+                    ..open.tally
+                };
+                let completed = ExperimentCompleted {
+                    experiment: id,
+                    tally,
+                };
+                events.push(Event::ExperimentCompleted(completed));
+            }
+        }
+        events
+    }
+
+    /// `event` ends the run, and perhaps its experiment.
+    fn end_run(&self, run: RunId, event: Event, count: impl FnOnce(&mut Tally)) -> Vec<Event> {
+        let mut events = vec![event];
+        if let Some(experiment) = self.runs.get(&run).and_then(|open| open.experiment) {
+            events.extend(self.completed_experiment(experiment, count));
+        }
+        events
+    }
+
+    fn completed_experiment(
+        &self,
+        experiment: ExperimentId,
+        count: impl FnOnce(&mut Tally),
+    ) -> Option<Event> {
+        let open = self.experiments.get(&experiment)?;
+        if open.remaining > 1 {
+            return None;
+        }
+        let mut tally = open.tally;
+        count(&mut tally);
+        Some(Event::ExperimentCompleted(ExperimentCompleted {
+            experiment,
+            tally,
+        }))
+    }
+
+    fn decide_dataset(&self, context: &Context, upload: &DatasetUploaded) -> Vec<Event> {
+        let digest = upload.digest;
+        let known = self.datasets.contains_key(&digest);
+        let refusal = match self.repeat(context, upload.idempotency) {
+            Repeat::Same(Subject::Dataset(original)) if original == digest => None,
+            Repeat::Same(_) | Repeat::OtherBody => Some(Refusal::IdempotencyKeyReused),
+            Repeat::No if known => None,
+            Repeat::No if self.datasets.len() >= DATASETS_MAX => Some(Refusal::TooMany {
+                what: "datasets".to_owned(),
+                count: self.datasets.len() as u64 + 1,
+                limit: DATASETS_MAX as u64,
+            }),
+            Repeat::No => self.refuse_for_disk(),
+        };
+        vec![match refusal {
+            Some(refusal) => Event::DatasetRefused(DatasetRefused { digest, refusal }),
+            None => Event::DatasetRegistered(DatasetRegistered { digest, known }),
+        }]
+    }
+
+    fn decide_experiment(&self, context: &Context, request: &ExperimentRequested) -> Vec<Event> {
+        let experiment = request.experiment;
+        let refusal = match self.repeat(context, request.idempotency) {
+            Repeat::Same(Subject::Experiment(original)) => {
+                let admitted = ExperimentAdmitted {
+                    experiment,
+                    original: Some(original),
+                };
+                return vec![Event::ExperimentAdmitted(admitted)];
+            }
+            Repeat::Same(_) | Repeat::OtherBody => Some(Refusal::IdempotencyKeyReused),
+            Repeat::No => self.refuse_experiment(request),
+        };
+        vec![match refusal {
+            Some(refusal) => Event::ExperimentRefused(ExperimentRefused {
+                experiment,
+                refusal,
+            }),
+            None => Event::ExperimentAdmitted(ExperimentAdmitted {
+                experiment,
+                original: None,
+            }),
+        }]
+    }
+
+    fn refuse_experiment(&self, request: &ExperimentRequested) -> Option<Refusal> {
+        let runs = request.runs.len();
+        if runs == 0 || runs > EXPERIMENT_RUNS_MAX {
+            let (count, limit) = (runs as u64, EXPERIMENT_RUNS_MAX as u64);
+            return Some(Refusal::TooMany {
+                what: "runs of an experiment".to_owned(),
+                count,
+                limit,
+            });
+        }
+        if self.experiments.len() >= EXPERIMENTS_OPEN_MAX {
+            let (count, limit) = (
+                self.experiments.len() as u64 + 1,
+                EXPERIMENTS_OPEN_MAX as u64,
+            );
+            return Some(Refusal::TooMany {
+                what: "open experiments".to_owned(),
+                count,
+                limit,
+            });
+        }
+        let limit = self.settings.runs_in_flight_max;
+        if self.in_flight as usize + runs > limit as usize {
+            return Some(Refusal::QueueFull {
+                in_flight: self.in_flight,
+                limit,
+            });
+        }
+        self.refuse_for_disk()
+    }
+
+    fn decide_disk(&self, sample: &DiskSampled) -> Vec<Event> {
+        let reserve_bytes = self.settings.disk_reserve_bytes;
+        let free_bytes = sample.free_bytes;
+        // Work resumes only well above the line, so that the intake does not flap.
+        let enough = reserve_bytes.saturating_add(reserve_bytes / 4);
+        match self.paused {
+            None if free_bytes < reserve_bytes => {
+                vec![Event::IntakePaused(IntakePaused {
+                    free_bytes,
+                    reserve_bytes,
+                })]
+            }
+            Some(_) if free_bytes >= enough => vec![Event::IntakeResumed(IntakeResumed {})],
+            None | Some(_) => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! Every limit of the core, with its unit.
+
+/// Payloads up to this stand in the log; larger ones are blobs.
+pub const INLINE_BYTES_MAX: usize = 32 * 1024;
+/// Bytes of one encoded event.
+pub const EVENT_BYTES_MAX: usize = 256 * 1024;
+/// Commands in one submission: an experiment's request and its runs.
+pub const SUBMISSION_COMMANDS_MAX: usize = 1 + EXPERIMENT_RUNS_MAX;
+/// Runs of one experiment.
+pub const EXPERIMENT_RUNS_MAX: usize = 256;
+/// Datasets that one server keeps.
+pub const DATASETS_MAX: usize = 100_000;
+/// Default of `[runs] in_flight_max`: runs admitted and not ended.
+pub const RUNS_IN_FLIGHT_MAX: u32 = 1_024;
+/// How long an idempotency key is remembered, in microseconds of log time: 24 hours.
+pub const IDEMPOTENCY_TTL_MICROS: u64 = 24 * 3_600 * 1_000_000;
+/// Idempotency keys remembered at most; the oldest goes first.
+pub const IDEMPOTENCY_ENTRIES_MAX: usize = 1_000_000;
+/// Open experiments at most.
+pub const EXPERIMENTS_OPEN_MAX: usize = 256;
+/// Characters of an operation's name.
+pub const OPERATION_CHARS_MAX: usize = 64;
+/// Characters of a dataset's or experiment's name.
+pub const NAME_CHARS_MAX: usize = 128;

@@ -1,0 +1,322 @@
+//! The state that the log folds to. It holds what is open: a run that has ended leaves it, and is
+//! found again through the log, so that memory does not grow with the number of runs.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Write;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Idempotency, Settings, Tally};
+use crate::ids::{Digest, EventId, ExperimentId, KeyId, Name16, RunId, Seq, UnixMicros};
+use crate::payload::Payload;
+use crate::stream::Stream;
+
+/// What an event's record says beside its payload, as far as the core reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Context {
+    pub seq: Seq,
+    pub at: UnixMicros,
+    pub event_id: EventId,
+    pub correlation: EventId,
+    pub principal: Name16,
+    pub tenant: Name16,
+    pub key: KeyId,
+}
+
+/// A run that is admitted and has not ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenRun {
+    pub operation: String,
+    pub schema: u16,
+    /// `None` for an immediate run, whose result stands in the same frame.
+    pub spec: Option<Payload>,
+    pub spec_hash: Digest,
+    pub seed: u64,
+    pub datasets: Vec<Digest>,
+    pub deadline: Option<UnixMicros>,
+    pub experiment: Option<ExperimentId>,
+    /// Of the event that requested it.
+    pub requested: Context,
+}
+
+/// What is known of a dataset without reading it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatasetMeta {
+    pub name: String,
+    pub format: String,
+    pub bytes: u64,
+    pub rows: u64,
+    pub columns: u32,
+    pub registered_at: UnixMicros,
+}
+
+/// An experiment with runs that have not ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenExperiment {
+    pub name: String,
+    pub runs: Vec<RunId>,
+    pub remaining: u64,
+    pub tally: Tally,
+    pub requested_at: UnixMicros,
+}
+
+/// Totals of one operation since the log began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    pub requested: u64,
+    pub tally: Tally,
+    pub queued_micros: u64,
+    pub computed_micros: u64,
+}
+
+/// What an idempotency key stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Subject {
+    Run(RunId),
+    Dataset(Digest),
+    Experiment(ExperimentId),
+}
+
+/// A request between its observed event and the decision about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Proposed {
+    pub(crate) what: Proposal,
+    pub(crate) idempotency: Option<Idempotency>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Proposal {
+    Run(RunId, Box<OpenRun>),
+    Dataset(Digest, DatasetMeta),
+    Experiment(ExperimentId, OpenExperiment),
+}
+
+/// A remembered idempotency key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Remembered {
+    pub(crate) body: Digest,
+    pub(crate) subject: Subject,
+}
+
+pub(crate) type IdempotencyKey = (Name16, [u8; 16]);
+
+/// The process that has the log open, or had it last.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    pub starts: u64,
+    pub started_at: UnixMicros,
+    pub running: bool,
+    pub binary_version: String,
+    pub decider_version: u32,
+    pub numeric_profile: String,
+    pub configuration_hash: Digest,
+    pub configuration_generation: u64,
+}
+
+/// Everything that decisions and live views read.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    pub(crate) seq: Seq,
+    pub(crate) at: UnixMicros,
+    pub(crate) settings: Settings,
+    pub(crate) server: Server,
+    /// What the observed event just folded asks for; the decision about it is next.
+    pub(crate) proposed: Option<Proposed>,
+    pub(crate) runs: BTreeMap<RunId, OpenRun>,
+    /// Admitted runs that are waited for, without the immediate ones.
+    pub(crate) in_flight: u32,
+    pub(crate) deadlines: BTreeSet<(UnixMicros, RunId)>,
+    pub(crate) datasets: BTreeMap<Digest, DatasetMeta>,
+    pub(crate) experiments: BTreeMap<ExperimentId, OpenExperiment>,
+    pub(crate) idempotency: BTreeMap<IdempotencyKey, Remembered>,
+    pub(crate) idempotency_order: VecDeque<(UnixMicros, IdempotencyKey)>,
+    pub(crate) totals: BTreeMap<String, Totals>,
+    pub(crate) experiments_total: u64,
+    pub(crate) shed: u64,
+    pub(crate) actor_restarts: BTreeMap<String, u32>,
+    /// Free bytes at the sample that paused the intake.
+    pub(crate) paused: Option<u64>,
+    /// Versions of the streams that may still grow.
+    pub(crate) heads: BTreeMap<Stream, u64>,
+}
+
+impl State {
+    /// The position of the last event folded in.
+    #[must_use]
+    pub const fn seq(&self) -> Seq {
+        self.seq
+    }
+
+    /// The time of the last event folded in.
+    #[must_use]
+    pub const fn at(&self) -> UnixMicros {
+        self.at
+    }
+
+    /// The settings that decisions read.
+    #[must_use]
+    pub const fn settings(&self) -> Settings {
+        self.settings
+    }
+
+    /// The process that has the log open.
+    #[must_use]
+    pub const fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// The version of a stream that may still grow; 0 when there is none.
+    #[must_use]
+    pub fn version(&self, stream: Stream) -> u64 {
+        self.heads.get(&stream).copied().unwrap_or(0)
+    }
+
+    /// A run that has not ended.
+    #[must_use]
+    pub fn run(&self, run: RunId) -> Option<&OpenRun> {
+        self.runs.get(&run)
+    }
+
+    /// Runs that have not ended, oldest id first.
+    pub fn runs(&self) -> impl Iterator<Item = (RunId, &OpenRun)> {
+        self.runs.iter().map(|(id, run)| (*id, run))
+    }
+
+    /// The runs to dispatch after a restart, with the same ids and seeds as before.
+    pub fn pending(&self) -> impl Iterator<Item = (RunId, &OpenRun)> {
+        self.runs().filter(|(_, run)| run.spec.is_some())
+    }
+
+    /// Runs that are queued or computed, without immediate ones.
+    #[must_use]
+    pub const fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    /// The dataset with this digest.
+    #[must_use]
+    pub fn dataset(&self, digest: Digest) -> Option<&DatasetMeta> {
+        self.datasets.get(&digest)
+    }
+
+    /// Every dataset, by digest.
+    pub fn datasets(&self) -> impl ExactSizeIterator<Item = (Digest, &DatasetMeta)> {
+        self.datasets.iter().map(|(digest, meta)| (*digest, meta))
+    }
+
+    /// An experiment with runs that have not ended.
+    #[must_use]
+    pub fn experiment(&self, experiment: ExperimentId) -> Option<&OpenExperiment> {
+        self.experiments.get(&experiment)
+    }
+
+    /// Experiments with runs that have not ended.
+    pub fn experiments(&self) -> impl ExactSizeIterator<Item = (ExperimentId, &OpenExperiment)> {
+        self.experiments
+            .iter()
+            .map(|(id, experiment)| (*id, experiment))
+    }
+
+    /// Experiments ever admitted.
+    #[must_use]
+    pub const fn experiments_total(&self) -> u64 {
+        self.experiments_total
+    }
+
+    /// Totals by operation.
+    pub fn totals(&self) -> impl Iterator<Item = (&str, &Totals)> {
+        self.totals
+            .iter()
+            .map(|(operation, totals)| (operation.as_str(), totals))
+    }
+
+    /// Requests turned away before they were recorded.
+    #[must_use]
+    pub const fn shed(&self) -> u64 {
+        self.shed
+    }
+
+    /// Restarts by actor since the log began.
+    pub fn actor_restarts(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.actor_restarts
+            .iter()
+            .map(|(actor, restarts)| (actor.as_str(), *restarts))
+    }
+
+    /// Whether work is refused because the disk is nearly full.
+    #[must_use]
+    pub const fn intake_paused(&self) -> bool {
+        self.paused.is_some()
+    }
+
+    /// When the next `TimeReached` is due.
+    #[must_use]
+    pub fn next_timer(&self) -> Option<UnixMicros> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Idempotency keys remembered.
+    #[must_use]
+    pub fn idempotency_entries(&self) -> usize {
+        self.idempotency.len()
+    }
+
+    /// The whole state as text, a line for each fact, for tests and for comparing two states. The
+    /// destructuring is exhaustive, so that a field added to the state has to be shown here.
+    #[must_use]
+    pub fn dump(&self) -> String {
+        let Self {
+            seq,
+            at,
+            settings,
+            server,
+            proposed,
+            runs,
+            in_flight,
+            deadlines,
+            datasets,
+            experiments,
+            idempotency,
+            idempotency_order,
+            totals,
+            experiments_total,
+            shed,
+            actor_restarts,
+            paused,
+            heads,
+        } = self;
+        let mut text = format!(
+            "seq {seq} at {}\nsettings {settings:?}\nserver {server:?}\nproposed {proposed:?}\n\
+             in flight {in_flight}\nexperiments {experiments_total}\nshed {shed}\npaused {paused:?}\n",
+            at.0
+        );
+        let mut line = |fact: String| writeln!(text, "{fact}").expect("text takes any line");
+        runs.iter()
+            .for_each(|(id, run)| line(format!("run {id} {run:?}")));
+        deadlines
+            .iter()
+            .for_each(|(at, id)| line(format!("deadline {} {id}", at.0)));
+        datasets
+            .iter()
+            .for_each(|(digest, meta)| line(format!("dataset {digest} {meta:?}")));
+        experiments
+            .iter()
+            .for_each(|(id, open)| line(format!("experiment {id} {open:?}")));
+        idempotency
+            .iter()
+            .for_each(|(key, what)| line(format!("key {key:?} {what:?}")));
+        idempotency_order
+            .iter()
+            .for_each(|(at, key)| line(format!("order {} {key:?}", at.0)));
+        totals
+            .iter()
+            .for_each(|(name, totals)| line(format!("totals {name} {totals:?}")));
+        actor_restarts
+            .iter()
+            .for_each(|(name, count)| line(format!("restarts {name} {count}")));
+        heads
+            .iter()
+            .for_each(|(stream, version)| line(format!("head {stream} {version}")));
+        text
+    }
+}
