@@ -1,1 +1,37 @@
-//! The log.
+//! The event log: a write-ahead log that acknowledges, and a lookup store behind it.
+//!
+//! Submissions are decided by the pure core, written as one frame for each group commit, and
+//! acknowledged once fdatasync has returned; then they are folded, published and answered. sled
+//! holds what is looked up and can be rebuilt from the segments at any time.
+//!
+//! This crate knows no actor, no HTTP and no lab; it reads no clock but the one it is given.
+
+mod blobs;
+mod codec;
+mod disk;
+mod error;
+mod frame;
+mod index;
+mod journal;
+mod log;
+mod record;
+mod recovery;
+mod replay;
+mod scan;
+mod segment;
+mod store;
+mod tail;
+mod threads;
+mod time;
+mod wal;
+
+pub use blobs::{BlobError, Blobs, Pinned};
+pub use codec::{decode_state, encode_state, state_hash};
+pub use disk::{Disk, DiskFile, Fault, RealDisk, SimDisk};
+pub use error::{CommitError, LogError, SubmitError};
+pub use journal::{Batch, Journal, NotStaged};
+pub use log::{BadPosition, Log, Options, Position, Receipt, Reply, Stats, Subscriber};
+pub use record::{Body, Recorded};
+pub use recovery::{Recovery, open_journal};
+pub use replay::{Progress, Replayed, replay};
+pub use time::{Clock, TimeKeeper};

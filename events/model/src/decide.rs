@@ -8,7 +8,7 @@ use crate::event::{
     RunDeduplicated, RunFailed, RunRefused, RunRequested, Tally,
 };
 use crate::ids::{ExperimentId, RunId};
-use crate::limits::{DATASETS_MAX, EXPERIMENT_RUNS_MAX, EXPERIMENTS_OPEN_MAX};
+use crate::limits::{DATASETS_MAX, EXPERIMENT_RUNS_MAX, EXPERIMENTS_OPEN_MAX, TIMERS_MAX};
 use crate::refusal::Refusal;
 use crate::state::{Context, State, Subject};
 
@@ -155,11 +155,11 @@ impl State {
         let mut events = Vec::new();
         // Several runs of one experiment may expire together: only the last one completes it.
         let mut expired = std::collections::BTreeMap::<ExperimentId, u64>::new();
-        for (_, run) in self
+        let due = self
             .deadlines
             .iter()
-            .take_while(|(at, _)| *at <= context.at)
-        {
+            .take_while(|(at, _)| *at <= context.at);
+        for (_, run) in due.take(TIMERS_MAX) {
             let code = "deadline_exceeded".to_owned();
             events.push(Event::RunFailed(RunFailed { run: *run, code }));
             if let Some(experiment) = self.runs.get(run).and_then(|open| open.experiment) {

@@ -154,6 +154,45 @@ events! {
 }
 
 impl Event {
+    /// The blobs that this event names: they are kept as long as the log.
+    pub fn blobs(&self) -> impl Iterator<Item = Digest> + use<> {
+        let (payload, dataset) = match self {
+            Self::RunRequested(e) => (e.spec.blob(), None),
+            Self::OutcomeObserved(OutcomeObserved {
+                outcome: Outcome::Completed { result, .. },
+                ..
+            }) => (result.blob(), None),
+            Self::ConfigurationLoaded(e) => (e.document.blob(), None),
+            Self::ExperimentRequested(e) => (e.spec.blob(), None),
+            Self::DatasetUploaded(e) => (None, Some(e.digest)),
+            Self::OutcomeObserved(_)
+            | Self::ServerStarted(_)
+            | Self::ServerStopped(_)
+            | Self::ClockStepped(_)
+            | Self::TimeReached(_)
+            | Self::CancelRequested(_)
+            | Self::ActorRestarted(_)
+            | Self::StoreRebuilt(_)
+            | Self::TornTailCut(_)
+            | Self::DiskSampled(_)
+            | Self::RequestsShed(_)
+            | Self::RunAdmitted(_)
+            | Self::RunRefused(_)
+            | Self::RunDeduplicated(_)
+            | Self::RunCompleted(_)
+            | Self::RunFailed(_)
+            | Self::RunCancelled(_)
+            | Self::DatasetRegistered(_)
+            | Self::DatasetRefused(_)
+            | Self::ExperimentAdmitted(_)
+            | Self::ExperimentRefused(_)
+            | Self::ExperimentCompleted(_)
+            | Self::IntakePaused(_)
+            | Self::IntakeResumed(_) => (None, None),
+        };
+        payload.into_iter().chain(dataset)
+    }
+
     /// Whether this decision ends its submission: what follows in it is not recorded.
     #[must_use]
     pub const fn ends_submission(&self) -> bool {
@@ -511,9 +550,10 @@ mod tests {
         }
 
         fn decode<T: DeserializeOwned>(&mut self) -> Result<T, Self::Error> {
-            let number: serde::de::value::U32Deserializer<Self::Error> =
-                serde::de::IntoDeserializer::into_deserializer(self.0);
-            T::deserialize(number)
+            let one = std::iter::once(self.0);
+            T::deserialize(serde::de::value::SeqDeserializer::<_, Self::Error>::new(
+                one,
+            ))
         }
     }
 

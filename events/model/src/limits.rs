@@ -2,8 +2,8 @@
 
 /// Payloads up to this stand in the log; larger ones are blobs.
 pub const INLINE_BYTES_MAX: usize = 32 * 1024;
-/// Bytes of one encoded event.
-pub const EVENT_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of one encoded event: it fits a chunk of the lookup store.
+pub const EVENT_BYTES_MAX: usize = 48 * 1024;
 /// Commands in one submission: an experiment's request and its runs.
 pub const SUBMISSION_COMMANDS_MAX: usize = 1 + EXPERIMENT_RUNS_MAX;
 /// Runs of one experiment.
@@ -22,3 +22,5 @@ pub const EXPERIMENTS_OPEN_MAX: usize = 256;
 pub const OPERATION_CHARS_MAX: usize = 64;
 /// Characters of a dataset's or experiment's name.
 pub const NAME_CHARS_MAX: usize = 128;
+/// Runs that one `TimeReached` ends at most; the timer is due again at once for the others.
+pub const TIMERS_MAX: usize = 128;

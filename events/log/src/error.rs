@@ -1,0 +1,83 @@
+//! What can go wrong with the log, by who has to act: the caller, the operator, or nobody.
+
+use std::io;
+use std::path::PathBuf;
+
+use hindcast_model::{Seq, Stream};
+
+/// A fault of the log: the operator has to act.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// Damage that no crash of ours can leave behind. The log does not open over it.
+    #[error("the log is damaged at sequence {seq} ({file} at byte {offset}): {what}")]
+    Corrupt {
+        seq: Seq,
+        file: String,
+        offset: u64,
+        what: String,
+    },
+    #[error("{action} {path}: {source}")]
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error("another process has {0} open; name it with --server, or stop it")]
+    Locked(PathBuf),
+    #[error("the log is of format {found} and this version reads up to {known}")]
+    Format { found: u32, known: u32 },
+    #[error("cursor {0} belongs to another log or epoch")]
+    ForeignCursor(String),
+    #[error("the lookup store: {0}")]
+    Store(#[from] sled::Error),
+    #[error("the lookup store is damaged: {0}")]
+    StoreDamaged(String),
+    #[error("encoding: {0}")]
+    Codec(String),
+}
+
+impl LogError {
+    pub(crate) fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
+    }
+}
+
+/// Why a submission was not recorded. Refusals that the core decides are events instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommitError {
+    #[error("{stream} is at version {actual}, expected {expected}")]
+    VersionConflict {
+        stream: Stream,
+        expected: u64,
+        actual: u64,
+    },
+    #[error("an event of {bytes} bytes is over the limit of {limit}")]
+    TooLarge { bytes: usize, limit: usize },
+    /// The decision panicked; nothing of the command is recorded.
+    #[error("the decision failed: {0}")]
+    Panicked(String),
+    /// There is no room for another segment.
+    #[error("no room for the log: {0}")]
+    NoRoom(String),
+    #[error("the log is read-only: {0}")]
+    ReadOnly(String),
+    #[error("the log is closed")]
+    Closed,
+}
+
+/// Why a submission was not queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    #[error("{queued} submissions are queued, which is the limit")]
+    Full { queued: usize },
+    #[error("the log is closed")]
+    Closed,
+}

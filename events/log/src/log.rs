@@ -1,0 +1,514 @@
+//! The log as the rest of the system uses it. Three threads stand behind it: the committer decides
+//! and makes durable, the follower folds what is durable, publishes and answers, and the applier
+//! writes the lookup store behind them.
+
+use std::fmt;
+use std::fs::File;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, RwLock};
+use std::thread::JoinHandle;
+
+use uuid::Uuid;
+
+use hindcast_model::{Event, Seq, State, Stream, Submission, UnixMicros};
+
+use crate::blobs::Blobs;
+use crate::disk::{Disk, RealDisk};
+use crate::error::{CommitError, LogError, SubmitError};
+use crate::journal::Batch;
+use crate::record::{self, Recorded, Records};
+use crate::recovery::{self, Recovery};
+use crate::replay::Progress;
+use crate::segment;
+use crate::store::Store;
+use crate::tail::OpenSegments;
+use crate::threads::{self, Job};
+use crate::time::Clock;
+use crate::wal::Spare;
+
+/// How to open a log. Sizes are in bytes.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub data_dir: PathBuf,
+    /// Length of a segment of the write-ahead log.
+    pub segment_bytes: u64,
+    /// Submissions that wait for the committer, at most.
+    pub queue_max: usize,
+    /// Events that the lookup store may lag behind, at most; then writing waits for it.
+    pub lag_events_max: u64,
+    /// Cache of the lookup store.
+    pub cache_bytes: u64,
+}
+
+impl Options {
+    /// The defaults for a data directory.
+    #[must_use]
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            segment_bytes: 64 << 20,
+            queue_max: 4_096,
+            lag_events_max: 200_000,
+            cache_bytes: 32 << 20,
+        }
+    }
+}
+
+/// A place in the history of one log: what a reader resumes from. A restore begins another epoch,
+/// so that a cursor from before it is refused instead of wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    pub log: Uuid,
+    pub epoch: u32,
+    pub seq: Seq,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{}", self.log.simple(), self.epoch, self.seq)
+    }
+}
+
+/// The text is no cursor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a cursor is LOG-EPOCH-SEQUENCE")]
+pub struct BadPosition;
+
+impl FromStr for Position {
+    type Err = BadPosition;
+
+    fn from_str(text: &str) -> Result<Self, BadPosition> {
+        let mut parts = text.split('-');
+        let mut part = || parts.next().ok_or(BadPosition);
+        let log = Uuid::try_parse(part()?).map_err(|_| BadPosition)?;
+        let epoch = part()?.parse().map_err(|_| BadPosition)?;
+        let seq = Seq(part()?.parse().map_err(|_| BadPosition)?);
+        match parts.next() {
+            None => Ok(Self { log, epoch, seq }),
+            Some(_) => Err(BadPosition),
+        }
+    }
+}
+
+/// What became of a submission: it is durable, and readers see it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Receipt {
+    pub first: Seq,
+    pub last: Seq,
+    pub at: UnixMicros,
+    /// The events decided from it, in order.
+    pub decided: Vec<Event>,
+}
+
+/// Called once, from the committer's or the follower's thread: it must not block.
+pub type Reply = Box<dyn FnOnce(Result<Receipt, CommitError>) + Send>;
+
+/// Sees every durable batch in order, from the follower's thread: it must not block. `false` ends
+/// the subscription.
+pub type Subscriber = Box<dyn FnMut(&Arc<Batch>) -> bool + Send>;
+
+/// Figures about the log since it was opened, and its sizes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    pub head: Seq,
+    /// Every event up to here is in the lookup store.
+    pub applied: Seq,
+    pub queued: usize,
+    pub frames: u64,
+    pub events: u64,
+    pub frame_bytes: u64,
+    /// Microseconds spent in write and fdatasync.
+    pub sync_micros: u64,
+    pub sync_micros_max: u64,
+    pub segments_sealed: u64,
+    pub store_bytes: u64,
+    pub blobs: u64,
+    pub blob_bytes: u64,
+}
+
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) frames: AtomicU64,
+    pub(crate) events: AtomicU64,
+    pub(crate) frame_bytes: AtomicU64,
+    pub(crate) sync_micros: AtomicU64,
+    pub(crate) sync_micros_max: AtomicU64,
+}
+
+/// What the threads and the handles share.
+pub(crate) struct Shared {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) options: Options,
+    pub(crate) log: Uuid,
+    pub(crate) epoch: u32,
+    pub(crate) head: AtomicU64,
+    pub(crate) state: RwLock<State>,
+    pub(crate) open: Arc<OpenSegments>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) blobs: Blobs,
+    pub(crate) subscribers: Mutex<Vec<Subscriber>>,
+    pub(crate) queued: AtomicUsize,
+    pub(crate) counters: Counters,
+    read_only: Option<String>,
+    _lock: File,
+}
+
+/// An open log; clones share it. It is closed by `close`, or when the last clone is dropped.
+#[derive(Clone)]
+pub struct Log(Arc<Handle>);
+
+struct Handle {
+    shared: Arc<Shared>,
+    jobs: SyncSender<Job>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Handle {
+    fn close(&self) {
+        // A failed send means that the committer has ended before.
+        drop(self.jobs.send(Job::Close));
+        let threads = std::mem::take(&mut *self.threads.lock().expect("no holder panics"));
+        // A subscriber or a reply may hold the last clone: a thread cannot wait for itself.
+        let own = std::thread::current().id();
+        for thread in threads
+            .into_iter()
+            .filter(|thread| thread.thread().id() != own)
+        {
+            if let Err(panic) = thread.join() {
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn lock(data_dir: &std::path::Path) -> Result<File, LogError> {
+    let path = data_dir.join("LOCK");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(LogError::io("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(LogError::Locked(data_dir.to_owned())),
+        Err(std::fs::TryLockError::Error(error)) => Err(LogError::io("lock", &path)(error)),
+    }
+}
+
+impl Log {
+    /// Opens the log under `options.data_dir`, or begins one with the id `new_log`.
+    pub fn open(
+        options: Options,
+        clock: Arc<dyn Clock>,
+        new_log: Uuid,
+        progress: &dyn Fn(Progress),
+    ) -> Result<(Self, Recovery), LogError> {
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let data_dir = options.data_dir.clone();
+        let (wal, archive) = (segment::wal_dir(&data_dir), segment::archive_dir(&data_dir));
+        for dir in [&data_dir, &wal, &archive] {
+            disk.create_dir_all(dir)
+                .map_err(LogError::io("create", dir))?;
+        }
+        disk.sync_dir(&data_dir)
+            .map_err(LogError::io("sync", &data_dir))?;
+        let held = lock(&data_dir)?;
+        let blobs = Blobs::open(Arc::clone(&disk), &data_dir)
+            .map_err(LogError::io("open", data_dir.join("blobs")))?;
+        let sizes = (options.cache_bytes, new_log);
+        let (replayed, lookup, rebuilt) = recovery::recover(&disk, &data_dir, sizes, progress)?;
+        let state = replayed.state.clone();
+        let spare = Spare::background(Arc::clone(&disk), &wal, options.segment_bytes)
+            .map_err(LogError::io("start", &wal))?;
+        let sizes = (options.segment_bytes, new_log);
+        let (journal, mut recovery) =
+            recovery::journal(&disk, &data_dir, sizes, (spare, replayed))?;
+        recovery.rebuilt = rebuilt;
+        let shared = Arc::new(Shared {
+            disk,
+            log: journal.link().log,
+            epoch: journal.link().epoch,
+            head: AtomicU64::new(journal.link().next.0 - 1),
+            state: RwLock::new(state),
+            open: lookup.open,
+            store: lookup.store,
+            blobs,
+            subscribers: Mutex::default(),
+            queued: AtomicUsize::new(0),
+            counters: Counters::default(),
+            read_only: recovery.read_only.clone(),
+            options,
+            _lock: held,
+        });
+        let (jobs, threads) = threads::start(
+            &shared,
+            journal,
+            lookup.writer,
+            (clock, recovery::events(&recovery)),
+        )
+        .map_err(LogError::io("start", &data_dir))?;
+        let threads = Mutex::new(threads);
+        let handle = Handle {
+            shared,
+            jobs,
+            threads,
+        };
+        Ok((Self(Arc::new(handle)), recovery))
+    }
+
+    /// Queues a submission. Never blocks: a full queue is an error. `reply` is called once it is
+    /// durable and folded, or with the reason why it is not recorded.
+    pub fn submit(&self, submission: Submission, reply: Reply) -> Result<(), SubmitError> {
+        if let Some(reason) = &self.0.shared.read_only {
+            reply(Err(CommitError::ReadOnly(reason.clone())));
+            return Ok(());
+        }
+        self.0.shared.queued.fetch_add(1, Ordering::Relaxed);
+        self.0
+            .jobs
+            .try_send(Job::Submit(submission, reply))
+            .map_err(|error| {
+                let queued = self.0.shared.queued.fetch_sub(1, Ordering::Relaxed);
+                match error {
+                    TrySendError::Full(_) => SubmitError::Full { queued: queued - 1 },
+                    TrySendError::Disconnected(_) => SubmitError::Closed,
+                }
+            })
+    }
+
+    /// Queues a submission and waits for its receipt; for callers with a thread of their own.
+    pub fn submit_and_wait(&self, submission: Submission) -> Result<Receipt, CommitError> {
+        let (send, receive) = std::sync::mpsc::sync_channel(1);
+        let reply: Reply = Box::new(move |result| drop(send.send(result)));
+        self.0
+            .jobs
+            .send(Job::Submit(submission, reply))
+            .map_err(|_| CommitError::Closed)?;
+        self.0.shared.queued.fetch_add(1, Ordering::Relaxed);
+        receive.recv().unwrap_or(Err(CommitError::Closed))
+    }
+
+    /// Reads the state that durable events fold to.
+    pub fn state<R>(&self, read: impl FnOnce(&State) -> R) -> R {
+        read(
+            &self
+                .0
+                .shared
+                .state
+                .read()
+                .expect("a panic while folding ends the process"),
+        )
+    }
+
+    /// The newest position that readers see.
+    #[must_use]
+    pub fn head(&self) -> Position {
+        self.position(Seq(self.0.shared.head.load(Ordering::Acquire)))
+    }
+
+    /// The cursor of a sequence in this log and epoch.
+    #[must_use]
+    pub fn position(&self, seq: Seq) -> Position {
+        Position {
+            log: self.0.shared.log,
+            epoch: self.0.shared.epoch,
+            seq,
+        }
+    }
+
+    /// The sequence that a cursor stands for, if it is of this log and epoch.
+    pub fn resume(&self, cursor: Position) -> Result<Seq, LogError> {
+        match (cursor.log, cursor.epoch) == (self.0.shared.log, self.0.shared.epoch) {
+            true => Ok(cursor.seq),
+            false => Err(LogError::ForeignCursor(cursor.to_string())),
+        }
+    }
+
+    /// Adds a subscriber, which sees every batch after the position that is returned.
+    pub fn subscribe(&self, subscriber: Subscriber) -> Position {
+        let mut subscribers = self
+            .0
+            .shared
+            .subscribers
+            .lock()
+            .expect("no subscriber panics");
+        subscribers.push(subscriber);
+        self.head()
+    }
+
+    /// Up to `max` events from `from` on, ascending.
+    pub fn read(&self, from: Seq, max: usize) -> Result<Vec<Recorded>, LogError> {
+        let head = self.0.shared.head.load(Ordering::Acquire);
+        let mut found = Vec::new();
+        let mut next = from.max(Seq(1));
+        while next.0 <= head && found.len() < max {
+            let last = Seq(head.min(next.0 + (max - found.len()) as u64 - 1));
+            let before = next;
+            self.visit(next, last, |recorded| {
+                next = recorded.seq().next();
+                found.push(recorded);
+            })?;
+            assert!(next > before, "the log has no sequence {before}");
+        }
+        Ok(found)
+    }
+
+    /// Up to `max` events before `before`, descending.
+    pub fn read_back(&self, before: Seq, max: usize) -> Result<Vec<Recorded>, LogError> {
+        let head = self.0.shared.head.load(Ordering::Acquire);
+        let end = before.0.min(head + 1);
+        let from = end.saturating_sub(max as u64).max(1);
+        let mut found = self.read(Seq(from), usize::try_from(end - from).unwrap_or(0))?;
+        found.reverse();
+        Ok(found)
+    }
+
+    /// Every event of a stream, ascending.
+    pub fn read_stream(&self, stream: Stream) -> Result<Vec<Recorded>, LogError> {
+        // The open ones first: a segment that is sealed meanwhile is then found twice, not never.
+        let open = self.0.shared.open.find(stream);
+        let mut seqs = self.0.shared.store.find(stream)?;
+        seqs.extend(open);
+        seqs.sort_unstable();
+        seqs.dedup();
+        let head = self.0.shared.head.load(Ordering::Acquire);
+        let mut found = Vec::with_capacity(seqs.len());
+        for seq in seqs.into_iter().take_while(|seq| seq.0 <= head) {
+            self.visit(seq, seq, |recorded| found.push(recorded))?;
+        }
+        Ok(found)
+    }
+
+    /// Decodes the records from `from` to `last` that lie in one chunk or frame.
+    fn visit(&self, from: Seq, last: Seq, mut each: impl FnMut(Recorded)) -> Result<(), LogError> {
+        let missing = || LogError::StoreDamaged(format!("sequence {from} is in no chunk"));
+        let open = match from > self.0.shared.store.applied() {
+            true => self.0.shared.open.read(from)?,
+            false => None,
+        };
+        let (first, bytes) = match open {
+            Some((first, bytes)) => (first, Arc::new(bytes)),
+            None => {
+                let (first, _, bytes) = self.0.shared.store.chunk(from)?.ok_or_else(missing)?;
+                (first, bytes)
+            }
+        };
+        for entry in Records::new(&bytes, first) {
+            let corrupt = |(seq, what): (Seq, String)| LogError::Corrupt {
+                seq,
+                file: "chunk or frame".to_owned(),
+                offset: 0,
+                what,
+            };
+            let (seq, header, record) = entry.map_err(corrupt)?;
+            if seq > last {
+                break;
+            }
+            if seq >= from {
+                each(record::decode(record, &header, seq).map_err(|what| corrupt((seq, what)))?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The content-addressed files.
+    #[must_use]
+    pub fn blobs(&self) -> &Blobs {
+        &self.0.shared.blobs
+    }
+
+    /// Removes the blobs that no event names. Returns how many.
+    pub fn sweep_blobs(&self) -> Result<usize, LogError> {
+        let path = self.0.shared.options.data_dir.join("blobs");
+        let swept = self.0.shared.blobs.sweep(|candidates| {
+            let mut next = Seq(1);
+            while !candidates.is_empty() {
+                let page = self.read(next, 1_024).map_err(std::io::Error::other)?;
+                let Some(last) = page.last() else { break };
+                next = last.seq().next();
+                for digest in page
+                    .iter()
+                    .filter_map(Recorded::event)
+                    .flat_map(Event::blobs)
+                {
+                    candidates.remove(&digest);
+                }
+            }
+            Ok::<_, std::io::Error>(())
+        });
+        Ok(swept.map_err(LogError::io("sweep", path))?.len())
+    }
+
+    /// Why nothing can be written, if so.
+    #[must_use]
+    pub fn read_only(&self) -> Option<&str> {
+        self.0.shared.read_only.as_deref()
+    }
+
+    /// Figures for metrics and health.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let Shared {
+            counters,
+            store,
+            blobs,
+            ..
+        } = &*self.0.shared;
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (blobs, blob_bytes) = blobs.size();
+        Stats {
+            head: Seq(self.0.shared.head.load(Ordering::Acquire)),
+            applied: store.applied(),
+            queued: self.0.shared.queued.load(Ordering::Relaxed),
+            frames: load(&counters.frames),
+            events: load(&counters.events),
+            frame_bytes: load(&counters.frame_bytes),
+            sync_micros: load(&counters.sync_micros),
+            sync_micros_max: load(&counters.sync_micros_max),
+            segments_sealed: store.sealed_count(),
+            store_bytes: store.size().0,
+            blobs,
+            blob_bytes,
+        }
+    }
+
+    /// Finishes what is queued, syncs the lookup store and ends the threads. Submissions after it
+    /// fail with `Closed`.
+    pub fn close(&self) {
+        self.0.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_read_what_they_write() {
+        let position = Position {
+            log: Uuid::from_u128(7 << 90),
+            epoch: 3,
+            seq: Seq(18_000_000_000),
+        };
+        assert_eq!(position.to_string().parse(), Ok(position));
+        for text in [
+            "",
+            "a-1-2",
+            "7",
+            "00000000000000000000000000000007-1",
+            "x-1-2-3",
+        ] {
+            assert_eq!(text.parse::<Position>(), Err(BadPosition), "{text}");
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! Opening: checks the segments, folds the state, brings the lookup store up to the log, and
+//! leaves the writer behind the last intact frame.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use hindcast_model::event::{StoreRebuilt, TornTailCut};
+use hindcast_model::{Event, Seq, State};
+
+use crate::disk::{Disk, DiskFile};
+use crate::error::LogError;
+use crate::journal::Journal;
+use crate::record::{Header, Recorded};
+use crate::replay::{self, Progress, Replayed, Visit};
+use crate::scan::{Link, Scanned, Stretch};
+use crate::segment::{self, Location};
+use crate::store::{Store, Writer};
+use crate::tail::{OpenSegment, OpenSegments};
+use crate::wal::{self, Spare, Wal};
+
+/// What opening found and did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Events in the log.
+    pub events: u64,
+    /// The log was just begun.
+    pub fresh: bool,
+    /// The last process closed it in good order.
+    pub clean: bool,
+    /// The end that was cut.
+    pub torn: Option<TornTailCut>,
+    /// The lookup store that was rebuilt.
+    pub rebuilt: Option<StoreRebuilt>,
+    /// Why nothing can be written.
+    pub read_only: Option<String>,
+}
+
+/// Opens the writer's half of a log: what the simulated disk is tested with. The lookup store is
+/// not touched.
+pub fn open_journal(
+    disk: &Arc<dyn Disk>,
+    data_dir: &Path,
+    segment_bytes: u64,
+    new_log: Uuid,
+) -> Result<(Journal, Recovery), LogError> {
+    let replayed = replay::replay(disk.as_ref(), data_dir, &|_| {})?;
+    journal(
+        disk,
+        data_dir,
+        (segment_bytes, new_log),
+        (Spare::Inline, replayed),
+    )
+}
+
+pub(crate) fn journal(
+    disk: &Arc<dyn Disk>,
+    data_dir: &Path,
+    (segment_bytes, new_log): (u64, Uuid),
+    (spare, replayed): (Spare, Replayed),
+) -> Result<(Journal, Recovery), LogError> {
+    let mut recovery = Recovery {
+        events: replayed.head().0,
+        fresh: replayed.scanned.is_none(),
+        clean: replayed.clean,
+        read_only: replayed.unknown.clone(),
+        ..Recovery::default()
+    };
+    let disk = Arc::clone(disk);
+    let wal = match replayed.scanned {
+        Some(Scanned {
+            link,
+            tail: Some(tail),
+        }) if !tail.location.archived => {
+            if tail.torn > 0 {
+                let kept = wal::keep_torn(disk.as_ref(), data_dir, &tail, link.next)?;
+                recovery.torn = Some(TornTailCut {
+                    segment: segment::file_name(tail.location.first),
+                    offset: tail.offset as u64,
+                    bytes: tail.torn as u64,
+                    kept_in: kept.display().to_string(),
+                });
+            }
+            Wal::resume(disk, data_dir, segment_bytes, (spare, link), &tail)?
+        }
+        Some(Scanned { link, .. }) => Wal::begin(disk, data_dir, segment_bytes, (spare, link))?,
+        None => {
+            let link = Link {
+                log: new_log,
+                epoch: 1,
+                next: Seq(1),
+                chain: [0; 32],
+            };
+            Wal::begin(disk, data_dir, segment_bytes, (spare, link))?
+        }
+    };
+    Ok((Journal::new(wal, replayed.state), recovery))
+}
+
+/// The lookup store, its writer and the open segments, as a replay fills them.
+pub(crate) struct Lookup {
+    disk: Arc<dyn Disk>,
+    data_dir: PathBuf,
+    last: Option<Seq>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) writer: Writer,
+    pub(crate) open: Arc<OpenSegments>,
+    /// Records that were written to the store again.
+    pub(crate) written: u64,
+}
+
+impl Lookup {
+    /// Opens the store of `log`, whose segments are at `locations`.
+    fn open(
+        disk: &Arc<dyn Disk>,
+        data_dir: &Path,
+        (cache_bytes, log): (u64, Uuid),
+        locations: &[Location],
+    ) -> Result<Self, LogError> {
+        let store = Arc::new(Store::open(&data_dir.join("sled"), cache_bytes, log)?);
+        let next = store.sealed_to().next();
+        if next > Seq(1) && !locations.iter().any(|location| location.first == next) {
+            return Err(LogError::StoreDamaged("it is ahead of the log".to_owned()));
+        }
+        let writer = Writer::new(Arc::clone(&store));
+        let last = locations.last().map(|location| location.first);
+        let (disk, data_dir) = (Arc::clone(disk), data_dir.to_owned());
+        Ok(Self {
+            disk,
+            data_dir,
+            last,
+            store,
+            writer,
+            open: Arc::default(),
+            written: 0,
+        })
+    }
+
+    fn is_sealed(&self, location: &Location) -> bool {
+        location.first <= self.store.sealed_to()
+    }
+
+    /// Indexes the segment that has ended and hands it to the store for good.
+    fn seal(&mut self) -> Result<(), LogError> {
+        let full = self.open.with_last(|last| last.map(|last| last.clone()));
+        let full = full.expect("an index was begun for the segment");
+        self.writer.seal(&full.index, (full.chain, full.end()))?;
+        self.open.remove(full.first());
+        Ok(())
+    }
+}
+
+impl Visit for Lookup {
+    fn begin(&mut self, location: &Location) -> Result<(), LogError> {
+        if self.is_sealed(location) {
+            return Ok(());
+        }
+        let path = &location.path;
+        let file = self
+            .disk
+            .open(path, false)
+            .map_err(LogError::io("open", path))?;
+        let file: Arc<dyn DiskFile> = Arc::from(file);
+        self.open
+            .push(OpenSegment::new(location.first, path.clone(), file));
+        Ok(())
+    }
+
+    fn record(
+        &mut self,
+        header: &Header,
+        bytes: &[u8],
+        recorded: &Recorded,
+    ) -> Result<(), LogError> {
+        if recorded.seq() == self.writer.next() {
+            self.writer.push(header.at, bytes)?;
+            self.written += 1;
+        }
+        if recorded.seq() > self.store.sealed_to() {
+            self.open.with_last(|last| {
+                last.expect("the segment has begun")
+                    .index
+                    .push(header.stream, header.at);
+            });
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, stretch: &Stretch) -> Result<(), LogError> {
+        let location = &stretch.segment.location;
+        let sealed = self.is_sealed(location);
+        if !sealed {
+            self.open.with_last(|last| {
+                let last = last.expect("the segment has begun");
+                last.frames.extend(stretch.frames.iter().map(|frame| {
+                    let len = u32::try_from(frame.len).expect("a frame is far below 4 GiB");
+                    (frame.first, frame.offset as u64, len)
+                }));
+                last.chain = stretch.end.unwrap_or(last.chain);
+            });
+        }
+        let Some(chain) = stretch.end else {
+            return Ok(());
+        };
+        if Some(location.first) == self.last {
+            return Ok(());
+        }
+        if !sealed {
+            self.seal()?;
+        }
+        let known = self.store.descriptor(location.first);
+        let known = known.filter(|known| known.chain == chain).ok_or_else(|| {
+            LogError::StoreDamaged(format!("segment {} has another hash", location.first))
+        })?;
+        if !location.archived {
+            archive(self.disk.as_ref(), &self.data_dir, location, known.bytes)?;
+        }
+        Ok(())
+    }
+}
+
+/// Folds the log and brings the lookup store up to it. A store that does not open or does not
+/// agree with the log is moved aside and written again.
+pub(crate) fn recover(
+    disk: &Arc<dyn Disk>,
+    data_dir: &Path,
+    (cache_bytes, new_log): (u64, Uuid),
+    progress: &dyn Fn(Progress),
+) -> Result<(Replayed, Lookup, Option<StoreRebuilt>), LogError> {
+    let dir = data_dir.join("sled");
+    let attempt = || -> Result<(Replayed, Lookup), LogError> {
+        let locations = segment::list(disk.as_ref(), data_dir)?;
+        let log = match locations.first() {
+            Some(first) => segment::Segment::header_of(disk.as_ref(), first)?.log,
+            None => new_log,
+        };
+        let mut lookup = Lookup::open(disk, data_dir, (cache_bytes, log), &locations)?;
+        let start = (State::default(), None);
+        let replayed =
+            replay::replay_from(disk.as_ref(), &locations, start, progress, &mut lookup)?;
+        match lookup.writer.next() > replayed.head().next() {
+            true => Err(LogError::StoreDamaged("it is ahead of the log".to_owned())),
+            false => Ok((replayed, lookup)),
+        }
+    };
+    let reason = match attempt() {
+        Ok((replayed, lookup)) => {
+            // A store that was deleted or emptied has been written again, which is told as well.
+            let rebuilt = (lookup.store.is_fresh() && lookup.written > 0).then(|| StoreRebuilt {
+                reason: "the lookup store was empty".to_owned(),
+                moved_to: String::new(),
+                events: lookup.written,
+            });
+            return Ok((replayed, lookup, rebuilt));
+        }
+        Err(error @ (LogError::Store(_) | LogError::StoreDamaged(_) | LogError::Codec(_))) => {
+            error.to_string()
+        }
+        Err(error) => return Err(error),
+    };
+    let moved_to = move_aside(data_dir, &dir)?.display().to_string();
+    let (replayed, lookup) = attempt()?;
+    let rebuilt = StoreRebuilt {
+        reason,
+        moved_to,
+        events: lookup.written,
+    };
+    Ok((replayed, lookup, Some(rebuilt)))
+}
+
+fn move_aside(data_dir: &Path, dir: &Path) -> Result<PathBuf, LogError> {
+    let free = (1_u32..)
+        .map(|n| data_dir.join(format!("sled.bad-{n}")))
+        .find(|p| !p.exists());
+    let aside = free.expect("some number is free");
+    std::fs::rename(dir, &aside).map_err(LogError::io("rename", dir))?;
+    Ok(aside)
+}
+
+/// Moves a segment that the store has sealed into the archive, cut at its last frame.
+pub(crate) fn archive(
+    disk: &dyn Disk,
+    data_dir: &Path,
+    location: &Location,
+    end: u64,
+) -> Result<PathBuf, LogError> {
+    let from = &location.path;
+    let file = disk.open(from, true).map_err(LogError::io("open", from))?;
+    file.set_len(end).map_err(LogError::io("cut", from))?;
+    file.sync_data().map_err(LogError::io("fdatasync", from))?;
+    let (wal_dir, dir) = (segment::wal_dir(data_dir), segment::archive_dir(data_dir));
+    let to = dir.join(segment::file_name(location.first));
+    disk.rename(from, &to)
+        .map_err(LogError::io("rename", from))?;
+    disk.sync_dir(&dir).map_err(LogError::io("sync", &dir))?;
+    disk.sync_dir(&wal_dir)
+        .map_err(LogError::io("sync", &wal_dir))?;
+    Ok(to)
+}
+
+/// The events that a recovery has to say.
+pub(crate) fn events(recovery: &Recovery) -> Vec<Event> {
+    let torn = recovery.torn.clone().map(Event::TornTailCut);
+    let rebuilt = recovery.rebuilt.clone().map(Event::StoreRebuilt);
+    torn.into_iter().chain(rebuilt).collect()
+}

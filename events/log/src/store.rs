@@ -1,0 +1,464 @@
+//! The lookup store, the only user of sled. It holds the event log in compressed chunks and an
+//! index for each sealed segment, written behind the acknowledgement. Everything in it can be
+//! rebuilt from the segments, and nothing in it permits a deletion.
+//!
+//! sled's own flush does not reach the medium on Linux, so `sync` follows it with an fdatasync of
+//! its file. Values stay under 64 KiB and segments are 16 MiB, so that sled never writes a blob
+//! file of its own, which it would not sync at all.
+//!
+//! | key | value |
+//! |---|---|
+//! | `c` first sequence | chunk: records, compressed |
+//! | `s` first sequence | descriptor of a sealed segment |
+//! | `p` first sequence, piece | postings of a sealed segment |
+//! | `f` first sequence, piece | filter of a sealed segment |
+//! | `m` name | `log`, `durable` |
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use hindcast_model::{Seq, Stream, UnixMicros};
+
+use crate::codec;
+use crate::error::LogError;
+use crate::frame::Chain;
+use crate::index::{self, Filter, SegmentIndex};
+
+const FORMAT: u8 = 1;
+/// Records of a chunk before compression; with one record over it a value stays under 64 KiB.
+const CHUNK_BYTES: usize = 56 * 1024;
+const CHUNK_HEADER_BYTES: usize = 60;
+const FILTER_PIECE_BYTES: usize = 60 * 1024;
+const SLED_SEGMENT_BYTES: usize = 16 << 20;
+const CHUNKS_CACHED: usize = 8;
+
+/// What the store knows of a sealed segment without reading it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Descriptor {
+    pub(crate) first: Seq,
+    pub(crate) count: u64,
+    pub(crate) min_at: UnixMicros,
+    pub(crate) max_at: UnixMicros,
+    /// Hash of its last frame.
+    pub(crate) chain: Chain,
+    /// Bytes up to the end of the last frame.
+    pub(crate) bytes: u64,
+    /// The first stream of each piece of the postings.
+    pieces: Vec<(u16, [u8; 16])>,
+}
+
+impl Descriptor {
+    pub(crate) const fn next(&self) -> Seq {
+        Seq(self.first.0 + self.count)
+    }
+}
+
+struct Sealed {
+    descriptor: Descriptor,
+    filter: Filter,
+}
+
+type CachedChunk = (Seq, u64, Arc<Vec<u8>>);
+
+/// The store, for readers.
+pub(crate) struct Store {
+    db: sled::Db,
+    dir: PathBuf,
+    /// Nothing was in it when it was opened.
+    fresh: bool,
+    sealed: RwLock<Vec<Sealed>>,
+    /// Every record up to here is in a chunk.
+    applied: AtomicU64,
+    cache: Mutex<VecDeque<CachedChunk>>,
+}
+
+fn key(kind: u8, seq: Seq) -> [u8; 9] {
+    let mut key = [kind; 9];
+    key[1..].copy_from_slice(&seq.0.to_be_bytes());
+    key
+}
+
+fn piece_key(kind: u8, seq: Seq, piece: usize) -> [u8; 13] {
+    let mut bytes = [0; 13];
+    bytes[..9].copy_from_slice(&key(kind, seq));
+    let piece = u32::try_from(piece).expect("few pieces");
+    bytes[9..].copy_from_slice(&piece.to_be_bytes());
+    bytes
+}
+
+impl Store {
+    /// Opens the store of `log`. An error says why it has to be rebuilt.
+    pub(crate) fn open(dir: &Path, cache_bytes: u64, log: Uuid) -> Result<Self, LogError> {
+        let db = sled::Config::new()
+            .path(dir)
+            .segment_size(SLED_SEGMENT_BYTES)
+            .cache_capacity(cache_bytes)
+            .flush_every_ms(None)
+            .print_profile_on_drop(false)
+            .open()?;
+        let fresh = !db.contains_key(b"mlog")?;
+        let store = Self {
+            db,
+            dir: dir.to_owned(),
+            fresh,
+            sealed: RwLock::new(Vec::new()),
+            applied: AtomicU64::new(0),
+            cache: Mutex::new(VecDeque::new()),
+        };
+        match store.db.get(b"mlog")? {
+            None => {
+                store
+                    .db
+                    .insert(b"mlog", [&[FORMAT][..], log.as_bytes()].concat())?;
+            }
+            Some(known) if known[..] == *[&[FORMAT][..], log.as_bytes()].concat() => {}
+            Some(_) => return Err(damaged("it belongs to another log or format")),
+        }
+        store.load_sealed()?;
+        store.forget_after_durable()?;
+        Ok(store)
+    }
+
+    fn load_sealed(&self) -> Result<(), LogError> {
+        let mut sealed: Vec<Sealed> = Vec::new();
+        for entry in self.db.scan_prefix(b"s") {
+            let (_, value) = entry?;
+            let descriptor: Descriptor = codec::decode(&value)?;
+            let expected = sealed.last().map_or(Seq(1), |last| last.descriptor.next());
+            if descriptor.first != expected {
+                return Err(damaged("sealed segments are missing"));
+            }
+            let mut filter = Vec::new();
+            for piece in self.db.scan_prefix(key(b'f', descriptor.first)) {
+                filter.extend_from_slice(&piece?.1);
+            }
+            if filter.is_empty() {
+                return Err(damaged("the filter of a sealed segment is missing"));
+            }
+            sealed.push(Sealed {
+                descriptor,
+                filter: Filter::from_bytes(filter),
+            });
+        }
+        *self.sealed.write().expect("no holder panics") = sealed;
+        Ok(())
+    }
+
+    /// What was written after the last sync may be there in part: it is written again.
+    fn forget_after_durable(&self) -> Result<(), LogError> {
+        let durable = match self.db.get(b"mdurable")? {
+            None => 0,
+            Some(value) => u64::from_be_bytes(
+                value[..]
+                    .try_into()
+                    .map_err(|_| damaged("the durable position"))?,
+            ),
+        };
+        let sealed = self.sealed.read().expect("no holder panics");
+        if sealed
+            .last()
+            .is_some_and(|last| last.descriptor.next().0 > durable + 1)
+        {
+            return Err(damaged(
+                "a sealed segment is newer than the durable position",
+            ));
+        }
+        drop(sealed);
+        let stale: Vec<sled::IVec> = self
+            .db
+            .range(key(b'c', Seq(durable + 1))..key(b'c', Seq(u64::MAX)))
+            .keys()
+            .collect::<Result<_, _>>()?;
+        for key in stale {
+            self.db.remove(key)?;
+        }
+        if durable > 0 {
+            let (first, count, _) = self
+                .chunk(Seq(durable))?
+                .ok_or_else(|| damaged("the newest chunk is missing"))?;
+            if first.0 + count != durable + 1 {
+                return Err(damaged("the newest chunk ends elsewhere"));
+            }
+        }
+        self.applied.store(durable, Ordering::Release);
+        Ok(())
+    }
+
+    /// Whether nothing was in it when it was opened.
+    pub(crate) const fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// Every record up to here is in a chunk.
+    pub(crate) fn applied(&self) -> Seq {
+        Seq(self.applied.load(Ordering::Acquire))
+    }
+
+    /// The last record of the sealed segments.
+    pub(crate) fn sealed_to(&self) -> Seq {
+        let sealed = self.sealed.read().expect("no holder panics");
+        Seq(sealed.last().map_or(0, |last| last.descriptor.next().0 - 1))
+    }
+
+    /// How many segments are sealed.
+    pub(crate) fn sealed_count(&self) -> u64 {
+        self.sealed.read().expect("no holder panics").len() as u64
+    }
+
+    /// The descriptor of the sealed segment that begins at `first`.
+    pub(crate) fn descriptor(&self, first: Seq) -> Option<Descriptor> {
+        let sealed = self.sealed.read().expect("no holder panics");
+        let at = sealed.partition_point(|sealed| sealed.descriptor.first < first);
+        let found = sealed
+            .get(at)
+            .filter(|sealed| sealed.descriptor.first == first);
+        found.map(|sealed| sealed.descriptor.clone())
+    }
+
+    /// The chunk that holds `seq`: first sequence, count, records.
+    pub(crate) fn chunk(&self, seq: Seq) -> Result<Option<CachedChunk>, LogError> {
+        let holds = |chunk: &CachedChunk| chunk.0 <= seq && seq.0 < chunk.0.0 + chunk.1;
+        let mut cache = self.cache.lock().expect("no holder panics");
+        if let Some(found) = cache.iter().find(|chunk| holds(chunk)) {
+            return Ok(Some(found.clone()));
+        }
+        drop(cache);
+        let Some(entry) = self
+            .db
+            .range(key(b'c', Seq(0))..=key(b'c', seq))
+            .next_back()
+        else {
+            return Ok(None);
+        };
+        let (key, value) = entry?;
+        let first = Seq(u64::from_be_bytes(
+            key[1..9].try_into().expect("eight bytes"),
+        ));
+        let (count, records) = unpack(&value, first)?;
+        let chunk = (first, count, Arc::new(records));
+        if !holds(&chunk) {
+            return Ok(None);
+        }
+        cache = self.cache.lock().expect("no holder panics");
+        if cache.len() == CHUNKS_CACHED {
+            cache.pop_front();
+        }
+        cache.push_back(chunk.clone());
+        Ok(Some(chunk))
+    }
+
+    /// The positions of a stream's records in sealed segments, ascending.
+    pub(crate) fn find(&self, stream: Stream) -> Result<Vec<Seq>, LogError> {
+        let mut found = Vec::new();
+        let sealed = self.sealed.read().expect("no holder panics");
+        for Sealed { descriptor, filter } in &*sealed {
+            if !filter.may_hold(stream) {
+                continue;
+            }
+            let wanted = (stream.kind.number(), stream.id);
+            let after = descriptor.pieces.partition_point(|first| *first <= wanted);
+            let from = descriptor
+                .pieces
+                .partition_point(|first| *first < wanted)
+                .max(1)
+                - 1;
+            for piece in from..after {
+                let value = self
+                    .db
+                    .get(piece_key(b'p', descriptor.first, piece))?
+                    .ok_or_else(|| damaged("a piece of an index is missing"))?;
+                let seqs = index::find_in_piece(&value, descriptor.first, stream)
+                    .ok_or_else(|| damaged("a piece of an index cannot be read"))?;
+                found.extend(seqs);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Bytes that the store takes on disk, and the files that sled should not have made.
+    pub(crate) fn size(&self) -> (u64, usize) {
+        let bytes = self.db.size_on_disk().unwrap_or(0);
+        let blobs = std::fs::read_dir(self.dir.join("blobs")).map_or(0, Iterator::count);
+        (bytes, blobs)
+    }
+
+    /// Records that everything up to `to` is on the medium.
+    fn sync(&self, to: Seq) -> Result<(), LogError> {
+        self.flush()?;
+        self.db.insert(b"mdurable", &to.0.to_be_bytes())?;
+        self.flush()
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the fdatasync that flush lacks follows it"
+    )]
+    fn flush(&self) -> Result<(), LogError> {
+        self.db.flush()?;
+        let path = self.dir.join("db");
+        let file = File::open(&path).map_err(LogError::io("open", &path))?;
+        file.sync_data().map_err(LogError::io("fdatasync", &path))
+    }
+}
+
+fn damaged(what: &str) -> LogError {
+    LogError::StoreDamaged(what.to_owned())
+}
+
+/// A chunk's bytes: version, codec, two zeros, count, length of the records, first and last time,
+/// blake3 of the records, and the records as lz4 or as they are.
+fn pack(count: u32, (first_at, last_at): (UnixMicros, UnixMicros), records: &[u8]) -> Vec<u8> {
+    let compressed = lz4_flex::block::compress(records);
+    let (codec, body) = match compressed.len() < records.len() {
+        true => (1, compressed.as_slice()),
+        false => (0, records),
+    };
+    let mut value = Vec::with_capacity(CHUNK_HEADER_BYTES + body.len());
+    value.extend_from_slice(&[FORMAT, codec, 0, 0]);
+    value.extend_from_slice(&count.to_le_bytes());
+    let len = u32::try_from(records.len()).expect("a chunk is small");
+    value.extend_from_slice(&len.to_le_bytes());
+    value.extend_from_slice(&first_at.0.to_le_bytes());
+    value.extend_from_slice(&last_at.0.to_le_bytes());
+    value.extend_from_slice(blake3::hash(records).as_bytes());
+    value.extend_from_slice(body);
+    value
+}
+
+fn unpack(value: &[u8], first: Seq) -> Result<(u64, Vec<u8>), LogError> {
+    let bad = |what: &str| LogError::StoreDamaged(format!("chunk {first}: {what}"));
+    let (header, body) = value
+        .split_at_checked(CHUNK_HEADER_BYTES)
+        .ok_or_else(|| bad("it is cut short"))?;
+    let word = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("4 bytes"));
+    if header[0] != FORMAT {
+        return Err(bad("its format is not known"));
+    }
+    let len = word(8) as usize;
+    let records = match header[1] {
+        0 => body.to_vec(),
+        1 if len <= 4 * CHUNK_BYTES => {
+            lz4_flex::block::decompress(body, len).map_err(|error| bad(&error.to_string()))?
+        }
+        _ => return Err(bad("its codec or length is not known")),
+    };
+    if blake3::hash(&records).as_bytes()[..] != header[28..60] {
+        return Err(bad("its hash does not hold"));
+    }
+    Ok((u64::from(word(4)), records))
+}
+
+/// The writing end of the store.
+pub(crate) struct Writer {
+    store: Arc<Store>,
+    records: Vec<u8>,
+    first: Seq,
+    count: u32,
+    times: (UnixMicros, UnixMicros),
+}
+
+impl Writer {
+    pub(crate) fn new(store: Arc<Store>) -> Self {
+        let first = store.applied().next();
+        let records = Vec::with_capacity(CHUNK_BYTES);
+        Self {
+            store,
+            records,
+            first,
+            count: 0,
+            times: (UnixMicros(0), UnixMicros(0)),
+        }
+    }
+
+    /// The next record that is wanted.
+    pub(crate) const fn next(&self) -> Seq {
+        Seq(self.first.0 + self.count as u64)
+    }
+
+    /// Takes the next record.
+    pub(crate) fn push(&mut self, at: UnixMicros, record: &[u8]) -> Result<(), LogError> {
+        if self.records.len() + record.len() > CHUNK_BYTES {
+            self.write_chunk()?;
+        }
+        if self.count == 0 {
+            self.times.0 = at;
+        }
+        self.times.1 = at;
+        self.records.extend_from_slice(record);
+        self.count += 1;
+        Ok(())
+    }
+
+    /// Writes what has been taken, however little.
+    fn write_chunk(&mut self) -> Result<(), LogError> {
+        if self.count == 0 {
+            return Ok(());
+        }
+        let value = pack(self.count, self.times, &self.records);
+        self.store.db.insert(key(b'c', self.first), value)?;
+        let next = self.next();
+        self.store.applied.store(next.0 - 1, Ordering::Release);
+        self.first = next;
+        self.count = 0;
+        self.records.clear();
+        Ok(())
+    }
+
+    /// Writes the index of a full segment, whose records have all been pushed, and syncs.
+    pub(crate) fn seal(
+        &mut self,
+        index: &SegmentIndex,
+        (chain, bytes): (Chain, u64),
+    ) -> Result<(), LogError> {
+        self.write_chunk()?;
+        let first = index.first;
+        let pieces = index.pieces();
+        let starts = pieces
+            .iter()
+            .map(|(start, _)| (start.kind.number(), start.id))
+            .collect();
+        for (number, (_, piece)) in pieces.iter().enumerate() {
+            self.store
+                .db
+                .insert(piece_key(b'p', first, number), piece.as_slice())?;
+        }
+        let filter = index.filter();
+        for (number, piece) in filter.bytes().chunks(FILTER_PIECE_BYTES).enumerate() {
+            self.store
+                .db
+                .insert(piece_key(b'f', first, number), piece)?;
+        }
+        self.store.sync(Seq(self.first.0 - 1))?;
+        let descriptor = Descriptor {
+            first,
+            count: index.count() as u64,
+            min_at: index.min_at,
+            max_at: index.max_at,
+            chain,
+            bytes,
+            pieces: starts,
+        };
+        self.store
+            .db
+            .insert(key(b's', first), codec::encode(&descriptor)?)?;
+        self.store.flush()?;
+        self.store
+            .sealed
+            .write()
+            .expect("no holder panics")
+            .push(Sealed { descriptor, filter });
+        Ok(())
+    }
+
+    /// Writes everything and syncs: nothing has to be written again at the next start.
+    pub(crate) fn finish(&mut self) -> Result<(), LogError> {
+        self.write_chunk()?;
+        self.store.sync(Seq(self.first.0 - 1))
+    }
+}
