@@ -10,9 +10,11 @@
 pub mod apply;
 pub mod command;
 pub mod decide;
+mod decided;
 pub mod event;
 pub mod ids;
 pub mod limits;
+mod observed;
 pub mod payload;
 pub mod refusal;
 pub mod state;

@@ -1,0 +1,96 @@
+//! What the core decided: the payloads of decided events. A released struct is never edited; a new
+//! schema is a new struct, and the old one is read through `From`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Digest, ExperimentId, RunId};
+use crate::refusal::Refusal;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunAdmitted {
+    pub run: RunId,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRefused {
+    pub run: RunId,
+    pub refusal: Refusal,
+}
+
+/// The request repeats an earlier one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunDeduplicated {
+    pub run: RunId,
+    pub original: RunId,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunCompleted {
+    pub run: RunId,
+    pub result_hash: Digest,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunFailed {
+    pub run: RunId,
+    pub code: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunCancelled {
+    pub run: RunId,
+}
+
+/// The dataset can be used; `known` when it could be before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatasetRegistered {
+    pub digest: Digest,
+    pub known: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatasetRefused {
+    pub digest: Digest,
+    pub refusal: Refusal,
+}
+
+/// The experiment's runs may follow; `original` names the earlier experiment that an idempotency
+/// key stands for, and then nothing follows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExperimentAdmitted {
+    pub experiment: ExperimentId,
+    pub original: Option<ExperimentId>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExperimentRefused {
+    pub experiment: ExperimentId,
+    pub refusal: Refusal,
+}
+
+/// The last run of the experiment ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExperimentCompleted {
+    pub experiment: ExperimentId,
+    pub tally: Tally,
+}
+
+/// How runs ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    pub completed: u64,
+    pub failed: u64,
+    pub cancelled: u64,
+    pub refused: u64,
+    pub deduplicated: u64,
+}
+
+/// No work is admitted until `IntakeResumed`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IntakePaused {
+    pub free_bytes: u64,
+    pub reserve_bytes: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IntakeResumed {}

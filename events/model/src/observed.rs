@@ -1,0 +1,210 @@
+//! What came from outside: the payloads of observed events. A released struct is never edited; a
+//! new schema is a new struct, and the old one is read through `From`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Digest, ExperimentId, RunId, UnixMicros};
+use crate::payload::Payload;
+
+/// A process opened the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerStarted {
+    pub binary_version: String,
+    pub decider_version: u32,
+    /// Instruction set, maths library and algorithm versions that results are computed with.
+    pub numeric_profile: String,
+    /// Whether the process before this one closed the log in good order.
+    pub clean: bool,
+}
+
+/// A process closed the log in good order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerStopped {
+    pub reason: String,
+}
+
+/// The configuration: the whole of it as canonical JSON without secrets, and the part that
+/// decisions read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigurationLoaded {
+    pub generation: u64,
+    pub hash: Digest,
+    pub document: Payload,
+    pub settings: Settings,
+}
+
+/// What decisions read of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Runs admitted and not ended, at most.
+    pub runs_in_flight_max: u32,
+    /// Microseconds of log time that an idempotency key is remembered.
+    pub idempotency_ttl_micros: u64,
+    /// Idempotency keys remembered at most.
+    pub idempotency_entries_max: u64,
+    /// Free bytes below which work is refused.
+    pub disk_reserve_bytes: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            runs_in_flight_max: crate::limits::RUNS_IN_FLIGHT_MAX,
+            idempotency_ttl_micros: crate::limits::IDEMPOTENCY_TTL_MICROS,
+            idempotency_entries_max: crate::limits::IDEMPOTENCY_ENTRIES_MAX as u64,
+            disk_reserve_bytes: 0,
+        }
+    }
+}
+
+/// The wall clock jumped against the monotonic one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockStepped {
+    /// The step in microseconds; negative when the clock went back.
+    pub step_micros: i64,
+    /// What the wall clock says after it.
+    pub wall: UnixMicros,
+    /// Whether the log's time follows at once. A large forward step is adopted later.
+    pub adopted: bool,
+}
+
+/// A timer's moment has come; the record's time is the time reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeReached {}
+
+/// A key under which a repeated request is the same request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Idempotency {
+    /// The first half of the blake3 hash of the key's text.
+    pub key: [u8; 16],
+    /// The hash of the request's body.
+    pub body: Digest,
+}
+
+/// Somebody asked for a computation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRequested {
+    pub run: RunId,
+    /// Such as `causal.discover`.
+    pub operation: String,
+    /// The version of the spec's schema.
+    pub schema: u16,
+    /// Canonical JSON of the request.
+    pub spec: Payload,
+    /// Over the canonical JSON.
+    pub spec_hash: Digest,
+    pub seed: u64,
+    /// What the run reads.
+    pub datasets: Vec<Digest>,
+    /// Microseconds after which the run has failed; 0 means that it may take for ever.
+    pub deadline_micros: u64,
+    /// The result was computed before the request was recorded and stands in the same frame.
+    pub immediate: bool,
+    pub experiment: Option<ExperimentId>,
+    pub idempotency: Option<Idempotency>,
+}
+
+/// How a computation ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Completed {
+        /// Canonical JSON of the result: no ids, times or host facts.
+        result: Payload,
+        /// Over the canonical JSON.
+        result_hash: Digest,
+        /// The version of the result's schema.
+        schema: u16,
+        algorithm_version: String,
+    },
+    Failed {
+        /// A stable word: `invalid`, `too_large`, `deadline_exceeded`, `panicked`, `internal`.
+        code: String,
+        /// The JSON path of the field at fault, where there is one.
+        field: Option<String>,
+        message: String,
+        hint: Option<String>,
+    },
+}
+
+/// A computation ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutcomeObserved {
+    pub run: RunId,
+    pub outcome: Outcome,
+    /// What the result was computed with.
+    pub numeric_profile: String,
+    pub queued_micros: u64,
+    pub computed_micros: u64,
+}
+
+/// Somebody withdrew a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CancelRequested {
+    pub run: RunId,
+    pub reason: String,
+}
+
+/// Somebody sent data, and its blob is durable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatasetUploaded {
+    /// Of the file's bytes.
+    pub digest: Digest,
+    pub name: String,
+    pub format: String,
+    pub bytes: u64,
+    pub rows: u64,
+    pub columns: u32,
+    pub idempotency: Option<Idempotency>,
+}
+
+/// Somebody asked for a series of runs, which follow in the same submission.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExperimentRequested {
+    pub experiment: ExperimentId,
+    pub name: String,
+    pub spec: Payload,
+    pub runs: Vec<RunId>,
+    pub idempotency: Option<Idempotency>,
+}
+
+/// A supervised actor was built anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActorRestarted {
+    pub actor: String,
+    pub reason: String,
+    /// Restarts of this actor in this process, with this one.
+    pub restarts: u32,
+    pub backoff_micros: u64,
+}
+
+/// The lookup store was moved aside and rebuilt from the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreRebuilt {
+    pub reason: String,
+    pub moved_to: String,
+    pub events: u64,
+}
+
+/// An unacknowledged end of the log was cut at start; its bytes are kept in a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TornTailCut {
+    pub segment: String,
+    pub offset: u64,
+    pub bytes: u64,
+    pub kept_in: String,
+}
+
+/// Free disk space crossed the reserve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskSampled {
+    pub free_bytes: u64,
+}
+
+/// Requests turned away before they were recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestsShed {
+    pub overloaded: u64,
+    pub malformed: u64,
+    pub unauthenticated: u64,
+}
