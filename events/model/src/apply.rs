@@ -8,6 +8,7 @@ use crate::event::{
 use crate::ids::{Digest, ExperimentId, RunId};
 use crate::state::{
     Context, DatasetMeta, OpenExperiment, OpenRun, Proposal, Proposed, Remembered, State, Subject,
+    Totals,
 };
 use crate::stream::Stream;
 
@@ -68,8 +69,9 @@ impl State {
     /// Folds one event in and returns the stream that it belongs to and its version there.
     pub fn apply(&mut self, context: &Context, event: &Event) -> (Stream, u64) {
         let stream = self.stream_of(event);
-        let version = self.heads.get(&stream).map_or(1, |version| version + 1);
-        self.heads.insert(stream, version);
+        let head = self.heads.entry(stream).or_default();
+        *head += 1;
+        let version = *head;
         self.seq = context.seq;
         self.at = self.at.max(context.at);
         self.forget_old_keys();
@@ -116,8 +118,16 @@ impl State {
     }
 
     fn propose_run(&mut self, context: &Context, request: &RunRequested) {
-        let totals = self.totals.entry(request.operation.clone()).or_default();
-        totals.requested += 1;
+        match self.totals.get_mut(&request.operation) {
+            Some(totals) => totals.requested += 1,
+            None => {
+                let totals = Totals {
+                    requested: 1,
+                    ..Totals::default()
+                };
+                self.totals.insert(request.operation.clone(), totals);
+            }
+        }
         let deadline =
             (request.deadline_micros > 0).then(|| context.at.plus(request.deadline_micros));
         let open = OpenRun {

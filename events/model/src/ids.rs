@@ -94,7 +94,7 @@ macro_rules! uuid_id {
                 if serializer.is_human_readable() {
                     serializer.collect_str(self)
                 } else {
-                    u128::from_be_bytes(self.bytes()).serialize(serializer)
+                    u128::from_le_bytes(self.bytes()).serialize(serializer)
                 }
             }
         }
@@ -105,7 +105,7 @@ macro_rules! uuid_id {
                     let text = String::deserialize(deserializer)?;
                     text.parse().map_err(de::Error::custom)
                 } else {
-                    u128::deserialize(deserializer).map(|n| Self::from_bytes(n.to_be_bytes()))
+                    u128::deserialize(deserializer).map(|n| Self::from_bytes(n.to_le_bytes()))
                 }
             }
         }
@@ -193,7 +193,9 @@ impl Serialize for Digest {
         if serializer.is_human_readable() {
             serializer.collect_str(self)
         } else {
-            self.0.serialize(serializer)
+            // Two numbers of sixteen bytes are read at once; thirty-two bytes one by one.
+            let half = |at| u128::from_le_bytes(std::array::from_fn(|i| self.0[at + i]));
+            (half(0), half(16)).serialize(serializer)
         }
     }
 }
@@ -205,7 +207,11 @@ impl<'de> Deserialize<'de> for Digest {
                 .parse()
                 .map_err(de::Error::custom)
         } else {
-            <[u8; 32]>::deserialize(deserializer).map(Self)
+            let (first, second) = <(u128, u128)>::deserialize(deserializer)?;
+            let mut bytes = [0; 32];
+            bytes[..16].copy_from_slice(&first.to_le_bytes());
+            bytes[16..].copy_from_slice(&second.to_le_bytes());
+            Ok(Self(bytes))
         }
     }
 }
@@ -246,7 +252,7 @@ impl Serialize for Name16 {
         if serializer.is_human_readable() {
             serializer.collect_str(self)
         } else {
-            u128::from_be_bytes(self.0).serialize(serializer)
+            u128::from_le_bytes(self.0).serialize(serializer)
         }
     }
 }
@@ -256,7 +262,7 @@ impl<'de> Deserialize<'de> for Name16 {
         if deserializer.is_human_readable() {
             String::deserialize(deserializer).map(|name| Self::new(&name))
         } else {
-            u128::deserialize(deserializer).map(|n| Self(n.to_be_bytes()))
+            u128::deserialize(deserializer).map(|n| Self(n.to_le_bytes()))
         }
     }
 }

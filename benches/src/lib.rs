@@ -1,0 +1,145 @@
+//! What the benchmarks share: clocks, CPU time, percentiles. A benchmark prints one JSON line with
+//! its figures and, where it compares, ratios from the same run.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use hindcast_log::Clock;
+use hindcast_model::event::{Outcome, OutcomeObserved, RunRequested};
+use hindcast_model::{
+    Command, Digest, Event, EventId, KeyId, Name16, Payload, RunId, Submission, UnixMicros,
+};
+
+/// The machine's clocks.
+pub struct RealClock(Instant);
+
+impl RealClock {
+    /// A clock whose monotonic side begins here.
+    #[must_use]
+    pub fn start() -> Arc<Self> {
+        Arc::new(Self(now()))
+    }
+}
+
+impl Clock for RealClock {
+    #[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+    fn wall(&self) -> UnixMicros {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let micros = since.map_or(0, |since| since.as_micros());
+        UnixMicros(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+
+    fn monotonic(&self) -> u64 {
+        u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+/// This moment.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// CPU seconds of this process so far, all threads, user and system. The kernel counts in
+/// hundredths of a second.
+#[must_use]
+pub fn cpu_seconds() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit(") ").next().unwrap_or_default();
+    let fields: Vec<&str> = after_name.split(' ').collect();
+    let ticks = |index: usize| {
+        fields
+            .get(index)
+            .and_then(|f| f.parse::<f64>().ok())
+            .unwrap_or(0.0)
+    };
+    (ticks(11) + ticks(12)) / 100.0
+}
+
+/// Resident memory of this process in MiB: at present, and the most so far.
+#[must_use]
+pub fn rss_mib() -> (f64, f64) {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let field = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name));
+        let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok());
+        kib.unwrap_or(0.0) / 1024.0
+    };
+    (field("VmRSS:"), field("VmHWM:"))
+}
+
+/// The median; 0 of nothing.
+#[must_use]
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
+/// The `percent`-th percentile of sorted values, by the nearest rank.
+#[must_use]
+pub fn percentile(sorted: &[u32], percent: usize) -> u32 {
+    let rank = (sorted.len() * percent).div_ceil(100).max(1) - 1;
+    sorted.get(rank).copied().unwrap_or(0)
+}
+
+/// A run id that follows from a number.
+#[must_use]
+pub fn run_id(n: u64) -> RunId {
+    RunId::from_bytes((u128::from(n) + (0x0190_u128 << 112)).to_be_bytes())
+}
+
+/// A command of its own.
+#[must_use]
+pub fn command(id: u128, event: Event) -> Command {
+    let id = EventId::from_bytes((id << 16).to_be_bytes());
+    Command {
+        event_id: id,
+        causation: id,
+        correlation: id,
+        principal: Name16::new("bench"),
+        tenant: Name16::new("default"),
+        key: KeyId::default(),
+        expect: None,
+        event,
+    }
+}
+
+/// A request whose result was computed before it was recorded, and the result: four events.
+#[must_use]
+pub fn immediate_run(n: u64) -> Submission {
+    let run = run_id(n);
+    let requested = Event::RunRequested(RunRequested {
+        run,
+        operation: "causal.validate".to_owned(),
+        schema: 1,
+        spec: Payload::Inline(
+            "{\"graph\":\"dag { x -> y ; z -> x ; z -> y }\",\"outcome\":[\"y\"],\"treatment\":[\"x\"]}"
+                .to_owned(),
+        ),
+        spec_hash: Digest::default(),
+        seed: n,
+        datasets: Vec::new(),
+        deadline_micros: 0,
+        immediate: true,
+        experiment: None,
+        idempotency: None,
+    });
+    let outcome = Event::OutcomeObserved(OutcomeObserved {
+        run,
+        outcome: Outcome::Completed {
+            result: Payload::Inline("{\"estimand\":{\"of\":{\"given\":[\"x\",\"z\"],\"of\":[\"y\"],\"type\":\"p\"},\"over\":[\"z\"],\"type\":\"sum\"},\"identifiable\":true}".to_owned()),
+            result_hash: Digest::default(),
+            schema: 1,
+            algorithm_version: "validate 1".to_owned(),
+        },
+        numeric_profile: "x86_64".to_owned(),
+        queued_micros: 0,
+        computed_micros: 9,
+    });
+    let id = u128::from(n) << 64;
+    Submission {
+        commands: vec![command(id, requested), command(id + (1 << 32), outcome)],
+    }
+}
