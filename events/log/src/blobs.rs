@@ -76,21 +76,26 @@ impl Blobs {
         for name in disk.list(&dir)? {
             disk.remove(&dir.join(name))?;
         }
-        let shared = Shared {
-            disk,
-            dir,
-            pins: Mutex::default(),
-            temporary: AtomicU64::new(0),
-            count: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
-        };
-        let blobs = Self(Arc::new(shared));
+        let blobs = Self::read_only(disk, data_dir);
         for digest in blobs.list()? {
             let len = blobs.0.disk.open(&blobs.path(digest), false)?.len()?;
             blobs.0.count.fetch_add(1, Ordering::Relaxed);
             blobs.0.bytes.fetch_add(len, Ordering::Relaxed);
         }
         Ok(blobs)
+    }
+
+    /// The blobs under `data_dir`, for reading: nothing is removed or counted.
+    #[must_use]
+    pub fn read_only(disk: Arc<dyn Disk>, data_dir: &Path) -> Self {
+        Self(Arc::new(Shared {
+            disk,
+            dir: data_dir.join("blobs"),
+            pins: Mutex::default(),
+            temporary: AtomicU64::new(0),
+            count: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+        }))
     }
 
     /// The digest that `content` has as a blob.

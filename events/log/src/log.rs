@@ -190,7 +190,8 @@ impl Drop for Handle {
     }
 }
 
-fn lock(data_dir: &std::path::Path) -> Result<File, LogError> {
+/// Takes the data directory for this process, until the file is dropped.
+pub(crate) fn lock(data_dir: &std::path::Path) -> Result<File, LogError> {
     let path = data_dir.join("LOCK");
     let file = File::options()
         .create(true)

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use hindcast_model::Seq;
 
-use crate::disk::{Disk, read_from};
+use crate::disk::{Disk, DiskFile, read_from};
 use crate::error::LogError;
 use crate::frame::{self, Chain};
 
@@ -114,6 +114,20 @@ pub(crate) fn archive_dir(data_dir: &Path) -> PathBuf {
     data_dir.join("archive")
 }
 
+/// Opens a segment, which a running server may have moved to the archive since it was listed.
+fn open_moved(disk: &dyn Disk, location: &Location) -> Result<Box<dyn DiskFile>, LogError> {
+    let path = &location.path;
+    let moved = || {
+        let data_dir = path.parent()?.parent()?;
+        let archived = archive_dir(data_dir).join(path.file_name()?);
+        disk.open(&archived, false).ok()
+    };
+    match disk.open(path, false) {
+        Ok(file) => Ok(file),
+        Err(error) => moved().ok_or_else(|| LogError::io("open", path)(error)),
+    }
+}
+
 /// The bytes of a segment that has been read, with its header checked.
 pub(crate) struct Segment {
     pub(crate) location: Location,
@@ -140,7 +154,7 @@ impl Segment {
     /// Reads a whole segment.
     pub(crate) fn read(disk: &dyn Disk, location: &Location) -> Result<Self, LogError> {
         let path = &location.path;
-        let file = disk.open(path, false).map_err(LogError::io("open", path))?;
+        let file = open_moved(disk, location)?;
         let bytes = read_from(file.as_ref(), 0).map_err(LogError::io("read", path))?;
         let location = location.clone();
         let corrupt = |what: &str| LogError::Corrupt {

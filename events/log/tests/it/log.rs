@@ -1,17 +1,15 @@
 //! The log over the real disk and the real store: what is acknowledged is there after a restart,
 //! and damage is named.
 
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
 
+use crate::support::{TestClock, completed, open, options, request, run_id, submission};
 use hindcast_log::{Body, CommitError, Log, LogError, Options, Recorded, replay, state_hash};
 use hindcast_model::event::{CancelRequested, ServerStopped};
 use hindcast_model::{Event, Expect, RunId, Seq, Stream, Submission};
-use support::{TestClock, completed, open, options, request, run_id, submission};
 
 fn segments(dir: &Path, kind: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir.join(kind)).expect("a directory");
@@ -240,7 +238,7 @@ fn damage(dir: &Path, path: &Path, offset: usize) -> Result<(), LogError> {
     let opened = Log::open(
         options(dir),
         Arc::new(TestClock::default()),
-        support::LOG,
+        crate::support::LOG,
         &|_| {},
     );
     let opened = opened.map(|(log, _)| log.close());
@@ -279,7 +277,7 @@ fn damage_before_the_tail_stops_the_start_and_names_the_sequence() {
     let missing = Log::open(
         options(dir.path()),
         Arc::new(TestClock::default()),
-        support::LOG,
+        crate::support::LOG,
         &|_| {},
     );
     assert!(missing.is_err_and(|error| error.to_string().contains("missing")));
@@ -333,7 +331,7 @@ fn second_process_is_told_that_the_directory_is_in_use() {
     let second = Log::open(
         options(dir.path()),
         Arc::new(TestClock::default()),
-        support::LOG,
+        crate::support::LOG,
         &|_| {},
     );
     assert!(matches!(second, Err(LogError::Locked(_))));
@@ -369,7 +367,7 @@ fn deadline_passes_in_log_time_and_fails_the_run() {
     let (log, _) = Log::open(
         options(dir.path()),
         Arc::clone(&clock) as _,
-        support::LOG,
+        crate::support::LOG,
         &|_| {},
     )
     .expect("opens");

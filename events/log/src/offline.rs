@@ -1,0 +1,138 @@
+//! Reads a log from its segments alone: without the lock, the lookup store or a server, and
+//! beside a server that is writing.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hindcast_model::{Seq, State, Stream};
+use uuid::Uuid;
+
+use crate::blobs::Blobs;
+use crate::disk::{Disk, RealDisk};
+use crate::error::LogError;
+use crate::frame;
+use crate::log::Position;
+use crate::record::{self, Recorded, Records};
+use crate::replay::replay;
+use crate::segment::{self, Location, Segment};
+
+/// The log under a data directory, for reading.
+pub struct Reader {
+    disk: Arc<dyn Disk>,
+    data_dir: PathBuf,
+    locations: Vec<Location>,
+}
+
+impl Reader {
+    /// Finds the segments under `data_dir`; there may be none.
+    pub fn open(data_dir: &Path) -> Result<Self, LogError> {
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let locations = segment::list(disk.as_ref(), data_dir)?;
+        Ok(Self {
+            disk,
+            data_dir: data_dir.to_owned(),
+            locations,
+        })
+    }
+
+    /// Calls `visit` with every event from `from` on until it breaks.
+    fn each(
+        &self,
+        from: Seq,
+        mut visit: impl FnMut(
+            &record::Header,
+            &mut dyn FnMut() -> Result<Recorded, String>,
+            Seq,
+        ) -> Result<ControlFlow<()>, String>,
+    ) -> Result<Option<(Uuid, u32, Seq)>, LogError> {
+        let start = self
+            .locations
+            .partition_point(|location| location.first <= from);
+        let mut last = None;
+        for location in &self.locations[start.saturating_sub(1)..] {
+            let segment = Segment::read(self.disk.as_ref(), location)?;
+            let mut offset = segment::HEADER_BYTES;
+            while let Some((header, bytes)) = segment.frame(offset) {
+                last = Some((header.log, header.epoch, Seq(header.next().0 - 1)));
+                let corrupt = |(seq, what): (Seq, String)| segment.corrupt(seq, offset, what);
+                if header.next() > from {
+                    for entry in Records::new(&bytes[frame::HEADER_BYTES..], header.first) {
+                        let (seq, record_header, record) = entry.map_err(corrupt)?;
+                        if seq < from {
+                            continue;
+                        }
+                        let mut decode = || record::decode(record, &record_header, seq);
+                        let flow = visit(&record_header, &mut decode, seq)
+                            .map_err(|what| corrupt((seq, what)))?;
+                        if flow.is_break() {
+                            return Ok(last);
+                        }
+                    }
+                }
+                offset += bytes.len();
+            }
+        }
+        Ok(last)
+    }
+
+    /// The newest position; `None` when nothing is recorded.
+    pub fn head(&self) -> Result<Option<Position>, LogError> {
+        let Some(from) = self.locations.last().map(|location| location.first) else {
+            return Ok(None);
+        };
+        let last = self.each(Seq(from.0.saturating_sub(1)), |_, _, _| {
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(last.map(|(log, epoch, seq)| Position { log, epoch, seq }))
+    }
+
+    /// Up to `max` events from `from` on, ascending.
+    pub fn read(&self, from: Seq, max: usize) -> Result<Vec<Recorded>, LogError> {
+        let mut found = Vec::new();
+        self.each(from, |_, decode, _| {
+            if found.len() < max {
+                found.push(decode()?);
+            }
+            Ok(if found.len() < max {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            })
+        })?;
+        Ok(found)
+    }
+
+    /// Up to `max` events before `before`, descending.
+    pub fn read_back(&self, before: Seq, max: usize) -> Result<Vec<Recorded>, LogError> {
+        let head = self.head()?.map_or(Seq(0), |head| head.seq);
+        let end = before.0.min(head.0 + 1);
+        let from = end.saturating_sub(max as u64).max(1);
+        let mut found = self.read(Seq(from), usize::try_from(end - from).unwrap_or(0))?;
+        found.reverse();
+        Ok(found)
+    }
+
+    /// Every event of a stream, ascending. Reads the headers of the whole log.
+    pub fn read_stream(&self, stream: Stream) -> Result<Vec<Recorded>, LogError> {
+        let mut found = Vec::new();
+        self.each(Seq(1), |header, decode, _| {
+            if header.stream == stream {
+                found.push(decode()?);
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(found)
+    }
+
+    /// The state that the log folds to.
+    pub fn state(&self) -> Result<State, LogError> {
+        Ok(replay(self.disk.as_ref(), &self.data_dir, &|_| {})?.state)
+    }
+
+    /// The content-addressed files.
+    #[must_use]
+    pub fn blobs(&self) -> Blobs {
+        Blobs::read_only(Arc::clone(&self.disk), &self.data_dir)
+    }
+}

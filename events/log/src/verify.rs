@@ -1,0 +1,321 @@
+//! Proves a log: the chain, every checksum, that deciding the observed events again gives the
+//! decided ones byte for byte, that every blob is whole, and that the lookup store agrees.
+//!
+//! It reads the segments without the lock, so that a running server can be checked; the lookup
+//! store is compared only when no process has it open.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::sync::Arc;
+
+use hindcast_model::{DECIDER_VERSION, Digest, Event, Seq, State};
+use uuid::Uuid;
+
+use crate::blobs::{BlobError, Blobs};
+use crate::codec;
+use crate::disk::{Disk, RealDisk};
+use crate::error::LogError;
+use crate::record::{self, Body, Recorded};
+use crate::replay::{self, Progress};
+use crate::scan;
+use crate::segment;
+use crate::store::Store;
+
+/// Problems named before the rest is only counted.
+const PROBLEMS_MAX: usize = 100;
+
+/// Something that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where in the log.
+    pub seq: Seq,
+    pub what: String,
+}
+
+/// What was proved, and what was not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    pub log: Option<Uuid>,
+    pub epoch: u32,
+    pub events: u64,
+    pub segments: u64,
+    /// Hash of the last frame: with it, nobody can change what came before.
+    pub chain: Digest,
+    /// Hash of the state that the log folds to.
+    pub state_hash: Digest,
+    /// Observed events that were decided again.
+    pub decided_again: u64,
+    /// Observed events of another decider version, which are not decided again.
+    pub decided_elsewhere: u64,
+    pub blobs: u64,
+    /// Records that were compared with the lookup store; `None` while a process has it open.
+    pub store_compared: Option<u64>,
+    /// Bytes after the last intact frame, which the next start cuts.
+    pub torn_bytes: u64,
+    pub problems: Vec<Problem>,
+    pub problems_total: u64,
+}
+
+impl Report {
+    /// Whether everything holds.
+    #[must_use]
+    pub const fn holds(&self) -> bool {
+        self.problems_total == 0
+    }
+
+    fn problem(&mut self, seq: Seq, what: impl Into<String>) {
+        self.problems_total += 1;
+        if self.problems.len() < PROBLEMS_MAX {
+            let what = what.into();
+            self.problems.push(Problem { seq, what });
+        }
+    }
+}
+
+/// Checks the log under `data_dir`. An error means that it could not be read at all; what is
+/// damaged is in the report.
+pub fn verify(data_dir: &Path, progress: &dyn Fn(Progress)) -> Result<Report, LogError> {
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let locations = segment::list(disk.as_ref(), data_dir)?;
+    let store = open_store(data_dir, disk.as_ref(), &locations);
+    let mut check = Check::new(store);
+    let mut done = Progress {
+        events: 0,
+        segments: 0,
+        segments_total: locations.len(),
+    };
+    let scanned = scan::scan(disk.as_ref(), &locations, None, |stretch| {
+        replay::records(stretch, |_, bytes, recorded| {
+            check.record(bytes, &recorded);
+            done.events += 1;
+            Ok(())
+        })?;
+        done.segments += usize::from(stretch.end.is_some());
+        progress(done);
+        Ok(())
+    });
+    let mut report = check.finish(data_dir, &disk)?;
+    report.segments = locations.len() as u64;
+    match scanned {
+        Ok(None) => {}
+        Ok(Some(scanned)) => {
+            report.log = Some(scanned.link.log);
+            report.epoch = scanned.link.epoch;
+            report.chain = Digest(scanned.link.chain);
+            report.torn_bytes = scanned.tail.map_or(0, |tail| tail.torn as u64);
+        }
+        Err(LogError::Corrupt {
+            seq,
+            file,
+            offset,
+            what,
+        }) => {
+            report.problem(seq, format!("{file} at byte {offset}: {what}"));
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(report)
+}
+
+/// The lookup store, if no process has the data directory open.
+fn open_store(
+    data_dir: &Path,
+    disk: &dyn Disk,
+    locations: &[segment::Location],
+) -> Option<(std::fs::File, Result<Store, LogError>)> {
+    let dir = data_dir.join("sled");
+    let lock = crate::log::lock(data_dir).ok()?;
+    if !dir.exists() {
+        return None;
+    }
+    let log = locations
+        .first()
+        .map(|first| segment::Segment::header_of(disk, first))?
+        .ok()?
+        .log;
+    Some((lock, Store::open(&dir, 16 << 20, log)))
+}
+
+struct Check {
+    state: State,
+    /// What the last observed event decides and has not been seen yet.
+    expected: VecDeque<Recorded>,
+    blobs: BTreeMap<Digest, Seq>,
+    store: Option<(std::fs::File, Store)>,
+    /// The chunk at hand: where it ends, and how much of it has been compared.
+    chunk: Option<(Seq, Arc<Vec<u8>>, usize)>,
+    report: Report,
+}
+
+impl Check {
+    fn new(store: Option<(std::fs::File, Result<Store, LogError>)>) -> Self {
+        let mut report = Report::default();
+        let store = match store {
+            Some((lock, Ok(store))) => {
+                report.store_compared = Some(0);
+                Some((lock, store))
+            }
+            Some((_, Err(error))) => {
+                report.problem(Seq(0), format!("the lookup store does not open: {error}"));
+                None
+            }
+            None => None,
+        };
+        let (state, expected, blobs) = (State::default(), VecDeque::new(), BTreeMap::new());
+        Self {
+            state,
+            expected,
+            blobs,
+            store,
+            chunk: None,
+            report,
+        }
+    }
+
+    fn record(&mut self, bytes: &[u8], recorded: &Recorded) {
+        let seq = recorded.seq();
+        self.report.events += 1;
+        if !record::intact(bytes) {
+            self.report
+                .problem(seq, "the record's checksum does not hold");
+        }
+        self.compare_store(seq, bytes);
+        match &recorded.body {
+            Body::Known(event) => self.known(recorded, event),
+            Body::Unknown { number, schema, .. } if !recorded.ignorable => {
+                let what = format!("event type {number} schema {schema} is not known here");
+                self.report.problem(seq, what);
+            }
+            Body::Unknown { .. } => {}
+        }
+    }
+
+    fn known(&mut self, recorded: &Recorded, event: &Event) {
+        let seq = recorded.seq();
+        if recorded.observed {
+            self.missing_decisions(seq);
+            self.decide(recorded, event);
+        } else if self.same_rules() {
+            match self.expected.pop_front() {
+                Some(expected) if same(&expected, recorded) => {}
+                Some(expected) => {
+                    let name = expected.event().map_or("?", |event| event.kind().name);
+                    self.expected.clear();
+                    let what = format!("the rules decide {name} here, with other content");
+                    self.report.problem(seq, what);
+                }
+                None => self
+                    .report
+                    .problem(seq, "the rules do not decide this event"),
+            }
+        }
+        for digest in event.blobs() {
+            self.blobs.entry(digest).or_insert(seq);
+        }
+        let place = self.state.apply(&recorded.context, event);
+        if place != (recorded.stream, recorded.version) {
+            self.report.problem(
+                seq,
+                "the record names another stream or version than its fold",
+            );
+        }
+    }
+
+    /// Whether the events at hand were decided by this version's rules.
+    fn same_rules(&self) -> bool {
+        let server = self.state.server();
+        server.starts == 0 || server.decider_version == DECIDER_VERSION
+    }
+
+    fn decide(&mut self, recorded: &Recorded, event: &Event) {
+        if !self.same_rules() {
+            self.report.decided_elsewhere += 1;
+            return;
+        }
+        self.report.decided_again += 1;
+        let observed = recorded.context;
+        let decided = self.state.decide(&observed, event);
+        for (index, event) in (0_u16..).zip(decided) {
+            let mut context = observed;
+            context.event_id = observed.event_id.decided(index);
+            context.key = hindcast_model::KeyId(0);
+            self.expected.push_back(Recorded {
+                context,
+                causation: observed.event_id,
+                body: Body::Known(event),
+                observed: false,
+                ..recorded.clone()
+            });
+        }
+    }
+
+    fn missing_decisions(&mut self, seq: Seq) {
+        if let Some(expected) = self.expected.pop_front() {
+            let name = expected.event().map_or("?", |event| event.kind().name);
+            self.report
+                .problem(seq, format!("the rules decide {name} before this event"));
+            self.expected.clear();
+        }
+    }
+
+    fn compare_store(&mut self, seq: Seq, record: &[u8]) {
+        let Some((_, store)) = &self.store else {
+            return;
+        };
+        if seq > store.applied() {
+            return;
+        }
+        let current = self.chunk.take().filter(|(end, ..)| seq < *end);
+        let (end, bytes, at) = match current {
+            Some(current) => current,
+            None => match store.chunk(seq) {
+                Ok(Some((first, count, bytes))) if first == seq => (Seq(first.0 + count), bytes, 0),
+                Ok(_) => {
+                    self.report
+                        .problem(seq, "the lookup store has no chunk that begins here");
+                    return;
+                }
+                Err(error) => {
+                    self.report.problem(seq, error.to_string());
+                    return;
+                }
+            },
+        };
+        if bytes.get(at..at + record.len()) != Some(record) {
+            self.report
+                .problem(seq, "the lookup store holds another record");
+        }
+        *self.report.store_compared.get_or_insert(0) += 1;
+        self.chunk = Some((end, bytes, at + record.len()));
+    }
+
+    fn finish(mut self, data_dir: &Path, disk: &Arc<dyn Disk>) -> Result<Report, LogError> {
+        self.missing_decisions(self.state.seq().next());
+        let dir = data_dir.join("blobs");
+        // Opening removes half-written files, which a running server may be writing.
+        let blobs = Blobs::read_only(Arc::clone(disk), data_dir);
+        for (digest, seq) in std::mem::take(&mut self.blobs) {
+            self.report.blobs += 1;
+            match blobs.get(digest) {
+                Ok(_) => {}
+                Err(error @ (BlobError::Missing(_) | BlobError::Damaged(_))) => {
+                    self.report.problem(seq, error.to_string());
+                }
+                Err(BlobError::Io { source, .. }) => {
+                    return Err(LogError::io("read", dir)(source));
+                }
+            }
+        }
+        self.report.state_hash = codec::state_hash(&self.state)?;
+        Ok(self.report)
+    }
+}
+
+/// Compares by identity and content.
+fn same(expected: &Recorded, recorded: &Recorded) -> bool {
+    let mut context = expected.context;
+    context.seq = recorded.context.seq;
+    context == recorded.context
+        && expected.causation == recorded.causation
+        && expected.body == recorded.body
+}

@@ -1,0 +1,5 @@
+//! Black-box tests of the log over the real disk and the real store.
+
+mod log;
+mod support;
+mod verify;

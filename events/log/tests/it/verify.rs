@@ -1,0 +1,120 @@
+//! Proving a log, and reading it from its segments alone.
+
+use std::fs;
+use std::path::Path;
+
+use crate::support::{completed, open, options, request, run_id, submission};
+use hindcast_log::{Reader, Report, state_hash, verify};
+use hindcast_model::{Event, Payload, Seq, Stream};
+
+fn filled(dir: &Path) -> String {
+    let (log, _) = open(options(dir));
+    let spec = log.blobs().put(b"a large spec").expect("stored");
+    let mut event = request(9_999, None);
+    if let Event::RunRequested(request) = &mut event {
+        request.spec = Payload::Blob {
+            digest: spec.digest(),
+            bytes: 12,
+        };
+    }
+    log.submit_and_wait(submission(9_999, event))
+        .expect("recorded");
+    for n in 0..1_500 {
+        log.submit_and_wait(submission(n, request(n, None)))
+            .expect("recorded");
+        log.submit_and_wait(submission(n + (1 << 64), completed(n)))
+            .expect("recorded");
+    }
+    let hash = log.state(state_hash).expect("encodes").to_string();
+    log.close();
+    hash
+}
+
+fn check(dir: &Path) -> Report {
+    verify(dir, &|_| {}).expect("readable")
+}
+
+#[test]
+fn whole_log_is_proved_and_its_state_hash_is_the_live_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let live = filled(dir.path());
+    let report = check(dir.path());
+    assert!(report.holds(), "{:?}", report.problems);
+    assert_eq!(report.events, 6_002);
+    assert_eq!(report.decided_again, 3_001);
+    assert_eq!(report.blobs, 1);
+    assert_eq!(report.store_compared, Some(6_002));
+    assert_eq!(report.state_hash.to_string(), live);
+    assert!(report.segments >= 2);
+}
+
+#[test]
+fn damage_is_named_wherever_it_is() {
+    let dir = tempfile::tempdir().expect("a directory");
+    filled(dir.path());
+    let archived = dir.path().join("archive/00000000000000000001.seg");
+    let bytes = fs::read(&archived).expect("read");
+    for offset in [3, 70, 127, 130, 200, 400, bytes.len() / 2, bytes.len() - 3] {
+        let mut bad = bytes.clone();
+        bad[offset] ^= 1;
+        fs::write(&archived, bad).expect("written");
+        let report = check(dir.path());
+        assert!(!report.holds(), "a bit flipped at {offset} goes unseen");
+    }
+    fs::write(&archived, &bytes).expect("healed");
+    assert!(check(dir.path()).holds());
+}
+
+#[test]
+fn missing_and_damaged_blobs_are_named_with_their_event() {
+    let dir = tempfile::tempdir().expect("a directory");
+    filled(dir.path());
+    let name = hindcast_log::Blobs::digest(b"a large spec").to_string();
+    let path = dir.path().join("blobs").join(&name[..2]).join(&name[2..]);
+    fs::write(&path, b"a large spek").expect("damaged");
+    let report = check(dir.path());
+    assert_eq!(report.problems_total, 1);
+    assert_eq!(report.problems[0].seq, Seq(1));
+    assert!(report.problems[0].what.contains("damaged"));
+    fs::remove_file(&path).expect("removed");
+    assert!(check(dir.path()).problems[0].what.contains("no blob"));
+}
+
+#[test]
+fn reader_without_lock_sees_what_a_running_server_has_acknowledged() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (log, _) = open(options(dir.path()));
+    for n in 0..100 {
+        log.submit_and_wait(submission(n, request(n, None)))
+            .expect("recorded");
+    }
+    let reader = Reader::open(dir.path()).expect("opens");
+    assert_eq!(reader.head().expect("read"), Some(log.head()));
+    assert_eq!(
+        reader.read(Seq(7), 5).expect("read"),
+        log.read(Seq(7), 5).expect("read")
+    );
+    assert_eq!(
+        reader.read_back(Seq(1_000), 5).expect("read"),
+        log.read_back(Seq(1_000), 5).expect("read")
+    );
+    let stream = Stream::run(run_id(42));
+    assert_eq!(
+        reader.read_stream(stream).expect("read"),
+        log.read_stream(stream).expect("read")
+    );
+    let folded = state_hash(&reader.state().expect("folds")).expect("encodes");
+    assert_eq!(folded, log.state(state_hash).expect("encodes"));
+    let report = check(dir.path());
+    assert!(report.holds() && report.store_compared.is_none());
+    log.close();
+}
+
+#[test]
+fn empty_directory_has_an_empty_log() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let reader = Reader::open(dir.path()).expect("opens");
+    assert_eq!(reader.head().expect("read"), None);
+    assert!(reader.read(Seq(1), 10).expect("read").is_empty());
+    assert!(check(dir.path()).holds());
+}
