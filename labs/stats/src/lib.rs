@@ -1,1 +1,133 @@
-//! Numbers that several labs need: counter-based randomness, dense linear algebra, reproducible sums.
+//! Numbers that several labs need: counter-based randomness, dense linear algebra, reproducible
+//! sums.
+//!
+//! Everything here gives the same bits on every machine: no instruction set is picked at run
+//! time, sums have a fixed order, fused multiply-add is never used, and elementary functions come
+//! from the `libm` crate. It does not aim at being a general matrix library.
+
+pub mod cholesky;
+pub mod lbfgs;
+pub mod matrix;
+pub mod philox;
+
+pub use cholesky::{Cholesky, PivotedCholesky};
+pub use lbfgs::History;
+pub use matrix::Matrix;
+pub use philox::Philox;
+
+use std::fmt;
+
+/// What a result's last bits depend on. Two results are comparable byte for byte when the
+/// profiles are equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NumericProfile {
+    /// The instruction set the loops are compiled for; none is chosen at run time.
+    pub isa: &'static str,
+    /// Where exp, ln and their kind come from.
+    pub maths: &'static str,
+    /// Raised whenever a change here changes the bits of a result.
+    pub version: u32,
+}
+
+impl fmt::Display for NumericProfile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}, stats {}", self.isa, self.maths, self.version)
+    }
+}
+
+/// The profile of this build.
+pub fn numeric_profile() -> NumericProfile {
+    let isa = if cfg!(target_arch = "x86_64") {
+        "x86_64 baseline"
+    } else if cfg!(target_arch = "aarch64") {
+        "aarch64 baseline"
+    } else {
+        "portable"
+    };
+    NumericProfile {
+        isa,
+        maths: "libm 0.2.16",
+        version: 1,
+    }
+}
+
+/// Natural logarithm, the same bits everywhere.
+pub fn ln(x: f64) -> f64 {
+    libm::log(x)
+}
+
+/// e to the power of x, the same bits everywhere.
+pub fn exp(x: f64) -> f64 {
+    libm::exp(x)
+}
+
+/// Sum in blocks of fixed size, so that the rounding error grows with the number of blocks and
+/// the order never changes.
+pub fn sum(values: &[f64]) -> f64 {
+    const BLOCK: usize = 128;
+    values
+        .chunks(BLOCK)
+        .map(|block| block.iter().fold(0.0, |a, b| a + b))
+        .fold(0.0, |a, b| a + b)
+}
+
+/// Inner product with four fixed partial sums.
+///
+/// # Panics
+/// When the lengths differ.
+pub fn dot(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len(), "inner product of unequal lengths");
+    let mut lanes = [0.0; 4];
+    let (a4, b4) = (a.chunks_exact(4), b.chunks_exact(4));
+    let tail: f64 = a4
+        .remainder()
+        .iter()
+        .zip(b4.remainder())
+        .fold(0.0, |s, (x, y)| s + x * y);
+    for (x, y) in a4.zip(b4) {
+        for lane in 0..4 {
+            lanes[lane] += x[lane] * y[lane];
+        }
+    }
+    (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]) + tail
+}
+
+/// `y += factor * x`, element by element.
+///
+/// # Panics
+/// When the lengths differ.
+pub fn axpy(factor: f64, x: &[f64], y: &mut [f64]) {
+    assert_eq!(x.len(), y.len(), "axpy of unequal lengths");
+    for (y, x) in y.iter_mut().zip(x) {
+        *y += factor * x;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn profile_names_what_decides_the_bits() {
+        let text = numeric_profile().to_string();
+        assert!(
+            text.contains("libm 0.2.16") && text.contains("stats 1"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn blocked_sum_keeps_small_terms() {
+        let values = vec![0.1; 1_000_000];
+        assert!((sum(&values) - 100_000.0).abs() < 1e-7);
+    }
+
+    #[test]
+    fn inner_product_handles_every_tail_length() {
+        for length in 0..12_u32 {
+            let a: Vec<f64> = (0..length).map(f64::from).collect();
+            let expected: f64 = (0..length).map(|i| f64::from(i * i)).sum();
+            assert!((dot(&a, &a) - expected).abs() < 1e-12);
+        }
+    }
+}

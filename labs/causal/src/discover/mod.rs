@@ -1,1 +1,65 @@
-//! See the module's files.
+//! From a dataset to a graph.
+//!
+//! [`discover`] is the one entry: it checks the data, runs the chosen algorithm and hands back a
+//! [`Discovery`] that depends on nothing but its arguments. Every algorithm reads the cached
+//! second moments of the dataset and never its rows. Where a dataset comes from is the caller's.
+
+mod boss;
+mod checks;
+mod correlation;
+mod cpdag;
+mod equivalence;
+mod eqvar;
+mod exponential;
+mod notears;
+mod regression;
+mod request;
+mod result;
+mod stepwise;
+mod trees;
+
+pub use request::{
+    Algorithm, BossOptions, CorrelationOptions, DiscoverOptions, DiscoverRequest, EqvarOptions,
+    NotearsOptions,
+};
+pub use result::{
+    Convergence, Discovery, Edge, EdgeType, Graph, Parameters, ScoreName, Warning, WarningCode,
+};
+
+use result::Provenance;
+
+use crate::control::Control;
+use crate::data::Dataset;
+use crate::error::LabError;
+
+/// Most variables any of the algorithms takes (`trees` packs a variable into nine bits).
+pub const VARIABLES_MAX: usize = 500;
+/// Most variables NOTEARS takes: its cost is a matrix exponential at every step.
+pub const NOTEARS_VARIABLES_MAX: usize = 200;
+
+/// Learns a graph. The same arguments give the same bytes, whatever the number of threads.
+pub fn discover(
+    data: &Dataset,
+    options: &DiscoverOptions,
+    seed: u64,
+    control: &dyn Control,
+) -> Result<Discovery, LabError> {
+    control.check()?;
+    let mut warnings = checks::check(data, options, control)?;
+    let outcome = match options {
+        DiscoverOptions::Boss(options) => boss::run(data, options, seed, control)?,
+        DiscoverOptions::Eqvar(options) => eqvar::run(data, options, control)?,
+        DiscoverOptions::Correlation(options) => correlation::run(data, options),
+        DiscoverOptions::Notears(options) => notears::run(data, options, control)?,
+    };
+    checks::judge(data, options, &outcome, &mut warnings);
+    control.check()?;
+    let digest = data.digest_within(control)?;
+    result::assemble(
+        data,
+        options,
+        Provenance { seed, digest },
+        outcome,
+        warnings,
+    )
+}

@@ -1,0 +1,213 @@
+//! The finite numeric matrix that discovery works on.
+
+use std::sync::{Arc, OnceLock};
+
+use super::{Covariance, Limits, check_names};
+use crate::control::{Control, Stop, Uncontrolled};
+use crate::error::LabError;
+
+/// Columns of finite numbers with unique names; immutable, so what is computed from it once stays
+/// right.
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    names: Vec<String>,
+    columns: Vec<Vec<f64>>,
+    rows_dropped: usize,
+    covariance: Arc<OnceLock<Covariance>>,
+}
+
+impl Dataset {
+    /// From rows as they come in JSON. Without names the columns are called `x0`, `x1`, ...
+    pub fn from_rows(
+        rows: &[Vec<f64>],
+        names: Option<&[String]>,
+        limits: &Limits,
+    ) -> Result<Self, LabError> {
+        let Some(first) = rows.first() else {
+            return Err(LabError::invalid("data", "there is no row"));
+        };
+        let width = names.map_or(first.len(), <[String]>::len);
+        if width == 0 {
+            return Err(LabError::invalid("data", "there is no column"));
+        }
+        limits.check(rows.len(), width)?;
+        if rows.len() < 2 {
+            return Err(LabError::invalid("data", "has 1 row; 2 are needed"));
+        }
+        for (i, row) in rows.iter().enumerate() {
+            if row.len() != width {
+                return Err(LabError::invalid(
+                    format!("data[{i}]"),
+                    format!("has {} values, expected {width}", row.len()),
+                ));
+            }
+            if let Some(j) = row.iter().position(|x| !x.is_finite()) {
+                return Err(LabError::invalid(format!("data[{i}][{j}]"), "not finite"));
+            }
+        }
+        let names = match names {
+            Some(names) => names.to_vec(),
+            None => (0..width).map(|i| format!("x{i}")).collect(),
+        };
+        check_names(&names, |i| format!("variable_names[{i}]"))?;
+        let columns = (0..width)
+            .map(|j| rows.iter().map(|row| row[j]).collect())
+            .collect();
+        Ok(Self::from_columns(names, columns, 0))
+    }
+
+    /// The caller has checked that names are unique, lengths equal and values finite.
+    pub(super) fn from_columns(
+        names: Vec<String>,
+        mut columns: Vec<Vec<f64>>,
+        rows_dropped: usize,
+    ) -> Self {
+        // Minus zero would make equal data hash differently.
+        for x in columns.iter_mut().flatten() {
+            *x += 0.0;
+        }
+        Self {
+            names,
+            columns,
+            rows_dropped,
+            covariance: Arc::new(OnceLock::new()),
+        }
+    }
+
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Number of variables.
+    pub fn width(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// Number of rows, those dropped for missing values not counted.
+    pub fn rows(&self) -> usize {
+        self.columns.first().map_or(0, Vec::len)
+    }
+
+    /// Rows of the source that are not here because a value was missing.
+    pub fn rows_dropped(&self) -> usize {
+        self.rows_dropped
+    }
+
+    pub fn column(&self, index: usize) -> &[f64] {
+        &self.columns[index]
+    }
+
+    /// Means and second moments, computed at the first call.
+    pub fn covariance(&self) -> &Covariance {
+        self.covariance_within(&Uncontrolled)
+            .expect("a computation without control never stops")
+    }
+
+    /// The same for a caller that may stop it; nothing is kept of a stopped computation.
+    pub fn covariance_within(&self, control: &dyn Control) -> Result<&Covariance, Stop> {
+        if let Some(known) = self.covariance.get() {
+            return Ok(known);
+        }
+        let computed = Covariance::new(&self.columns, || control.check())?;
+        Ok(self.covariance.get_or_init(|| computed))
+    }
+
+    /// Every column with mean 0 and variance 1; a constant column becomes 0.
+    pub fn standardised(&self) -> Self {
+        let covariance = self.covariance();
+        let columns = (0..self.width())
+            .map(|j| {
+                let (mean, sd) = (covariance.means()[j], covariance.sd(j));
+                let scale = if covariance.is_constant(j) {
+                    0.0
+                } else {
+                    1.0 / sd
+                };
+                self.columns[j].iter().map(|x| (x - mean) * scale).collect()
+            })
+            .collect();
+        Self::from_columns(self.names.clone(), columns, self.rows_dropped)
+    }
+
+    /// The data hash: BLAKE3 over a canonical encoding (a tag; the counts of columns and rows; for
+    /// each column its name with its length, then its values), numbers little-endian. It does not
+    /// depend on the file the data came from.
+    pub fn digest(&self) -> [u8; 32] {
+        self.digest_within(&Uncontrolled)
+            .expect("a computation without control never stops")
+    }
+
+    pub(crate) fn digest_within(&self, control: &dyn Control) -> Result<[u8; 32], Stop> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"hindcast dataset 1\n");
+        hasher.update(&(self.width() as u64).to_le_bytes());
+        hasher.update(&(self.rows() as u64).to_le_bytes());
+        let mut bytes = Vec::with_capacity(self.rows() * 8);
+        for (name, column) in self.names.iter().zip(&self.columns) {
+            control.check()?;
+            hasher.update(&(name.len() as u64).to_le_bytes());
+            hasher.update(name.as_bytes());
+            bytes.clear();
+            bytes.extend(column.iter().flat_map(|x| x.to_le_bytes()));
+            hasher.update(&bytes);
+        }
+        Ok(hasher.finalize().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(list: &[&str]) -> Vec<String> {
+        list.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    fn message(rows: &[Vec<f64>], list: &[&str]) -> String {
+        Dataset::from_rows(rows, Some(&names(list)), &Limits::default())
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[test]
+    fn wrong_rows_are_named_by_json_path() {
+        let nan = f64::NAN;
+        assert_eq!(message(&[], &["a"]), "data: there is no row");
+        assert_eq!(message(&[vec![], vec![]], &[]), "data: there is no column");
+        assert_eq!(
+            message(&[vec![1.0]], &["a"]),
+            "data: has 1 row; 2 are needed"
+        );
+        assert_eq!(
+            message(&[vec![1.0, 2.0], vec![1.0]], &["a", "b"]),
+            "data[1]: has 1 values, expected 2"
+        );
+        assert_eq!(
+            message(&[vec![1.0], vec![nan]], &["a"]),
+            "data[1][0]: not finite"
+        );
+        assert_eq!(
+            message(&[vec![1.0, 2.0], vec![3.0, 4.0]], &["a", "a"]),
+            "variable_names[1]: duplicate name 'a'"
+        );
+    }
+
+    #[test]
+    fn digest_depends_on_names_and_values_only() {
+        let rows = [vec![1.0, 0.0], vec![2.0, 3.0]];
+        let negative_zero = [vec![1.0, -0.0], vec![2.0, 3.0]];
+        let build = |rows: &[Vec<f64>], list: &[&str]| {
+            Dataset::from_rows(rows, Some(&names(list)), &Limits::default())
+                .unwrap()
+                .digest()
+        };
+        let digest = build(&rows, &["a", "b"]);
+        assert_eq!(digest, build(&negative_zero, &["a", "b"]));
+        assert_ne!(digest, build(&rows, &["a", "c"]));
+        assert_ne!(
+            digest,
+            build(&[vec![1.0, 0.0], vec![2.0, 4.0]], &["a", "b"])
+        );
+        assert_ne!(build(&rows, &["ab", "c"]), build(&rows, &["a", "bc"]));
+    }
+}

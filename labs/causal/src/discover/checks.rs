@@ -1,0 +1,281 @@
+//! What has to be known about the data before a graph learned from it is believed: refusals, and
+//! warnings that go with the answer.
+
+use super::request::DiscoverOptions;
+use super::result::{IndexedEdge, Outcome, Warning, WarningCode};
+use super::{NOTEARS_VARIABLES_MAX, VARIABLES_MAX};
+use crate::control::Control;
+use crate::data::Dataset;
+use crate::error::LabError;
+
+/// Varsortability above which the order may be read off the units; by chance it is 0.5.
+const VARSORTABILITY_MAX: f64 = 0.8;
+/// Whole numbers with at most this many values may be codes of categories.
+const CODED_LEVELS_MAX: usize = 10;
+/// Variances that agree to this part are taken for standardised.
+const SAME_VARIANCE: f64 = 1e-3;
+/// Equal columns have a correlation of 1 up to rounding.
+const SAME_CORRELATION: f64 = 1e-9;
+const NAMES_SHOWN_MAX: usize = 10;
+
+/// Refuses data that no algorithm can use, and warns of data that misleads.
+pub(super) fn check(
+    data: &Dataset,
+    options: &DiscoverOptions,
+    control: &dyn Control,
+) -> Result<Vec<Warning>, LabError> {
+    let d = data.width();
+    if d < 2 {
+        return Err(LabError::invalid("data", "has 1 column; a graph needs 2"));
+    }
+    let limit = match options {
+        DiscoverOptions::Notears(_) => NOTEARS_VARIABLES_MAX,
+        DiscoverOptions::Boss(_) | DiscoverOptions::Eqvar(_) | DiscoverOptions::Correlation(_) => {
+            VARIABLES_MAX
+        }
+    };
+    if d > limit {
+        let (actual, limit) = (d as u64, limit as u64);
+        return Err(LabError::TooLarge {
+            field: "data columns".into(),
+            actual,
+            limit,
+        });
+    }
+    let moments = data.covariance_within(control)?;
+    refuse_constant_and_huge(data)?;
+    let mut warnings = Vec::new();
+    if data.rows_dropped() > 0 {
+        let message = format!(
+            "{} rows with a missing value were left out, {} are used",
+            data.rows_dropped(),
+            data.rows()
+        );
+        let value = Some(data.rows_dropped() as f64);
+        warnings.push(Warning::new(WarningCode::ListwiseDeletion, value, message));
+    }
+    if data.rows() < d {
+        let message = format!(
+            "{} rows for {d} variables: expect a poor graph",
+            data.rows()
+        );
+        warnings.push(Warning::new(
+            WarningCode::NBelowD,
+            Some(data.rows() as f64),
+            message,
+        ));
+    }
+    let twins = duplicates(data);
+    if !twins.is_empty() {
+        let message = format!(
+            "columns with the same content: {}",
+            list_groups(data, &twins)
+        );
+        let value = Some(twins.len() as f64);
+        warnings.push(Warning::new(WarningCode::DuplicateColumns, value, message));
+    }
+    // With as few rows every column is a combination of the others.
+    if data.rows() > d + 1 {
+        let groups = moments.collinear_groups();
+        if !groups.is_empty() {
+            let message = format!(
+                "columns with an exact linear relation: {}",
+                list_groups(data, &groups)
+            );
+            let value = Some(groups.len() as f64);
+            warnings.push(Warning::new(WarningCode::Collinear, value, message));
+        }
+    }
+    control.check()?;
+    warnings.extend(coded(data));
+    warnings.extend(standardised(data, options));
+    Ok(warnings)
+}
+
+/// Adds what can only be said once there is a graph.
+pub(super) fn judge(
+    data: &Dataset,
+    options: &DiscoverOptions,
+    outcome: &Outcome,
+    warnings: &mut Vec<Warning>,
+) {
+    warnings.extend(outcome.warnings.iter().cloned());
+    if !outcome.convergence.converged {
+        let message = format!("the search ended early: {}", outcome.convergence.reason);
+        warnings.push(Warning::new(WarningCode::NotConverged, None, message));
+    }
+    if matches!(
+        options,
+        DiscoverOptions::Notears(_) | DiscoverOptions::Eqvar(_)
+    ) {
+        let sorted = varsortability(data, &outcome.edges);
+        if let Some(value) = sorted.filter(|value| *value >= VARSORTABILITY_MAX) {
+            let message = "variances rise along the edges: the order may come from the units of \
+                           measurement; compare with boss, which does not see them";
+            warnings.push(Warning::new(
+                WarningCode::Varsortability,
+                Some(value),
+                message,
+            ));
+        }
+    }
+}
+
+fn refuse_constant_and_huge(data: &Dataset) -> Result<(), LabError> {
+    let moments = data.covariance();
+    for (j, name) in data.names().iter().enumerate() {
+        if moments.is_constant(j) {
+            return Err(LabError::invalid_with_hint(
+                "data",
+                format!("column '{name}' is constant"),
+                "leave it out: it can be neither cause nor effect here",
+            ));
+        }
+        let variance = moments.covariance()[(j, j)];
+        if !variance.is_normal() {
+            return Err(LabError::invalid_with_hint(
+                "data",
+                format!("column '{name}' has a variance outside the range of numbers"),
+                "use other units",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Groups of columns with equal values. Only those with correlation 1 are compared.
+fn duplicates(data: &Dataset) -> Vec<Vec<usize>> {
+    let correlation = data.covariance().correlation();
+    let mut seen = vec![false; data.width()];
+    let mut groups = Vec::new();
+    for first in 0..data.width() {
+        let twins = (first + 1..data.width()).filter(|&j| {
+            !seen[j]
+                && correlation[(first, j)] > 1.0 - SAME_CORRELATION
+                && data.column(first) == data.column(j)
+        });
+        let twins: Vec<usize> = twins.collect();
+        if twins.is_empty() {
+            continue;
+        }
+        for &j in &twins {
+            seen[j] = true;
+        }
+        groups.push([vec![first], twins].concat());
+    }
+    groups
+}
+
+fn coded(data: &Dataset) -> Option<Warning> {
+    let columns: Vec<usize> = (0..data.width())
+        .filter(|&j| {
+            let mut levels: Vec<f64> = Vec::new();
+            for &x in data.column(j) {
+                if x.fract().abs() >= f64::MIN_POSITIVE {
+                    return false;
+                }
+                if let Err(at) = levels.binary_search_by(|level| level.total_cmp(&x)) {
+                    levels.insert(at, x);
+                }
+                if levels.len() > CODED_LEVELS_MAX {
+                    return false;
+                }
+            }
+            data.rows() > 2 * levels.len()
+        })
+        .collect();
+    (!columns.is_empty()).then(|| {
+        let message = format!(
+            "whole numbers with few values, treated as quantities although they may be codes of \
+             categories: {}",
+            list_names(data, &columns)
+        );
+        Warning::new(
+            WarningCode::CategoricalCoded,
+            Some(columns.len() as f64),
+            message,
+        )
+    })
+}
+
+fn standardised(data: &Dataset, options: &DiscoverOptions) -> Option<Warning> {
+    match options {
+        DiscoverOptions::Boss(_) | DiscoverOptions::Correlation(_) => return None,
+        DiscoverOptions::Eqvar(_) | DiscoverOptions::Notears(_) => {}
+    }
+    let variances = (0..data.width()).map(|j| data.covariance().covariance()[(j, j)]);
+    let (low, high) = variances.fold((f64::INFINITY, 0.0_f64), |(l, h), v| (l.min(v), h.max(v)));
+    (high <= low * (1.0 + SAME_VARIANCE)).then(|| {
+        Warning::new(
+            WarningCode::StandardisedData,
+            None,
+            "all variances are equal, but this method finds the order by them; use boss",
+        )
+    })
+}
+
+/// Part of the pairs (ancestor, descendant), counted once for each length of path between them,
+/// whose variance rises; ties count half (Reisach, Seiler and Weichwald, NeurIPS 2021). `None`
+/// without an edge.
+pub(super) fn varsortability(data: &Dataset, edges: &[IndexedEdge]) -> Option<f64> {
+    let d = data.width();
+    let moments = data.covariance();
+    let variance = |j: usize| moments.covariance()[(j, j)];
+    let mut children = vec![Vec::new(); d];
+    for edge in edges.iter().filter(|edge| edge.directed) {
+        children[edge.from].push(edge.to);
+    }
+    let (mut rising, mut all) = (0.0, 0.0);
+    for start in 0..d {
+        let mut reached = vec![start];
+        // No path of an acyclic graph is longer than this.
+        for _ in 1..d {
+            let mut next: Vec<usize> = reached.iter().flat_map(|&v| children[v].clone()).collect();
+            next.sort_unstable();
+            next.dedup();
+            if next.is_empty() {
+                break;
+            }
+            for &end in &next {
+                let ratio = variance(end) / variance(start);
+                let tie = (ratio - 1.0).abs() < 1e-9;
+                rising += if tie {
+                    0.5
+                } else {
+                    f64::from(u8::from(ratio > 1.0))
+                };
+                all += 1.0;
+            }
+            reached = next;
+        }
+    }
+    (all > 0.0).then(|| rising / all)
+}
+
+fn list_groups(data: &Dataset, groups: &[Vec<usize>]) -> String {
+    let shown: Vec<String> = groups
+        .iter()
+        .take(NAMES_SHOWN_MAX)
+        .map(|g| format!("({})", list_names(data, g)))
+        .collect();
+    let more = if groups.len() > NAMES_SHOWN_MAX {
+        ", ..."
+    } else {
+        ""
+    };
+    format!("{}{more}", shown.join(", "))
+}
+
+fn list_names(data: &Dataset, columns: &[usize]) -> String {
+    let names: Vec<&str> = columns
+        .iter()
+        .take(NAMES_SHOWN_MAX)
+        .map(|&j| data.names()[j].as_str())
+        .collect();
+    let more = if columns.len() > NAMES_SHOWN_MAX {
+        ", ..."
+    } else {
+        ""
+    };
+    format!("{}{more}", names.join(", "))
+}

@@ -1,0 +1,378 @@
+//! What can be asked of discovery: the request as it is written in JSON, and the checked options
+//! it becomes.
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::{Dataset, Limits};
+use crate::error::LabError;
+
+const PENALTY_DISCOUNT_DEFAULT: f64 = 2.0;
+const RESTARTS_DEFAULT: u32 = 20;
+const LAMBDA1_DEFAULT: f64 = 0.1;
+const THRESHOLD_DEFAULT: f64 = 0.3;
+const MAX_ITER_DEFAULT: u32 = 100;
+
+const PENALTY_DISCOUNT_MAX: f64 = 1000.0;
+const RESTARTS_MAX: u32 = 1000;
+const LAMBDA1_MAX: f64 = 1000.0;
+const THRESHOLD_MAX: f64 = 1000.0;
+const MAX_ITER_MAX: u32 = 10_000;
+
+/// A request for discovery, the same for HTTP and the command line. Data is either inline
+/// (`data`, with or without `variable_names`) or named by its digest (`dataset`).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct DiscoverRequest {
+    #[serde(default)]
+    pub algorithm: Algorithm,
+    /// notears: most outer iterations, 1 to 10000, default 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_iter: Option<u32>,
+    /// notears: weights below it are dropped, default 0.3; correlation: least |r| of an edge,
+    /// default 0.3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f64>,
+    /// boss, eqvar: factor of the BIC penalty for an edge, default 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub penalty_discount: Option<f64>,
+    /// boss: perturbed searches without improvement before it ends, 0 to 1000, default 20.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarts: Option<u32>,
+    /// notears: weight of the L1 penalty, default 0.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lambda1: Option<f64>,
+    /// Rows of numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Vec<Vec<f64>>>,
+    /// Names of the columns of `data`; `x0`, `x1`, ... when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variable_names: Option<Vec<String>>,
+    /// Digest (64 hexadecimal digits) of a stored dataset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<String>,
+    /// Seed of the search; chosen by the server when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+}
+
+/// The algorithms.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Algorithm {
+    /// Best order score search; scale-invariant.
+    #[default]
+    Boss,
+    /// Top-down ordering for equal error variances; raw scale only.
+    Eqvar,
+    /// Continuous optimisation with an acyclicity constraint; raw scale only.
+    Notears,
+    /// Marginal correlations, undirected: a floor to compare with.
+    Correlation,
+}
+
+impl Algorithm {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Boss => "boss",
+            Self::Eqvar => "eqvar",
+            Self::Notears => "notears",
+            Self::Correlation => "correlation",
+        }
+    }
+}
+
+/// Checked parameters of one algorithm.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DiscoverOptions {
+    Boss(BossOptions),
+    Eqvar(EqvarOptions),
+    Notears(NotearsOptions),
+    Correlation(CorrelationOptions),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct BossOptions {
+    pub penalty_discount: f64,
+    pub restarts: u32,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct EqvarOptions {
+    pub penalty_discount: f64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct NotearsOptions {
+    pub lambda1: f64,
+    pub threshold: f64,
+    pub max_iter: u32,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct CorrelationOptions {
+    pub threshold: f64,
+}
+
+impl Default for DiscoverOptions {
+    fn default() -> Self {
+        Self::Boss(BossOptions {
+            penalty_discount: PENALTY_DISCOUNT_DEFAULT,
+            restarts: RESTARTS_DEFAULT,
+        })
+    }
+}
+
+impl DiscoverOptions {
+    pub fn algorithm(&self) -> Algorithm {
+        match self {
+            Self::Boss(_) => Algorithm::Boss,
+            Self::Eqvar(_) => Algorithm::Eqvar,
+            Self::Notears(_) => Algorithm::Notears,
+            Self::Correlation(_) => Algorithm::Correlation,
+        }
+    }
+}
+
+impl DiscoverRequest {
+    /// The parameters with defaults filled in. A parameter out of range, or of another algorithm,
+    /// is an error that names it.
+    pub fn options(&self) -> Result<DiscoverOptions, LabError> {
+        self.refuse_foreign_parameters()?;
+        let penalty_discount = || {
+            let value = self.penalty_discount.unwrap_or(PENALTY_DISCOUNT_DEFAULT);
+            above_zero("penalty_discount", value, PENALTY_DISCOUNT_MAX)
+        };
+        Ok(match self.algorithm {
+            Algorithm::Boss => DiscoverOptions::Boss(BossOptions {
+                penalty_discount: penalty_discount()?,
+                restarts: whole(
+                    "restarts",
+                    self.restarts.unwrap_or(RESTARTS_DEFAULT),
+                    0,
+                    RESTARTS_MAX,
+                )?,
+            }),
+            Algorithm::Eqvar => DiscoverOptions::Eqvar(EqvarOptions {
+                penalty_discount: penalty_discount()?,
+            }),
+            Algorithm::Notears => DiscoverOptions::Notears(NotearsOptions {
+                lambda1: at_least_zero(
+                    "lambda1",
+                    self.lambda1.unwrap_or(LAMBDA1_DEFAULT),
+                    LAMBDA1_MAX,
+                )?,
+                threshold: at_least_zero(
+                    "threshold",
+                    self.threshold.unwrap_or(THRESHOLD_DEFAULT),
+                    THRESHOLD_MAX,
+                )?,
+                max_iter: whole(
+                    "max_iter",
+                    self.max_iter.unwrap_or(MAX_ITER_DEFAULT),
+                    1,
+                    MAX_ITER_MAX,
+                )?,
+            }),
+            Algorithm::Correlation => DiscoverOptions::Correlation(CorrelationOptions {
+                threshold: at_least_zero(
+                    "threshold",
+                    self.threshold.unwrap_or(THRESHOLD_DEFAULT),
+                    1.0,
+                )?,
+            }),
+        })
+    }
+
+    /// The inline data, or `None` when the request names a stored dataset. Exactly one of the two
+    /// has to be there.
+    pub fn inline_dataset(&self, limits: &Limits) -> Result<Option<Dataset>, LabError> {
+        match (&self.data, &self.dataset) {
+            (Some(_), Some(_)) => Err(LabError::invalid(
+                "dataset",
+                "give either data or dataset, not both",
+            )),
+            (None, None) => Err(LabError::invalid_with_hint(
+                "data",
+                "missing",
+                "give data (rows of numbers) or dataset (the digest of a stored dataset)",
+            )),
+            (None, Some(_)) if self.variable_names.is_some() => Err(LabError::invalid(
+                "variable_names",
+                "a stored dataset brings its own names",
+            )),
+            (None, Some(digest)) => {
+                let hex = digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit());
+                if hex {
+                    Ok(None)
+                } else {
+                    Err(LabError::invalid(
+                        "dataset",
+                        "is not a digest of 64 hexadecimal digits",
+                    ))
+                }
+            }
+            (Some(rows), None) => {
+                Dataset::from_rows(rows, self.variable_names.as_deref(), limits).map(Some)
+            }
+        }
+    }
+
+    fn refuse_foreign_parameters(&self) -> Result<(), LabError> {
+        use Algorithm::{Boss, Correlation, Eqvar, Notears};
+        let given: [(&str, bool, &[Algorithm]); 5] = [
+            ("max_iter", self.max_iter.is_some(), &[Notears]),
+            (
+                "threshold",
+                self.threshold.is_some(),
+                &[Notears, Correlation],
+            ),
+            (
+                "penalty_discount",
+                self.penalty_discount.is_some(),
+                &[Boss, Eqvar],
+            ),
+            ("restarts", self.restarts.is_some(), &[Boss]),
+            ("lambda1", self.lambda1.is_some(), &[Notears]),
+        ];
+        for (field, is_given, owners) in given {
+            if is_given && !owners.contains(&self.algorithm) {
+                let owners: Vec<&str> = owners.iter().map(|a| a.name()).collect();
+                return Err(LabError::invalid_with_hint(
+                    field,
+                    format!("is not a parameter of {}", self.algorithm.name()),
+                    format!("it belongs to {}", owners.join(" and ")),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn above_zero(field: &str, value: f64, max: f64) -> Result<f64, LabError> {
+    if value > 0.0 && value <= max {
+        return Ok(value);
+    }
+    Err(LabError::invalid(
+        field,
+        format!("has to be above 0 and at most {max}, is {value}"),
+    ))
+}
+
+fn at_least_zero(field: &str, value: f64, max: f64) -> Result<f64, LabError> {
+    if (0.0..=max).contains(&value) {
+        // Adding 0 turns -0 into 0.
+        return Ok(value + 0.0);
+    }
+    Err(LabError::invalid(
+        field,
+        format!("has to be from 0 to {max}, is {value}"),
+    ))
+}
+
+fn whole(field: &str, value: u32, min: u32, max: u32) -> Result<u32, LabError> {
+    if (min..=max).contains(&value) {
+        return Ok(value);
+    }
+    Err(LabError::invalid(
+        field,
+        format!("has to be from {min} to {max}, is {value}"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(json: &str) -> Result<DiscoverOptions, LabError> {
+        serde_json::from_str::<DiscoverRequest>(json)
+            .unwrap()
+            .options()
+    }
+
+    #[test]
+    fn empty_request_is_boss_with_defaults() {
+        assert_eq!(options("{}"), Ok(DiscoverOptions::default()));
+    }
+
+    #[test]
+    fn defaults_of_notears_are_those_of_its_authors() {
+        assert_eq!(
+            options(r#"{"algorithm": "notears"}"#),
+            Ok(DiscoverOptions::Notears(NotearsOptions {
+                lambda1: 0.1,
+                threshold: 0.3,
+                max_iter: 100
+            }))
+        );
+    }
+
+    #[test]
+    fn unknown_fields_and_algorithms_are_refused() {
+        assert!(serde_json::from_str::<DiscoverRequest>(r#"{"treshold": 1}"#).is_err());
+        assert!(serde_json::from_str::<DiscoverRequest>(r#"{"algorithm": "pc"}"#).is_err());
+    }
+
+    #[test]
+    fn foreign_and_wild_parameters_are_named() {
+        let cases = [
+            (
+                r#"{"threshold": 0.3}"#,
+                "threshold: is not a parameter of boss",
+            ),
+            (
+                r#"{"algorithm": "eqvar", "max_iter": 3}"#,
+                "max_iter: is not a parameter of eqvar",
+            ),
+            (
+                r#"{"algorithm": "notears", "restarts": 3}"#,
+                "restarts: is not a parameter of notears",
+            ),
+            (
+                r#"{"penalty_discount": 0}"#,
+                "penalty_discount: has to be above 0 and at most 1000, is 0",
+            ),
+            (
+                r#"{"restarts": 1001}"#,
+                "restarts: has to be from 0 to 1000, is 1001",
+            ),
+            (
+                r#"{"algorithm": "correlation", "threshold": 1.5}"#,
+                "threshold: has to be from 0 to 1, is 1.5",
+            ),
+            (
+                r#"{"algorithm": "notears", "lambda1": -1}"#,
+                "lambda1: has to be from 0 to 1000, is -1",
+            ),
+        ];
+        for (json, expected) in cases {
+            assert_eq!(options(json).unwrap_err().to_string(), expected);
+        }
+        let request = DiscoverRequest {
+            penalty_discount: Some(f64::NAN),
+            ..Default::default()
+        };
+        assert!(request.options().is_err());
+    }
+
+    #[test]
+    fn exactly_one_source_of_data_is_needed() {
+        let error = |json: &str| {
+            let request: DiscoverRequest = serde_json::from_str(json).unwrap();
+            request
+                .inline_dataset(&Limits::default())
+                .unwrap_err()
+                .to_string()
+        };
+        assert_eq!(error("{}"), "data: missing");
+        assert_eq!(
+            error(r#"{"data": [[1]], "dataset": "ab"}"#),
+            "dataset: give either data or dataset, not both"
+        );
+        assert_eq!(
+            error(r#"{"dataset": "ab"}"#),
+            "dataset: is not a digest of 64 hexadecimal digits"
+        );
+    }
+}

@@ -1,0 +1,271 @@
+//! The answer of discovery. It holds no times, ids or facts about the host, and no NaN.
+
+use serde::{Deserialize, Serialize};
+
+use super::request::{Algorithm, DiscoverOptions};
+use crate::data::Dataset;
+use crate::error::LabError;
+
+/// Raised when a change alters what an algorithm answers.
+const ALGORITHM_VERSION: u32 = 1;
+
+/// A learned graph and how it came about.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Discovery {
+    pub graph: Graph,
+    /// What was optimised, see `score_name`; absent for correlation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score_name: Option<ScoreName>,
+    /// Sweeps over all variables (boss) or outer iterations (notears); 1 for the others.
+    pub iterations: u64,
+    pub convergence: Convergence,
+    pub seed: u64,
+    /// BLAKE3 of names and values, hexadecimal.
+    pub data_hash: String,
+    pub rows_used: u64,
+    /// Rows left out because a value was missing.
+    pub rows_dropped: u64,
+    pub algorithm: Algorithm,
+    pub algorithm_version: u32,
+    pub parameters: Parameters,
+    pub warnings: Vec<Warning>,
+}
+
+/// Nodes in the order of the columns, edges sorted by their ends in that order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Graph {
+    pub nodes: Vec<String>,
+    pub edges: Vec<Edge>,
+}
+
+/// An edge. The weight of boss is a standardised regression coefficient when directed, a partial
+/// correlation when undirected; of eqvar and notears a coefficient in the data's own units; of
+/// correlation the correlation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Edge {
+    pub from: String,
+    pub to: String,
+    #[serde(rename = "type")]
+    pub kind: EdgeType,
+    pub weight: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum EdgeType {
+    Directed,
+    /// Either direction fits the data equally well (boss), or none was sought (correlation).
+    Undirected,
+}
+
+/// What `score` is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ScoreName {
+    /// 2 ln L - penalty_discount * edges * ln n, standardised data, constants left out; higher is
+    /// better.
+    Bic,
+    /// The same with one error variance for all variables, raw data.
+    EqualVarianceBic,
+    /// Least squares loss plus L1 penalty; lower is better.
+    Objective,
+}
+
+/// Whether and why the algorithm ended.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Convergence {
+    pub converged: bool,
+    pub reason: String,
+    /// boss: searches run, the first included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub searches: Option<u64>,
+    /// notears: how far from acyclic the weights are before the threshold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub h: Option<f64>,
+    /// notears: evaluations of the objective and its gradient.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluations: Option<u64>,
+}
+
+/// Parameters of the chosen algorithm, defaults filled in; those of other algorithms are absent.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Parameters {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub penalty_discount: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarts: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lambda1: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_iter: Option<u32>,
+}
+
+/// Something the reader of the graph has to know.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Warning {
+    pub code: WarningCode,
+    pub message: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum WarningCode {
+    /// Variances rise along the edges: the order may be read off the units.
+    Varsortability,
+    /// All variances are equal, and the method needs them.
+    StandardisedData,
+    /// The residual variances differ although the method supposes them equal.
+    UnequalVariances,
+    /// The weights were not acyclic at the threshold asked for.
+    ThresholdRaised,
+    /// Fewer rows than variables.
+    NBelowD,
+    /// Columns with an exact linear relation.
+    Collinear,
+    /// Columns with the same content.
+    DuplicateColumns,
+    /// Rows with missing values were left out.
+    ListwiseDeletion,
+    /// The algorithm ended before its own criterion was met.
+    NotConverged,
+    /// Whole numbers with few values: perhaps categories coded as numbers.
+    CategoricalCoded,
+}
+
+/// What an algorithm hands back: edges by index of column.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Outcome {
+    pub edges: Vec<IndexedEdge>,
+    pub score: Option<(ScoreName, f64)>,
+    pub iterations: u64,
+    pub convergence: Convergence,
+    pub warnings: Vec<Warning>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct IndexedEdge {
+    pub from: usize,
+    pub to: usize,
+    pub directed: bool,
+    pub weight: f64,
+}
+
+/// What an answer can be made again from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Provenance {
+    pub seed: u64,
+    pub digest: [u8; 32],
+}
+
+impl Warning {
+    pub(super) fn new(code: WarningCode, value: Option<f64>, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            value,
+        }
+    }
+}
+
+/// Names, sorts and checks what an algorithm answered.
+pub(super) fn assemble(
+    data: &Dataset,
+    options: &DiscoverOptions,
+    provenance: Provenance,
+    outcome: Outcome,
+    warnings: Vec<Warning>,
+) -> Result<Discovery, LabError> {
+    let mut indexed = outcome.edges;
+    indexed.sort_by_key(|edge| (edge.from, edge.to));
+    let name = |i: usize| data.names()[i].clone();
+    let edges = indexed
+        .iter()
+        .map(|edge| Edge {
+            from: name(edge.from),
+            to: name(edge.to),
+            kind: if edge.directed {
+                EdgeType::Directed
+            } else {
+                EdgeType::Undirected
+            },
+            weight: edge.weight + 0.0,
+        })
+        .collect();
+    let mut discovery = Discovery {
+        graph: Graph {
+            nodes: data.names().to_vec(),
+            edges,
+        },
+        score: outcome.score.map(|(_, score)| score + 0.0),
+        score_name: outcome.score.map(|(name, _)| name),
+        iterations: outcome.iterations,
+        convergence: outcome.convergence,
+        seed: provenance.seed,
+        data_hash: blake3::Hash::from_bytes(provenance.digest)
+            .to_hex()
+            .to_string(),
+        rows_used: data.rows() as u64,
+        rows_dropped: data.rows_dropped() as u64,
+        algorithm: options.algorithm(),
+        algorithm_version: ALGORITHM_VERSION,
+        parameters: parameters(options),
+        warnings,
+    };
+    discovery.warnings.sort_by_key(|warning| warning.code);
+    check_finite(&discovery)?;
+    Ok(discovery)
+}
+
+fn parameters(options: &DiscoverOptions) -> Parameters {
+    match options {
+        DiscoverOptions::Boss(o) => Parameters {
+            penalty_discount: Some(o.penalty_discount),
+            restarts: Some(o.restarts),
+            ..Parameters::default()
+        },
+        DiscoverOptions::Eqvar(o) => Parameters {
+            penalty_discount: Some(o.penalty_discount),
+            ..Parameters::default()
+        },
+        DiscoverOptions::Notears(o) => Parameters {
+            lambda1: Some(o.lambda1),
+            threshold: Some(o.threshold),
+            max_iter: Some(o.max_iter),
+            ..Parameters::default()
+        },
+        DiscoverOptions::Correlation(o) => Parameters {
+            threshold: Some(o.threshold),
+            ..Parameters::default()
+        },
+    }
+}
+
+/// JSON has no NaN; one here would be a defect of an algorithm.
+fn check_finite(discovery: &Discovery) -> Result<(), LabError> {
+    let numbers = discovery.graph.edges.iter().map(|edge| edge.weight);
+    let numbers = numbers
+        .chain(discovery.score)
+        .chain(discovery.convergence.h);
+    let mut numbers = numbers.chain(discovery.warnings.iter().filter_map(|w| w.value));
+    match numbers.find(|x| !x.is_finite()) {
+        None => Ok(()),
+        Some(x) => Err(LabError::Internal(format!(
+            "the answer of discovery holds {x}"
+        ))),
+    }
+}
