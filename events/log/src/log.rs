@@ -364,6 +364,25 @@ impl Log {
         Ok(found)
     }
 
+    /// The last sequence whose time is not after `at`: where the log is cut to see that moment.
+    /// Events of one frame share their time, and the later ones count.
+    pub fn cut(&self, at: UnixMicros) -> Result<Seq, LogError> {
+        let (mut before, mut after) = (0, self.0.shared.head.load(Ordering::Acquire) + 1);
+        // Times never fall, so that halving finds the place.
+        while after - before > 1 {
+            let middle = before + (after - before) / 2;
+            let recorded = self.read(Seq(middle), 1)?;
+            match recorded
+                .first()
+                .is_some_and(|recorded| recorded.context.at <= at)
+            {
+                true => before = middle,
+                false => after = middle,
+            }
+        }
+        Ok(Seq(before))
+    }
+
     /// Up to `max` events before `before`, descending.
     pub fn read_back(&self, before: Seq, max: usize) -> Result<Vec<Recorded>, LogError> {
         let head = self.0.shared.head.load(Ordering::Acquire);

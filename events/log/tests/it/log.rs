@@ -425,3 +425,27 @@ fn default_options_name_sane_sizes() {
     let options = Options::new("x");
     assert!(options.segment_bytes >= 16 << 20 && options.queue_max >= 1_024);
 }
+
+#[test]
+fn cut_at_a_time_is_the_last_event_not_after_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let clock = Arc::new(TestClock::default());
+    let (log, _) = Log::open(
+        options(dir.path()),
+        Arc::clone(&clock) as _,
+        crate::support::LOG,
+        &|_| {},
+    )
+    .expect("opens");
+    for n in 0..200 {
+        log.submit_and_wait(submission(n, request(n, None)))
+            .expect("recorded");
+        clock.advance(10);
+    }
+    let start = log.read(Seq(1), 1).expect("read")[0].context.at;
+    let cut = |micros: u64| log.cut(start.plus(micros)).expect("cut");
+    assert_eq!(log.cut(hindcast_model::UnixMicros(5)).expect("cut"), Seq(0));
+    assert_eq!((cut(0), cut(9), cut(10)), (Seq(2), Seq(2), Seq(4)));
+    assert_eq!((cut(1_985), cut(u64::MAX)), (Seq(398), Seq(400)));
+    log.close();
+}

@@ -25,23 +25,7 @@ pub(super) fn check(
     control: &dyn Control,
 ) -> Result<Vec<Warning>, LabError> {
     let d = data.width();
-    if d < 2 {
-        return Err(LabError::invalid("data", "has 1 column; a graph needs 2"));
-    }
-    let limit = match options {
-        DiscoverOptions::Notears(_) => NOTEARS_VARIABLES_MAX,
-        DiscoverOptions::Boss(_) | DiscoverOptions::Eqvar(_) | DiscoverOptions::Correlation(_) => {
-            VARIABLES_MAX
-        }
-    };
-    if d > limit {
-        let (actual, limit) = (d as u64, limit as u64);
-        return Err(LabError::TooLarge {
-            field: "data columns".into(),
-            actual,
-            limit,
-        });
-    }
+    refuse_width(d, options)?;
     let moments = data.covariance_within(control)?;
     refuse_constant_and_huge(data)?;
     let mut warnings = Vec::new();
@@ -90,6 +74,27 @@ pub(super) fn check(
     warnings.extend(coded(data));
     warnings.extend(standardised(data, options));
     Ok(warnings)
+}
+
+fn refuse_width(d: usize, options: &DiscoverOptions) -> Result<(), LabError> {
+    if d < 2 {
+        return Err(LabError::invalid("data", "has 1 column; a graph needs 2"));
+    }
+    let limit = match options {
+        DiscoverOptions::Notears(_) => NOTEARS_VARIABLES_MAX,
+        DiscoverOptions::Boss(_) | DiscoverOptions::Eqvar(_) | DiscoverOptions::Correlation(_) => {
+            VARIABLES_MAX
+        }
+    };
+    if d > limit {
+        let (actual, limit) = (d as u64, limit as u64);
+        return Err(LabError::TooLarge {
+            field: "data columns".into(),
+            actual,
+            limit,
+        });
+    }
+    Ok(())
 }
 
 /// Adds what can only be said once there is a graph.

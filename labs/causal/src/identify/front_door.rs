@@ -1,6 +1,6 @@
 //! Minimal front-door sets (Pearl 2009, definition 3.3.3). Whether a set with a given bound
 //! exists is answered by the largest candidate inside the bound (Jeong, Tian and Bareinboim
-//! 2022; Wienöbst, van der Zander and Liskiewicz 2024); taking one node at a time out of the
+//! 2022; Wienobst, van der Zander and Liskiewicz 2024); taking one node at a time out of the
 //! bound gives a minimal set, and a hitting-set tree (Reiter 1987) gives all of them.
 
 use std::collections::{BTreeSet, VecDeque};
