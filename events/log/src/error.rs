@@ -28,6 +28,8 @@ pub enum LogError {
     Format { found: u32, known: u32 },
     #[error("cursor {0} belongs to another log or epoch")]
     ForeignCursor(String),
+    #[error("the checkpoint at sequence {0} is not of this log")]
+    ForeignCheckpoint(Seq),
     #[error("the lookup store: {0}")]
     Store(#[from] sled::Error),
     #[error("the lookup store is damaged: {0}")]

@@ -2,10 +2,8 @@
 //! and makes durable, the follower folds what is durable, publishes and answers, and the applier
 //! writes the lookup store behind them.
 
-use std::fmt;
 use std::fs::File;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, RwLock};
@@ -13,15 +11,17 @@ use std::thread::JoinHandle;
 
 use uuid::Uuid;
 
-use hindcast_model::{Event, Seq, State, Stream, Submission, UnixMicros};
+use hindcast_model::{Digest, Event, Seq, State, Stream, Submission, UnixMicros};
 
 use crate::blobs::Blobs;
 use crate::disk::{Disk, RealDisk};
 use crate::error::{CommitError, LogError, SubmitError};
+use crate::frame::Chain;
 use crate::journal::Batch;
+use crate::position::Position;
 use crate::record::{self, Recorded, Records};
 use crate::recovery::{self, Recovery};
-use crate::replay::Progress;
+use crate::replay::{Checkpoint, Progress};
 use crate::segment;
 use crate::store::Store;
 use crate::tail::OpenSegments;
@@ -41,6 +41,9 @@ pub struct Options {
     pub lag_events_max: u64,
     /// Cache of the lookup store.
     pub cache_bytes: u64,
+    /// A state to fold onto instead of reading the log from its beginning. One that is not of this
+    /// log is passed over.
+    pub checkpoint: Option<Checkpoint>,
 }
 
 impl Options {
@@ -53,42 +56,7 @@ impl Options {
             queue_max: 4_096,
             lag_events_max: 200_000,
             cache_bytes: 32 << 20,
-        }
-    }
-}
-
-/// A place in the history of one log: what a reader resumes from. A restore begins another epoch,
-/// so that a cursor from before it is refused instead of wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
-    pub log: Uuid,
-    pub epoch: u32,
-    pub seq: Seq,
-}
-
-impl fmt::Display for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}-{}", self.log.simple(), self.epoch, self.seq)
-    }
-}
-
-/// The text is no cursor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a cursor is LOG-EPOCH-SEQUENCE")]
-pub struct BadPosition;
-
-impl FromStr for Position {
-    type Err = BadPosition;
-
-    fn from_str(text: &str) -> Result<Self, BadPosition> {
-        let mut parts = text.split('-');
-        let mut part = || parts.next().ok_or(BadPosition);
-        let log = Uuid::try_parse(part()?).map_err(|_| BadPosition)?;
-        let epoch = part()?.parse().map_err(|_| BadPosition)?;
-        let seq = Seq(part()?.parse().map_err(|_| BadPosition)?);
-        match parts.next() {
-            None => Ok(Self { log, epoch, seq }),
-            Some(_) => Err(BadPosition),
+            checkpoint: None,
         }
     }
 }
@@ -138,6 +106,13 @@ pub(crate) struct Counters {
     pub(crate) sync_micros_max: AtomicU64,
 }
 
+/// What durable events fold to.
+pub(crate) struct Followed {
+    pub(crate) state: State,
+    /// Hash of the frame that ends with it.
+    pub(crate) chain: Chain,
+}
+
 /// What the threads and the handles share.
 pub(crate) struct Shared {
     pub(crate) disk: Arc<dyn Disk>,
@@ -145,7 +120,7 @@ pub(crate) struct Shared {
     pub(crate) log: Uuid,
     pub(crate) epoch: u32,
     pub(crate) head: AtomicU64,
-    pub(crate) state: RwLock<State>,
+    pub(crate) followed: RwLock<Followed>,
     pub(crate) open: Arc<OpenSegments>,
     pub(crate) store: Arc<Store>,
     pub(crate) blobs: Blobs,
@@ -209,7 +184,7 @@ pub(crate) fn lock(data_dir: &std::path::Path) -> Result<File, LogError> {
 impl Log {
     /// Opens the log under `options.data_dir`, or begins one with the id `new_log`.
     pub fn open(
-        options: Options,
+        mut options: Options,
         clock: Arc<dyn Clock>,
         new_log: Uuid,
         progress: &dyn Fn(Progress),
@@ -227,7 +202,9 @@ impl Log {
         let blobs = Blobs::open(Arc::clone(&disk), &data_dir)
             .map_err(LogError::io("open", data_dir.join("blobs")))?;
         let sizes = (options.cache_bytes, new_log);
-        let (replayed, lookup, rebuilt) = recovery::recover(&disk, &data_dir, sizes, progress)?;
+        let start = options.checkpoint.take();
+        let (replayed, lookup, rebuilt) =
+            recovery::recover(&disk, &data_dir, sizes, start, progress)?;
         let state = replayed.state.clone();
         let spare = Spare::background(Arc::clone(&disk), &wal, options.segment_bytes)
             .map_err(LogError::io("start", &wal))?;
@@ -235,12 +212,13 @@ impl Log {
         let (journal, mut recovery) =
             recovery::journal(&disk, &data_dir, sizes, (spare, replayed))?;
         recovery.rebuilt = rebuilt;
+        let chain = journal.link().chain;
         let shared = Arc::new(Shared {
             disk,
             log: journal.link().log,
             epoch: journal.link().epoch,
             head: AtomicU64::new(journal.link().next.0 - 1),
-            state: RwLock::new(state),
+            followed: RwLock::new(Followed { state, chain }),
             open: lookup.open,
             store: lookup.store,
             blobs,
@@ -301,14 +279,23 @@ impl Log {
 
     /// Reads the state that durable events fold to.
     pub fn state<R>(&self, read: impl FnOnce(&State) -> R) -> R {
-        read(
-            &self
-                .0
-                .shared
-                .state
-                .read()
-                .expect("a panic while folding ends the process"),
-        )
+        self.followed(|followed| read(&followed.state))
+    }
+
+    fn followed<R>(&self, read: impl FnOnce(&Followed) -> R) -> R {
+        let followed = self.0.shared.followed.read();
+        read(&followed.expect("a panic while folding ends the process"))
+    }
+
+    /// The state with its place in the chain, for a snapshot. Copies the state; writing goes on.
+    #[must_use]
+    pub fn checkpoint(&self) -> Checkpoint {
+        self.followed(|followed| Checkpoint {
+            log: self.0.shared.log,
+            epoch: self.0.shared.epoch,
+            chain: Digest(followed.chain),
+            state: followed.state.clone(),
+        })
     }
 
     /// The newest position that readers see.
@@ -506,29 +493,5 @@ impl Log {
     /// fail with `Closed`.
     pub fn close(&self) {
         self.0.close();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cursors_read_what_they_write() {
-        let position = Position {
-            log: Uuid::from_u128(7 << 90),
-            epoch: 3,
-            seq: Seq(18_000_000_000),
-        };
-        assert_eq!(position.to_string().parse(), Ok(position));
-        for text in [
-            "",
-            "a-1-2",
-            "7",
-            "00000000000000000000000000000007-1",
-            "x-1-2-3",
-        ] {
-            assert_eq!(text.parse::<Position>(), Err(BadPosition), "{text}");
-        }
     }
 }

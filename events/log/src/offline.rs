@@ -12,7 +12,7 @@ use crate::blobs::Blobs;
 use crate::disk::{Disk, RealDisk};
 use crate::error::LogError;
 use crate::frame;
-use crate::log::Position;
+use crate::position::Position;
 use crate::record::{self, Recorded, Records};
 use crate::replay::replay;
 use crate::segment::{self, Location, Segment};

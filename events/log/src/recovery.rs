@@ -7,13 +7,13 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use hindcast_model::event::{StoreRebuilt, TornTailCut};
-use hindcast_model::{Event, Seq, State};
+use hindcast_model::{Event, Seq};
 
 use crate::disk::{Disk, DiskFile};
 use crate::error::LogError;
 use crate::journal::Journal;
 use crate::record::{Header, Recorded};
-use crate::replay::{self, Progress, Replayed, Visit};
+use crate::replay::{self, Checkpoint, Progress, Replayed, Visit};
 use crate::scan::{Link, Scanned, Stretch};
 use crate::segment::{self, Location};
 use crate::store::{Store, Writer};
@@ -63,7 +63,7 @@ pub(crate) fn journal(
     let mut recovery = Recovery {
         events: replayed.head().0,
         fresh: replayed.scanned.is_none(),
-        clean: replayed.clean,
+        clean: replayed.clean(),
         read_only: replayed.unknown.clone(),
         ..Recovery::default()
     };
@@ -226,25 +226,36 @@ pub(crate) fn recover(
     disk: &Arc<dyn Disk>,
     data_dir: &Path,
     (cache_bytes, new_log): (u64, Uuid),
+    start: Option<Checkpoint>,
     progress: &dyn Fn(Progress),
 ) -> Result<(Replayed, Lookup, Option<StoreRebuilt>), LogError> {
     let dir = data_dir.join("sled");
-    let attempt = || -> Result<(Replayed, Lookup), LogError> {
+    let attempt = |start: Option<Checkpoint>| -> Result<(Replayed, Lookup), LogError> {
         let locations = segment::list(disk.as_ref(), data_dir)?;
         let log = match locations.first() {
             Some(first) => segment::Segment::header_of(disk.as_ref(), first)?.log,
             None => new_log,
         };
         let mut lookup = Lookup::open(disk, data_dir, (cache_bytes, log), &locations)?;
-        let start = (State::default(), None);
-        let replayed =
-            replay::replay_from(disk.as_ref(), &locations, start, progress, &mut lookup)?;
+        let start = start.filter(|start| start.log == log);
+        let wanted = start.as_ref().map_or(Seq(1), |start| {
+            // What the state and the lookup store both have need not be read.
+            start.state.seq().min(lookup.store.sealed_to()).next()
+        });
+        let skip = locations.partition_point(|location| location.first <= wanted);
+        let rest = &locations[skip.saturating_sub(1)..];
+        let replayed = replay::replay_from(disk.as_ref(), rest, start, progress, &mut lookup)?;
         match lookup.writer.next() > replayed.head().next() {
             true => Err(LogError::StoreDamaged("it is ahead of the log".to_owned())),
             false => Ok((replayed, lookup)),
         }
     };
-    let reason = match attempt() {
+    // A checkpoint that does not fit the log is of no use: the log counts.
+    let first = match attempt(start) {
+        Err(LogError::ForeignCheckpoint(_)) => attempt(None),
+        other => other,
+    };
+    let reason = match first {
         Ok((replayed, lookup)) => {
             // A store that was deleted or emptied has been written again, which is told as well.
             let rebuilt = (lookup.store.is_fresh() && lookup.written > 0).then(|| StoreRebuilt {
@@ -260,7 +271,7 @@ pub(crate) fn recover(
         Err(error) => return Err(error),
     };
     let moved_to = move_aside(data_dir, &dir)?.display().to_string();
-    let (replayed, lookup) = attempt()?;
+    let (replayed, lookup) = attempt(None)?;
     let rebuilt = StoreRebuilt {
         reason,
         moved_to,

@@ -1,11 +1,12 @@
 //! Folds the log: the state, the position and what the lookup store lacks.
 
-use hindcast_model::{Event, Seq, State};
+use hindcast_model::{Digest, Seq, State};
+use uuid::Uuid;
 
 use crate::disk::Disk;
 use crate::error::LogError;
 use crate::record::{self, Body, Recorded, Records};
-use crate::scan::{self, Link, Scanned, Stretch};
+use crate::scan::{self, Scanned, Stretch};
 use crate::segment::{self, Location};
 
 /// How far a replay is.
@@ -16,36 +17,69 @@ pub struct Progress {
     pub segments_total: usize,
 }
 
+/// A state with the place in the chain that it was folded at.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checkpoint {
+    pub log: Uuid,
+    pub epoch: u32,
+    /// Hash of the frame that ends with `state.seq()`.
+    pub chain: Digest,
+    pub state: State,
+}
+
 /// What the log folds to.
 pub struct Replayed {
     pub state: State,
     pub(crate) scanned: Option<Scanned>,
     /// The first event type that this version does not know and may not skip.
     pub unknown: Option<String>,
-    /// Whether the last process closed the log in good order.
-    pub clean: bool,
 }
 
-/// Folds one record that is known; carries one that may be ignored.
-pub(crate) struct Folder {
-    pub(crate) state: State,
-    pub(crate) unknown: Option<String>,
-    pub(crate) clean: bool,
+/// Folds what follows a state.
+struct Folder {
+    state: State,
+    /// The state's place; records up to it are in the state.
+    from: Seq,
+    chain: Digest,
+    /// Whether the log was seen to have the state's place in its chain.
+    joined: bool,
+    unknown: Option<String>,
 }
 
 impl Folder {
-    pub(crate) fn new(state: State) -> Self {
+    fn new(start: Option<Checkpoint>) -> Self {
+        let (state, chain) =
+            start.map_or_else(Default::default, |start| (start.state, start.chain));
+        let from = state.seq();
         Self {
             state,
+            from,
+            chain,
+            joined: from == Seq(0),
             unknown: None,
-            clean: true,
         }
     }
 
-    pub(crate) fn fold(&mut self, recorded: &Recorded) {
+    /// Looks for the place that the state was taken at.
+    fn join(&mut self, stretch: &Stretch) {
+        if self.joined {
+            return;
+        }
+        let header = &stretch.segment.header;
+        let before = stretch.begins && header.first == self.from.next();
+        self.joined = before && header.previous == self.chain.0
+            || stretch
+                .frames
+                .iter()
+                .any(|frame| frame.last == self.from && frame.chain == self.chain.0);
+    }
+
+    fn fold(&mut self, recorded: &Recorded) {
+        if recorded.seq() <= self.from {
+            return;
+        }
         match &recorded.body {
             Body::Known(event) => {
-                self.clean = matches!(event, Event::ServerStopped(_));
                 let place = self.state.apply(&recorded.context, event);
                 // A foreign writer could have placed it elsewhere; the index follows the record.
                 debug_assert_eq!(place, (recorded.stream, recorded.version));
@@ -117,33 +151,29 @@ pub fn replay(
     progress: &dyn Fn(Progress),
 ) -> Result<Replayed, LogError> {
     let locations = segment::list(disk, data_dir)?;
-    replay_from(
-        disk,
-        &locations,
-        (State::default(), None),
-        progress,
-        &mut FoldOnly,
-    )
+    replay_from(disk, &locations, None, progress, &mut FoldOnly)
 }
 
-/// Folds `locations` onto a state that ends at `start`.
+/// Folds `locations` onto a state, or from nothing.
 pub(crate) fn replay_from(
     disk: &dyn Disk,
     locations: &[Location],
-    (state, start): (State, Option<Link>),
+    start: Option<Checkpoint>,
     progress: &dyn Fn(Progress),
     visitor: &mut dyn Visit,
 ) -> Result<Replayed, LogError> {
-    let mut folder = Folder::new(state);
+    let from_middle = start.is_some();
+    let mut folder = Folder::new(start);
     let mut done = Progress {
         events: 0,
         segments: 0,
         segments_total: locations.len(),
     };
-    let scanned = scan::scan(disk, locations, start, |stretch| {
+    let scanned = scan::scan(disk, locations, from_middle, |stretch| {
         if stretch.begins {
             visitor.begin(&stretch.segment.location)?;
         }
+        folder.join(stretch);
         records(stretch, |header, record, recorded| {
             folder.fold(&recorded);
             done.events += 1;
@@ -154,20 +184,24 @@ pub(crate) fn replay_from(
         progress(done);
         Ok(())
     })?;
-    let Folder {
-        state,
-        unknown,
-        clean,
-    } = folder;
+    if !folder.joined {
+        return Err(LogError::ForeignCheckpoint(folder.from));
+    }
+    let Folder { state, unknown, .. } = folder;
     Ok(Replayed {
         state,
         scanned,
         unknown,
-        clean,
     })
 }
 
 impl Replayed {
+    /// Whether the last process closed the log in good order.
+    #[must_use]
+    pub const fn clean(&self) -> bool {
+        !self.state.server().running
+    }
+
     /// The last sequence in the log.
     #[must_use]
     pub fn head(&self) -> Seq {

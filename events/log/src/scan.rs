@@ -39,6 +39,9 @@ pub(crate) struct FrameAt {
     pub(crate) first: Seq,
     pub(crate) offset: usize,
     pub(crate) len: usize,
+    /// The last record and the frame's hash.
+    pub(crate) last: Seq,
+    pub(crate) chain: Chain,
 }
 
 /// Frames of one segment, in order.
@@ -60,18 +63,18 @@ pub(crate) struct Scanned {
 /// Frames handed over at a time: enough to keep both threads busy.
 const STRETCH_FRAMES: usize = 512;
 
-/// Reads `locations` from `start` (the first of them begins there; the log itself begins with
-/// sequence 1) and hands each stretch of
-/// intact frames to `visit` on the calling thread.
+/// Reads `locations` and hands each stretch of
+/// intact frames to `visit` on the calling thread. The log begins with sequence 1, unless it is
+/// read from the middle: then the first segment's header is taken at its word.
 pub(crate) fn scan(
     disk: &dyn Disk,
     locations: &[Location],
-    start: Option<Link>,
+    from_middle: bool,
     mut visit: impl FnMut(&Stretch) -> Result<(), LogError>,
 ) -> Result<Option<Scanned>, LogError> {
     std::thread::scope(|scope| {
         let (send, receive): (SyncSender<Stretch>, Receiver<Stretch>) = sync_channel(4);
-        let reader = scope.spawn(move || read_all(disk, locations, start, &send));
+        let reader = scope.spawn(move || read_all(disk, locations, from_middle, &send));
         for stretch in receive {
             visit(&stretch)?;
         }
@@ -84,26 +87,34 @@ pub(crate) fn scan(
 fn read_all(
     disk: &dyn Disk,
     locations: &[Location],
-    start: Option<Link>,
+    from_middle: bool,
     send: &SyncSender<Stretch>,
 ) -> Result<Option<Scanned>, LogError> {
-    let mut link = start;
+    let mut link = None;
     let mut tail = None;
     for (index, location) in locations.iter().enumerate() {
         let segment = Arc::new(Segment::read(disk, location)?);
         let is_last = index + 1 == locations.len();
-        let from = link.unwrap_or(Link {
-            log: segment.header.log,
-            epoch: 1,
-            next: Seq(1),
-            chain: [0; 32],
-        });
+        let from = link.unwrap_or_else(|| beginning(&segment, from_middle));
         check_header(&segment, &from)?;
         let (after, end) = read_segment(&segment, from, is_last, send)?;
         link = Some(after);
         tail = Some(end);
     }
     Ok(link.map(|link| Scanned { link, tail }))
+}
+
+fn beginning(segment: &Segment, from_middle: bool) -> Link {
+    let (next, chain) = match from_middle {
+        true => (segment.header.first, segment.header.previous),
+        false => (Seq(1), [0; 32]),
+    };
+    Link {
+        log: segment.header.log,
+        epoch: 1,
+        next,
+        chain,
+    }
 }
 
 fn check_header(segment: &Segment, link: &Link) -> Result<(), LogError> {
@@ -136,12 +147,14 @@ fn read_segment(
     let mut begins = true;
     while let Some((header, bytes)) = segment.frame(offset) {
         check_frame(segment, &header, &link, offset)?;
+        let chain = frame::hash(bytes);
         frames.push(FrameAt {
             first: header.first,
             offset,
             len: bytes.len(),
+            last: Seq(header.next().0 - 1),
+            chain,
         });
-        let chain = frame::hash(bytes);
         link = Link {
             epoch: header.epoch,
             next: header.next(),

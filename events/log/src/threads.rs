@@ -12,6 +12,7 @@ use std::time::Duration;
 use hindcast_model::{Command, Event, EventId, KeyId, Name16, Submission, UnixMicros};
 
 use crate::error::{CommitError, LogError};
+use crate::frame::Chain;
 use crate::journal::{Batch, Committed, Journal, NotStaged};
 use crate::log::{Receipt, Reply, Shared};
 use crate::record::Recorded;
@@ -257,7 +258,7 @@ fn follow_all(shared: &Shared, durable: &Receiver<Durable>, apply: &SyncSender<A
             written,
             frame_bytes,
         } = committed;
-        fold(shared, &batch.events);
+        fold(shared, &batch.events, written.chain);
         let segment_changed = index(shared, &batch, &written, frame_bytes);
         shared.head.store(
             batch.first.0 + batch.events.len() as u64 - 1,
@@ -286,14 +287,15 @@ fn follow_all(shared: &Shared, durable: &Receiver<Durable>, apply: &SyncSender<A
     }
 }
 
-fn fold(shared: &Shared, events: &[Recorded]) {
-    let mut state = shared
-        .state
+fn fold(shared: &Shared, events: &[Recorded], chain: Chain) {
+    let mut followed = shared
+        .followed
         .write()
         .expect("a panic while folding ends the process");
+    followed.chain = chain;
     for recorded in events {
         let event = recorded.event().expect("this process has just encoded it");
-        let place = state.apply(&recorded.context, event);
+        let place = followed.state.apply(&recorded.context, event);
         assert_eq!(
             place,
             (recorded.stream, recorded.version),

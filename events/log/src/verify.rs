@@ -84,7 +84,7 @@ pub fn verify(data_dir: &Path, progress: &dyn Fn(Progress)) -> Result<Report, Lo
         segments: 0,
         segments_total: locations.len(),
     };
-    let scanned = scan::scan(disk.as_ref(), &locations, None, |stretch| {
+    let scanned = scan::scan(disk.as_ref(), &locations, false, |stretch| {
         replay::records(stretch, |_, bytes, recorded| {
             check.record(bytes, &recorded);
             done.events += 1;

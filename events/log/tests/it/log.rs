@@ -58,13 +58,15 @@ fn acknowledged_events_are_there_after_a_restart() {
     let dir = tempfile::tempdir().expect("a directory");
     let (log, recovery) = open(options(dir.path()));
     assert!(recovery.fresh && recovery.clean);
+    log.submit_and_wait(submission(1 << 101, start()))
+        .expect("recorded");
     fill(&log, 0, 500);
     let head = log.head();
     let hash = log.state(state_hash).expect("encodes");
     drop(log);
 
     let (log, recovery) = open(options(dir.path()));
-    assert_eq!(recovery.events, 500 * 4);
+    assert_eq!(recovery.events, 1 + 500 * 4);
     assert!(!recovery.clean && recovery.torn.is_none() && recovery.rebuilt.is_none());
     assert_eq!(log.head(), head);
     assert_eq!(log.state(state_hash).expect("encodes"), hash);
@@ -154,6 +156,15 @@ fn store_that_does_not_open_is_moved_aside_and_rebuilt_and_told() {
     let told = log.read(Seq(12_001), 1).expect("read");
     assert!(matches!(told[0].body, Body::Known(Event::StoreRebuilt(_))));
     log.close();
+}
+
+fn start() -> Event {
+    Event::ServerStarted(hindcast_model::event::ServerStarted {
+        binary_version: "test".to_owned(),
+        decider_version: hindcast_model::DECIDER_VERSION,
+        numeric_profile: "test".to_owned(),
+        clean: true,
+    })
 }
 
 fn stop() -> Event {
@@ -447,5 +458,50 @@ fn cut_at_a_time_is_the_last_event_not_after_it() {
     assert_eq!(log.cut(hindcast_model::UnixMicros(5)).expect("cut"), Seq(0));
     assert_eq!((cut(0), cut(9), cut(10)), (Seq(2), Seq(2), Seq(4)));
     assert_eq!((cut(1_985), cut(u64::MAX)), (Seq(398), Seq(400)));
+    log.close();
+}
+
+#[test]
+fn checkpoint_and_tail_give_the_state_of_the_whole_log() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (log, _) = open(options(dir.path()));
+    let mut checkpoints = vec![log.checkpoint()];
+    for n in (0..2_000).step_by(250) {
+        fill(&log, n, n + 250);
+        checkpoints.push(log.checkpoint());
+    }
+    log.submit_and_wait(submission(9_999, request(9_999, Some(1 << 50))))
+        .expect("recorded");
+    let whole = log.checkpoint();
+    log.close();
+    drop(log);
+    for checkpoint in checkpoints.into_iter().chain([whole.clone()]) {
+        let at = checkpoint.state.seq();
+        let options = Options {
+            checkpoint: Some(checkpoint),
+            ..options(dir.path())
+        };
+        let (log, recovery) = open(options);
+        assert_eq!(log.checkpoint(), whole, "from sequence {at}");
+        assert_eq!((recovery.events, recovery.rebuilt), (8_002, None));
+        assert_eq!(
+            log.read_stream(Stream::run(run_id(7))).expect("read").len(),
+            4
+        );
+        assert_eq!(
+            log.read_stream(Stream::run(run_id(1_999)))
+                .expect("read")
+                .len(),
+            4
+        );
+        log.close();
+    }
+    let mut foreign = whole.clone();
+    foreign.chain = hindcast_model::Digest::default();
+    let (log, _) = open(Options {
+        checkpoint: Some(foreign),
+        ..options(dir.path())
+    });
+    assert_eq!(log.checkpoint(), whole);
     log.close();
 }
