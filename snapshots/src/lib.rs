@@ -1,0 +1,13 @@
+//! Snapshots: the folded state in a file, so that a start reads the log from there on.
+//!
+//! A snapshot is only a saving: it is taken from durable events, it is used when its checksum, the
+//! rules' version and its place in the log's hash chain all hold, and the log is read from further
+//! back when one of them does not. Nothing is ever recovered from a snapshot alone.
+
+mod file;
+mod load;
+mod take;
+
+pub use file::{Bad, FORMAT};
+pub use load::{Found, SetAside, newest};
+pub use take::{Taken, take};

@@ -1,0 +1,44 @@
+//! Finding the newest snapshot that verifies.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use hindcast_log::Checkpoint;
+
+use crate::file::{self, Bad};
+use crate::take::{folder, list};
+
+/// A snapshot that does not verify: it is renamed, so that it is neither tried again nor lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetAside {
+    pub path: PathBuf,
+    pub why: Bad,
+}
+
+/// What the snapshots of a data directory offer.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Found {
+    /// The newest that verifies. The log still checks its place in the chain.
+    pub checkpoint: Option<Checkpoint>,
+    pub set_aside: Vec<SetAside>,
+}
+
+/// Reads the newest snapshot under `data_dir` that verifies and sets aside those that do not.
+pub fn newest(data_dir: &Path) -> io::Result<Found> {
+    let mut found = Found::default();
+    for path in list(&folder(data_dir))?.into_iter().rev() {
+        match file::decode(&fs::read(&path)?) {
+            Ok(checkpoint) => {
+                found.checkpoint = Some(checkpoint);
+                break;
+            }
+            Err(why) => {
+                let aside = path.with_extension("bad");
+                fs::rename(&path, &aside)?;
+                found.set_aside.push(SetAside { path: aside, why });
+            }
+        }
+    }
+    Ok(found)
+}
