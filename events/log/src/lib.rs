@@ -25,6 +25,7 @@ mod store;
 mod tail;
 mod threads;
 mod time;
+mod vault;
 mod verify;
 mod wal;
 
@@ -40,4 +41,5 @@ pub use record::{Body, Recorded};
 pub use recovery::{Recovery, open_journal};
 pub use replay::{Checkpoint, Progress, Replayed, replay};
 pub use time::{Clock, TimeKeeper};
+pub use vault::{Vault, VaultError};
 pub use verify::{Problem, Report, verify};
