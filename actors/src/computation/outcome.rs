@@ -1,0 +1,95 @@
+//! How a computation ended, as the log says it.
+
+use hindcast_causal::{LabError, Stop};
+use hindcast_model::event::Outcome;
+
+use crate::operation::Computed;
+
+/// A result, or why there is none.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Ending {
+    Computed(Computed),
+    Failed(Outcome),
+}
+
+/// The outcome of a lab's error.
+pub(crate) fn failed(error: &LabError) -> Outcome {
+    let (code, field, message, hint) = match error {
+        LabError::Invalid {
+            field,
+            message,
+            hint,
+        } => (
+            "invalid",
+            Some(field.clone()),
+            message.clone(),
+            hint.clone(),
+        ),
+        LabError::TooLarge { field, limit, .. } => (
+            "too_large",
+            Some(field.clone()),
+            error.to_string(),
+            Some(format!("at most {limit}")),
+        ),
+        LabError::Stopped(Stop::DeadlineExceeded) => (
+            "deadline_exceeded",
+            None,
+            "the deadline has passed".to_owned(),
+            None,
+        ),
+        LabError::Stopped(Stop::Cancelled) => (
+            "internal",
+            None,
+            "stopped without a reason".to_owned(),
+            None,
+        ),
+        LabError::Internal(message) => ("internal", None, message.clone(), None),
+    };
+    Outcome::Failed {
+        code: code.to_owned(),
+        field,
+        message,
+        hint,
+    }
+}
+
+/// The outcome of a defect that unwound.
+pub(crate) fn panicked(message: &str) -> Outcome {
+    fault("panicked", message.to_owned())
+}
+
+/// A failure that is ours and not the request's.
+pub(crate) fn internal(message: String) -> Outcome {
+    fault("internal", message)
+}
+
+fn fault(code: &str, message: String) -> Outcome {
+    Outcome::Failed {
+        code: code.to_owned(),
+        field: None,
+        message,
+        hint: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_the_ones_of_the_log() {
+        let code = |error: &LabError| match failed(error) {
+            Outcome::Failed { code, .. } => code,
+            Outcome::Completed { .. } => "completed".to_owned(),
+        };
+        assert_eq!(code(&LabError::invalid("data[0]", "is wrong")), "invalid");
+        let large = LabError::TooLarge {
+            field: "rows".to_owned(),
+            actual: 3,
+            limit: 2,
+        };
+        assert_eq!(code(&large), "too_large");
+        assert_eq!(code(&Stop::DeadlineExceeded.into()), "deadline_exceeded");
+        assert_eq!(code(&LabError::Internal(String::new())), "internal");
+    }
+}

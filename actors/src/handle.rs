@@ -1,0 +1,210 @@
+//! All that the outside world may call: the experiment actor's handle, which finds the living
+//! actor anew for every request.
+//!
+//! A cheap run is computed here, on the caller's thread, and then recorded together with its
+//! outcome in one frame. Every other run is recorded first.
+
+mod dataset;
+pub(crate) mod request;
+mod run;
+
+use std::sync::Arc;
+
+use hindcast_log::{Log, Receipt};
+use hindcast_model::event::{CancelRequested, Event};
+use hindcast_model::{RunId, Submission};
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::Environment;
+use crate::component::{Rejected, Slot};
+use crate::computation::ComputationHandle;
+use crate::experiment::edge::Edge;
+use crate::experiment::watch::{Hub, RunWatch};
+use crate::experiment::{Entry, Experiment, ExperimentOptions, Request};
+use request::{
+    Admission, CancelAnswer, DatasetAnswer, ExperimentAnswer, ExperimentRequest, Identity,
+    RunRequest, SubmitFailure, Upload,
+};
+
+/// The experiment actor, whichever incarnation lives.
+#[derive(Clone)]
+pub struct ExperimentHandle {
+    door: Arc<Door>,
+}
+
+struct Door {
+    slot: Arc<Slot<Experiment>>,
+    log: Log,
+    edge: Arc<Edge>,
+    hub: Arc<Hub>,
+    computation: ComputationHandle,
+    environment: Environment,
+    options: ExperimentOptions,
+    blob_writers: Arc<Semaphore>,
+}
+
+impl ExperimentHandle {
+    pub(crate) fn new(
+        slot: Arc<Slot<Experiment>>,
+        log: Log,
+        edge: Arc<Edge>,
+        computation: ComputationHandle,
+        settings: (Environment, ExperimentOptions),
+    ) -> Self {
+        let (environment, options) = settings;
+        let hub = Hub::new(options.watches_max);
+        let weak = Arc::downgrade(&hub);
+        log.subscribe(Box::new(move |batch| {
+            weak.upgrade().is_some_and(|hub| {
+                hub.see(batch);
+                true
+            })
+        }));
+        let blob_writers = Arc::new(Semaphore::new(options.blob_writers_max));
+        let door = Door {
+            slot,
+            log,
+            edge,
+            hub,
+            computation,
+            environment,
+            options,
+            blob_writers,
+        };
+        Self {
+            door: Arc::new(door),
+        }
+    }
+
+    /// Asks for a run.
+    pub async fn request_run(&self, request: RunRequest) -> Result<Admission, SubmitFailure> {
+        run::request(&self.door, request).await
+    }
+
+    /// Asks for a named series of runs, recorded in one frame.
+    pub async fn request_experiment(
+        &self,
+        request: ExperimentRequest,
+    ) -> Result<ExperimentAnswer, SubmitFailure> {
+        run::request_experiment(&self.door, request).await
+    }
+
+    /// Ends a run before its result. Durable first; then the computation is stopped.
+    pub async fn cancel(
+        &self,
+        run: RunId,
+        identity: Identity,
+        reason: String,
+    ) -> Result<CancelAnswer, SubmitFailure> {
+        if self.door.log.state(|state| state.run(run).is_none()) {
+            return Ok(CancelAnswer::NotOpen { run });
+        }
+        let event = Event::CancelRequested(CancelRequested { run, reason });
+        let receipt = self.submit(identity.command(event).into()).await?;
+        let cancelled = |event: &Event| matches!(event, Event::RunCancelled(e) if e.run == run);
+        Ok(match receipt.decided.iter().any(cancelled) {
+            true => CancelAnswer::Cancelled {
+                run,
+                seq: receipt.first,
+            },
+            false => CancelAnswer::NotOpen { run },
+        })
+    }
+
+    /// Keeps a file as a dataset: parsed and profiled, its bytes durable, then recorded.
+    pub async fn upload(&self, upload: Upload) -> Result<DatasetAnswer, SubmitFailure> {
+        dataset::upload(&self.door, upload).await
+    }
+
+    /// Hands any submission to the log and waits until it is durable.
+    pub async fn submit(&self, submission: Submission) -> Result<Receipt, SubmitFailure> {
+        self.door.submit(submission).await
+    }
+
+    /// Watches a run that was admitted. What ended before the call is not missed.
+    pub fn watch(&self, run: RunId) -> Result<RunWatch, SubmitFailure> {
+        let Door {
+            hub,
+            log,
+            computation,
+            ..
+        } = &*self.door;
+        hub.watch(run, log, computation.clone())
+            .ok_or_else(|| self.door.busy("the run watches"))
+    }
+
+    /// A request was turned away because it made no sense.
+    pub fn count_malformed(&self) {
+        self.door.edge.count_malformed();
+    }
+
+    /// A request was turned away because nobody knows who sent it.
+    pub fn count_unauthenticated(&self) {
+        self.door.edge.count_unauthenticated();
+    }
+
+    /// A request was turned away because there was too much to do.
+    pub fn count_overloaded(&self) {
+        self.door.edge.count_overloaded();
+    }
+
+    /// The log behind the actor, to read from.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        &self.door.log
+    }
+}
+
+impl Identity {
+    /// A command in this identity's name.
+    #[must_use]
+    pub fn command(self, event: Event) -> hindcast_model::Command {
+        hindcast_model::Command {
+            event_id: self.event_id,
+            causation: self.event_id,
+            correlation: self.correlation,
+            principal: self.principal,
+            tenant: self.tenant,
+            key: hindcast_model::KeyId(0),
+            expect: None,
+            event,
+        }
+    }
+}
+
+impl Door {
+    async fn submit(&self, submission: Submission) -> Result<Receipt, SubmitFailure> {
+        let (answer, answered) = oneshot::channel();
+        let span = tracing::Span::current();
+        let entry = Entry {
+            submission,
+            answer,
+            span,
+        };
+        self.slot
+            .send(Request::Submit(Box::new(entry)))
+            .map_err(|rejected| match rejected {
+                Rejected::Full => self.busy("the experiment actor's mailbox"),
+                Rejected::Restarting => SubmitFailure::Unavailable(
+                    "the experiment actor is being rebuilt; nothing was recorded".to_owned(),
+                ),
+            })?;
+        match tokio::time::timeout(self.options.reply_wait_max, answered).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(SubmitFailure::Unavailable(
+                "the experiment actor was rebuilt before it answered".to_owned(),
+            )),
+            Err(_) => Err(SubmitFailure::Unavailable(
+                "the log did not answer in time".to_owned(),
+            )),
+        }
+    }
+
+    fn busy(&self, what: &'static str) -> SubmitFailure {
+        self.edge.count_overloaded();
+        SubmitFailure::Busy {
+            retry_after: self.options.retry_after,
+            what,
+        }
+    }
+}

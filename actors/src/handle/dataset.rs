@@ -1,0 +1,91 @@
+//! Uploads: checked and profiled before they are kept, kept before they are recorded.
+
+use hindcast_causal::data::{Limits, Profile, Table};
+use hindcast_log::Pinned;
+use hindcast_model::event::{DatasetRefused, DatasetRegistered, DatasetUploaded, Event};
+
+use super::Door;
+use super::request::{DatasetAnswer, SubmitFailure, Upload};
+
+struct Stored {
+    profile: Profile,
+    pinned: Pinned,
+    bytes: u64,
+}
+
+pub(super) async fn upload(door: &Door, upload: Upload) -> Result<DatasetAnswer, SubmitFailure> {
+    let Upload {
+        bytes,
+        name,
+        identity,
+        idempotency,
+    } = upload;
+    let log = door.log.clone();
+    let Stored {
+        profile,
+        pinned,
+        bytes,
+    } = blocking(door, move || {
+        let table = Table::parse_csv(bytes.as_slice(), &Limits::default())
+            .map_err(SubmitFailure::Invalid)?;
+        let profile = table.profile();
+        let pinned = log.blobs().put(&bytes).map_err(|error| {
+            SubmitFailure::Unavailable(format!("the dataset could not be stored: {error}"))
+        })?;
+        Ok(Stored {
+            profile,
+            pinned,
+            bytes: bytes.len() as u64,
+        })
+    })
+    .await?;
+    let digest = pinned.digest();
+    let event = Event::DatasetUploaded(DatasetUploaded {
+        digest,
+        name,
+        format: "csv".to_owned(),
+        bytes,
+        rows: profile.rows,
+        columns: u32::try_from(profile.columns.len()).unwrap_or(u32::MAX),
+        idempotency,
+    });
+    let receipt = door.submit(identity.command(event).into()).await;
+    drop(pinned);
+    let receipt = receipt?;
+    let answer = receipt.decided.into_iter().find_map(|event| {
+        if let Event::DatasetRefused(DatasetRefused { refusal, .. }) = event {
+            Some(DatasetAnswer::Refused { digest, refusal })
+        } else if let Event::DatasetRegistered(DatasetRegistered { known, .. }) = event {
+            let profile = Box::new(profile.clone());
+            Some(DatasetAnswer::Registered {
+                digest,
+                seq: receipt.first,
+                known,
+                bytes,
+                profile,
+            })
+        } else {
+            None
+        }
+    });
+    Ok(answer.expect("every upload is registered or refused"))
+}
+
+/// Runs `work` where it may wait for the disk, unless too many do.
+pub(super) async fn blocking<R: Send + 'static>(
+    door: &Door,
+    work: impl FnOnce() -> Result<R, SubmitFailure> + Send + 'static,
+) -> Result<R, SubmitFailure> {
+    let Ok(permit) = std::sync::Arc::clone(&door.blob_writers).try_acquire_owned() else {
+        return Err(door.busy("the blob writers"));
+    };
+    let done = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        work()
+    });
+    done.await.unwrap_or_else(|error| {
+        Err(SubmitFailure::Unavailable(format!(
+            "storing the payload ended early: {error}"
+        )))
+    })
+}

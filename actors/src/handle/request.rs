@@ -1,0 +1,151 @@
+//! What the outside world asks of the experiment actor, and what it is told.
+
+use std::time::Duration;
+
+use hindcast_causal::LabError;
+use hindcast_causal::data::Profile;
+use hindcast_log::CommitError;
+use hindcast_model::event::{Idempotency, Outcome};
+use hindcast_model::{Digest, EventId, ExperimentId, Name16, Refusal, RunId, Seq};
+
+use crate::operation::Operation;
+
+/// Who asks, on whose behalf, and under which ids the log will know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// The id that the observed event will have.
+    pub event_id: EventId,
+    /// Shared by everything that one request led to.
+    pub correlation: EventId,
+    pub principal: Name16,
+    pub tenant: Name16,
+}
+
+/// One computation to run.
+#[derive(Debug, Clone)]
+pub struct RunRequest {
+    pub run: RunId,
+    pub identity: Identity,
+    pub operation: Operation,
+    pub seed: u64,
+    /// From the moment it is recorded.
+    pub deadline: Option<Duration>,
+    pub idempotency: Option<Idempotency>,
+}
+
+/// What became of a request for a run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Admission {
+    /// It is recorded and will be computed.
+    Admitted {
+        run: RunId,
+        seq: Seq,
+    },
+    /// It was cheap: it is recorded together with how it ended.
+    Completed {
+        run: RunId,
+        seq: Seq,
+        outcome: Box<Outcome>,
+        computed_micros: u64,
+    },
+    /// It repeats an earlier request.
+    Deduplicated {
+        run: RunId,
+        original: RunId,
+    },
+    Refused {
+        run: RunId,
+        refusal: Refusal,
+    },
+}
+
+/// Why a request came to nothing.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum SubmitFailure {
+    /// Too much is waiting; nothing was recorded.
+    #[error("{what} is full; try again in {} s", retry_after.as_secs())]
+    Busy {
+        retry_after: Duration,
+        what: &'static str,
+    },
+    /// The actor is being rebuilt, or the log takes nothing. Unless the text says otherwise it is
+    /// not known whether the request was recorded.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+    #[error(transparent)]
+    Log(CommitError),
+    /// The request is wrong; nothing was recorded.
+    #[error(transparent)]
+    Invalid(LabError),
+}
+
+/// What became of a request to cancel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CancelAnswer {
+    Cancelled {
+        run: RunId,
+        seq: Seq,
+    },
+    /// There is no such run, or it has ended.
+    NotOpen {
+        run: RunId,
+    },
+}
+
+/// A file to keep as a dataset.
+#[derive(Debug, Clone)]
+pub struct Upload {
+    pub bytes: Vec<u8>,
+    pub name: String,
+    pub identity: Identity,
+    pub idempotency: Option<Idempotency>,
+}
+
+/// What became of an upload.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DatasetAnswer {
+    Registered {
+        digest: Digest,
+        seq: Seq,
+        /// The same bytes were there before.
+        known: bool,
+        bytes: u64,
+        profile: Box<Profile>,
+    },
+    Refused {
+        digest: Digest,
+        refusal: Refusal,
+    },
+}
+
+/// A named series of runs, recorded in one frame.
+#[derive(Debug, Clone)]
+pub struct ExperimentRequest {
+    pub experiment: ExperimentId,
+    pub identity: Identity,
+    pub name: String,
+    /// The request as the caller wrote it.
+    pub spec: serde_json::Value,
+    pub runs: Vec<RunRequest>,
+    pub idempotency: Option<Idempotency>,
+}
+
+/// What became of a request for an experiment.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ExperimentAnswer {
+    /// `refused` are runs that will not be computed; the others will.
+    Admitted {
+        experiment: ExperimentId,
+        seq: Seq,
+        runs: Vec<RunId>,
+        refused: Vec<(RunId, Refusal)>,
+    },
+    Deduplicated {
+        experiment: ExperimentId,
+        original: ExperimentId,
+    },
+    Refused {
+        experiment: ExperimentId,
+        refusal: Refusal,
+    },
+}

@@ -1,0 +1,58 @@
+//! The actors: thin shells that take messages, hand observed events to the log, and act on what
+//! became durable.
+//!
+//! No decision is made here and no state is owned that the log does not have: an actor that is
+//! built anew reads the follower's state and goes on. HTTP, configuration files, clocks and
+//! entropy are the binary's; it hands them in as an [`Environment`].
+
+mod budget;
+mod component;
+mod computation;
+mod experiment;
+mod handle;
+mod lock;
+mod metrics;
+mod start;
+mod supervisor;
+
+pub mod disk;
+pub mod operation;
+pub mod views;
+
+#[cfg(test)]
+pub mod tests;
+
+use std::sync::Arc;
+
+use hindcast_log::{Clock, Vault};
+use hindcast_model::EventId;
+
+pub use budget::RestartPolicy;
+pub use computation::cache::CacheStats;
+pub use computation::control::Progress;
+pub use computation::{ComputationHandle, ComputationOptions, ComputationStats};
+pub use experiment::ExperimentOptions;
+pub use experiment::watch::RunWatch;
+pub use handle::ExperimentHandle;
+pub use handle::request::{
+    Admission, CancelAnswer, DatasetAnswer, ExperimentAnswer, ExperimentRequest, Identity,
+    RunRequest, SubmitFailure, Upload,
+};
+pub use metrics::describe;
+pub use operation::{Computed, Operation};
+pub use start::{ActorOptions, Actors};
+pub use supervisor::{ActorStatus, Phase, SupervisionHandle, SupervisionOptions};
+
+/// Time, ids and facts of the host, as the binary hands them in.
+#[derive(Clone)]
+pub struct Environment {
+    pub clock: Arc<dyn Clock>,
+    /// A fresh event id at every call.
+    pub event_id: Arc<dyn Fn() -> EventId + Send + Sync>,
+    /// Free bytes where the log is; `None` when the system does not say.
+    pub free_bytes: Arc<dyn Fn() -> Option<u64> + Send + Sync>,
+    /// Instruction set, maths library and algorithm versions, as in `ServerStarted`.
+    pub numeric_profile: Arc<str>,
+    /// The keys of sealed specs; without them a sealed spec cannot be computed.
+    pub vault: Option<Arc<Vault>>,
+}

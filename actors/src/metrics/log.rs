@@ -1,0 +1,56 @@
+//! The log's own figures, as metrics.
+
+use std::time::Duration;
+
+use hindcast_log::Stats;
+use metrics::{Counter, Gauge};
+
+use crate::supervisor::as_f64;
+
+pub(super) struct LogFigures {
+    head: Gauge,
+    queued: Gauge,
+    frames: Counter,
+    frame_bytes: Counter,
+    sync_seconds: Gauge,
+    sync_seconds_max: Gauge,
+    store_bytes: Gauge,
+    pending: Gauge,
+    segments: Gauge,
+    blobs: Gauge,
+    blob_bytes: Gauge,
+}
+
+impl LogFigures {
+    pub(super) fn new() -> Self {
+        Self {
+            head: metrics::gauge!("log_head_sequence"),
+            queued: metrics::gauge!("log_queue_depth"),
+            frames: metrics::counter!("log_frames_total"),
+            frame_bytes: metrics::counter!("log_frame_bytes_total"),
+            sync_seconds: metrics::gauge!("log_sync_seconds_total"),
+            sync_seconds_max: metrics::gauge!("log_sync_seconds_max"),
+            store_bytes: metrics::gauge!("db_size_bytes"),
+            pending: metrics::gauge!("db_pending_writes"),
+            segments: metrics::gauge!("log_segments_sealed"),
+            blobs: metrics::gauge!("blobs"),
+            blob_bytes: metrics::gauge!("blob_bytes"),
+        }
+    }
+
+    pub(super) fn show(&self, stats: &Stats) {
+        let seconds = |micros| Duration::from_micros(micros).as_secs_f64();
+        self.head.set(as_f64(stats.head.0));
+        self.queued.set(as_f64(stats.queued as u64));
+        self.frames.absolute(stats.frames);
+        self.frame_bytes.absolute(stats.frame_bytes);
+        self.sync_seconds.set(seconds(stats.sync_micros));
+        self.sync_seconds_max.set(seconds(stats.sync_micros_max));
+        self.store_bytes.set(as_f64(stats.store_bytes));
+        self.pending
+            .set(as_f64(stats.head.0.saturating_sub(stats.applied.0)));
+        self.segments.set(as_f64(stats.segments_sealed));
+        self.blobs.set(as_f64(stats.blobs));
+        self.blob_bytes.set(as_f64(stats.blob_bytes));
+    }
+}

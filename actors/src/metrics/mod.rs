@@ -1,0 +1,149 @@
+//! The metrics actor: turns durable events into metrics. It reads only; nothing waits for it and
+//! nothing follows from it. Frames that its mailbox had no room for are read from the log, so that
+//! counters stay whole.
+
+mod events;
+mod host;
+mod log;
+mod names;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use hindcast_log::{Batch, Log, Recorded};
+use hindcast_model::event::Event;
+use hindcast_model::{RunId, Seq, Stream};
+
+use crate::component::Component;
+use events::EventMetrics;
+use host::HostMetrics;
+use log::LogFigures;
+pub use names::describe;
+
+/// Frames waiting for the actor; further ones are read from the log.
+pub(crate) const MAILBOX_MAX: usize = 1_024;
+/// Events read from the log at a time.
+const READ_EVENTS_MAX: usize = 1_024;
+/// Events caught up with for one message; what is older is counted as skipped.
+const CATCH_UP_EVENTS_MAX: u64 = 262_144;
+/// Ticks between two looks at the log's figures, which ask the file system.
+const LOG_EVERY_TICKS: u64 = 5;
+
+pub(crate) enum Request {
+    Durable(Arc<Batch>),
+}
+
+/// The actor's body.
+pub(crate) struct Metrics {
+    log: Log,
+    events: EventMetrics,
+    host: HostMetrics,
+    /// The last event that was looked at, by whichever incarnation.
+    seen: Arc<AtomicU64>,
+    figures: LogFigures,
+    ticks: u64,
+}
+
+impl Metrics {
+    pub(crate) fn new(log: Log, seen: Arc<AtomicU64>) -> Self {
+        Self {
+            log,
+            events: EventMetrics::new(),
+            host: HostMetrics::new(),
+            seen,
+            figures: LogFigures::new(),
+            ticks: 0,
+        }
+    }
+
+    fn durable(&mut self, batch: &Batch) {
+        let Some(last) = batch.events.last() else {
+            return;
+        };
+        let seen = self.seen.load(Ordering::Acquire);
+        if last.seq().0 <= seen {
+            return;
+        }
+        if batch.first.0 > seen + 1 {
+            self.catch_up(Seq(seen + 1), batch.first);
+        }
+        self.observe(&batch.events);
+    }
+
+    fn catch_up(&mut self, from: Seq, until: Seq) {
+        let mut next = from.0.max(until.0.saturating_sub(CATCH_UP_EVENTS_MAX));
+        self.events.skipped(next - from.0);
+        while next < until.0 {
+            match self.log.read(Seq(next), READ_EVENTS_MAX) {
+                Ok(events) if !events.is_empty() => {
+                    let missed = events
+                        .iter()
+                        .take_while(|recorded| recorded.seq() < until)
+                        .count();
+                    self.observe(&events[..missed]);
+                    next += events.len() as u64;
+                }
+                Ok(_) => return,
+                Err(error) => {
+                    tracing::warn!(%error, from = next, "missed events could not be read");
+                    self.events.skipped(until.0 - next);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn observe(&mut self, events: &[Recorded]) {
+        for recorded in events {
+            // Moved before the event is looked at: one that makes this panic is not met again.
+            self.seen.store(recorded.seq().0, Ordering::Release);
+            let log = &self.log;
+            self.events.observe(recorded, &|run| operation_of(log, run));
+        }
+    }
+}
+
+/// The operation of a run that this incarnation has not seen the request of.
+fn operation_of(log: &Log, run: RunId) -> Option<String> {
+    let stream = log.read_stream(Stream::run(run)).ok()?;
+    stream.iter().find_map(|recorded| {
+        if let Some(Event::RunRequested(request)) = recorded.event() {
+            Some(request.operation.clone())
+        } else {
+            None
+        }
+    })
+}
+
+impl Component for Metrics {
+    type Message = Request;
+    const NAME: &'static str = "metrics";
+    const KINDS: &'static [&'static str] = &["durable"];
+    const TICK: Duration = Duration::from_secs(1);
+
+    fn kind(message: &Request) -> usize {
+        match message {
+            Request::Durable(_) => 0,
+        }
+    }
+
+    fn started(&mut self) {
+        self.log.state(|state| self.events.begin(state));
+    }
+
+    fn handle(&mut self, message: Request) {
+        match message {
+            Request::Durable(batch) => self.durable(&batch),
+        }
+    }
+
+    fn tick(&mut self) {
+        self.log.state(|state| self.events.show(state));
+        self.host.sample();
+        self.ticks += 1;
+        if self.ticks % LOG_EVERY_TICKS == 1 {
+            self.figures.show(&self.log.stats());
+        }
+    }
+}

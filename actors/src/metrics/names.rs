@@ -1,0 +1,162 @@
+//! What every metric of this crate means, for the `HELP` lines.
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+/// Tells the installed recorder what the metrics of the actors mean. Called once, after the
+/// recorder is installed and before the actors start.
+pub fn describe() {
+    actors();
+    computations();
+    log_facts();
+    log_figures();
+    process();
+}
+
+fn actors() {
+    describe_gauge!(
+        "up",
+        "1 while the component answers its heartbeat, 0 otherwise"
+    );
+    describe_gauge!(
+        "actor_mailbox_depth",
+        "Messages sent to an actor and not handled yet"
+    );
+    describe_histogram!(
+        "actor_message_duration_seconds",
+        Unit::Seconds,
+        "Time that an actor took to handle a message"
+    );
+    describe_gauge!(
+        "actor_heartbeat_age_seconds",
+        Unit::Seconds,
+        "Time since a heartbeat last came through an actor's mailbox"
+    );
+    describe_counter!("actor_restarts_total", "Times that an actor was built anew");
+    describe_counter!(
+        "component_restarts_total",
+        "Times that a component was built anew, by cause (panic, stall)"
+    );
+}
+
+fn computations() {
+    describe_counter!(
+        "causal_computations_total",
+        "Requested computations that ended, by kind, backend and outcome"
+    );
+    describe_histogram!(
+        "causal_computation_duration_seconds",
+        Unit::Seconds,
+        "Time that completed computations took"
+    );
+    describe_histogram!(
+        "causal_computation_queued_seconds",
+        Unit::Seconds,
+        "Time between the request for a computation and its start"
+    );
+    describe_counter!(
+        "cache_requests_total",
+        "Lookups in a cache, by result (hit, miss)"
+    );
+    describe_counter!(
+        "cache_evictions_total",
+        "Entries that left a cache, by cause"
+    );
+    describe_gauge!("cache_size_bytes", Unit::Bytes, "Bytes held by a cache");
+    describe_gauge!("cache_entries", "Entries held by a cache");
+}
+
+fn log_facts() {
+    describe_counter!("events_total", "Durable events, by type");
+    describe_counter!(
+        "metrics_events_skipped_total",
+        "Durable events that no event-derived metric accounts for"
+    );
+    describe_gauge!("runs_in_flight", "Runs admitted and not ended");
+    describe_gauge!(
+        "experiments_open",
+        "Experiments with runs that have not ended"
+    );
+    describe_counter!("experiments_total", "Experiments, by what became of them");
+    describe_gauge!("datasets", "Datasets kept");
+    describe_counter!("datasets_registered_total", "Uploads that were accepted");
+    describe_gauge!("idempotency_keys", "Idempotency keys remembered");
+    describe_gauge!(
+        "intake_paused",
+        "1 while no work is admitted because the disk is nearly full"
+    );
+    describe_counter!(
+        "requests_shed_total",
+        "Requests turned away before they were recorded, by reason"
+    );
+    describe_gauge!(
+        "config_generation",
+        "Generation of the configuration that holds"
+    );
+    describe_gauge!(
+        "config_last_reload_successful",
+        "1 when the last reload was taken over"
+    );
+    describe_gauge!(
+        "config_last_reload_success_timestamp_seconds",
+        Unit::Seconds,
+        "When a configuration was last taken over"
+    );
+}
+
+fn log_figures() {
+    describe_gauge!("log_head_sequence", "Sequence of the newest durable event");
+    describe_gauge!("log_queue_depth", "Submissions that wait for the committer");
+    describe_counter!("log_frames_total", "Frames written, each with one sync");
+    describe_counter!(
+        "log_frame_bytes_total",
+        Unit::Bytes,
+        "Bytes of the frames written"
+    );
+    describe_gauge!(
+        "log_sync_seconds_total",
+        Unit::Seconds,
+        "Time spent in writing and syncing frames"
+    );
+    describe_gauge!(
+        "log_sync_seconds_max",
+        Unit::Seconds,
+        "The longest sync since the start"
+    );
+    describe_gauge!("db_size_bytes", Unit::Bytes, "Bytes of the lookup store");
+    describe_gauge!(
+        "db_pending_writes",
+        "Durable events that the lookup store has not taken in"
+    );
+    describe_gauge!("log_segments_sealed", "Segments that are full and archived");
+    describe_gauge!("blobs", "Content-addressed files");
+    describe_gauge!(
+        "blob_bytes",
+        Unit::Bytes,
+        "Bytes of content-addressed files"
+    );
+}
+
+fn process() {
+    describe_gauge!(
+        "process_resident_memory_bytes",
+        Unit::Bytes,
+        "Resident memory"
+    );
+    describe_gauge!(
+        "process_virtual_memory_bytes",
+        Unit::Bytes,
+        "Virtual memory"
+    );
+    describe_gauge!(
+        "process_cpu_seconds_total",
+        Unit::Seconds,
+        "User and system CPU time"
+    );
+    describe_gauge!("process_threads", "Threads");
+    describe_gauge!("process_open_fds", "Open file descriptors");
+    describe_gauge!(
+        "process_start_time_seconds",
+        Unit::Seconds,
+        "Start of the process since 1970"
+    );
+}

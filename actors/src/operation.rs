@@ -1,0 +1,278 @@
+//! The operations of the labs: one code path for the server, the command line and recovery.
+//!
+//! An operation is what a request asks for, without its seed. Its spec is canonical JSON, so that
+//! equal requests have equal hashes, and reading the spec back gives the same operation.
+
+mod canonical;
+
+use hindcast_causal::data::{Dataset, Limits};
+use hindcast_causal::discover::{DiscoverRequest, discover};
+use hindcast_causal::identify::{ValidateRequest, validate};
+use hindcast_causal::{Control, LabError};
+use hindcast_model::Digest;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub(crate) use canonical::canonical;
+
+/// The version of every spec that is written.
+pub const SPEC_SCHEMA: u16 = 1;
+/// The version of every result that is written.
+pub const RESULT_SCHEMA: u16 = 1;
+/// Specs up to this many bytes are computed before they are recorded, when the operation is one
+/// of those that take microseconds.
+pub const CHEAP_SPEC_BYTES_MAX: usize = 4 * 1024;
+
+/// What can be computed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Operation {
+    Discover(Box<DiscoverRequest>),
+    Validate(Box<ValidateRequest>),
+    #[cfg(test)]
+    Fault(crate::tests::FaultRequest),
+}
+
+/// A result as the log holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Computed {
+    /// Canonical.
+    pub json: String,
+    /// Over `json`.
+    pub hash: Digest,
+    pub schema: u16,
+    pub algorithm_version: String,
+}
+
+impl Operation {
+    /// Reads a request's body. What is wrong with it is named by its JSON path.
+    pub fn parse(name: &str, body: serde_json::Value) -> Result<Self, LabError> {
+        match name {
+            "causal.discover" => {
+                let request: DiscoverRequest = read(body)?;
+                request.options()?;
+                request.inline_dataset(&Limits::default())?;
+                Ok(Self::Discover(Box::new(request)))
+            }
+            "causal.validate" => Ok(Self::Validate(Box::new(read(body)?))),
+            #[cfg(test)]
+            "test.fault" => Ok(Self::Fault(read(body)?)),
+            other => Err(LabError::invalid_with_hint(
+                "operation",
+                format!("'{other}' is not an operation"),
+                "one of causal.discover, causal.validate",
+            )),
+        }
+    }
+
+    /// Such as `causal.discover`.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Discover(_) => "causal.discover",
+            Self::Validate(_) => "causal.validate",
+            #[cfg(test)]
+            Self::Fault(_) => "test.fault",
+        }
+    }
+
+    /// The version of the spec.
+    #[must_use]
+    pub const fn schema(&self) -> u16 {
+        SPEC_SCHEMA
+    }
+
+    /// The seed that the request names, or that an operation has when none is named. `None` asks
+    /// the caller for a fresh one.
+    #[must_use]
+    pub fn seed(&self) -> Option<u64> {
+        match self {
+            Self::Discover(request) => request.seed,
+            // The answer does not depend on it, and equal requests shall have equal results.
+            Self::Validate(request) => Some(request.seed.unwrap_or(0)),
+            #[cfg(test)]
+            Self::Fault(_) => None,
+        }
+    }
+
+    /// The request without its seed, as canonical JSON (RFC 8785).
+    pub fn spec(&self) -> Result<String, LabError> {
+        match self {
+            Self::Discover(request) if request.seed.is_none() => canonical(request),
+            Self::Discover(request) => canonical(&DiscoverRequest {
+                seed: None,
+                ..(**request).clone()
+            }),
+            Self::Validate(request) if request.seed.is_none() => canonical(request),
+            Self::Validate(request) => canonical(&ValidateRequest {
+                seed: None,
+                ..(**request).clone()
+            }),
+            #[cfg(test)]
+            Self::Fault(request) => canonical(request),
+        }
+    }
+
+    /// Whether it is computed before it is recorded, given the length of its spec.
+    #[must_use]
+    pub const fn is_cheap(&self, spec_bytes: usize) -> bool {
+        match self {
+            Self::Discover(_) => false,
+            Self::Validate(_) => spec_bytes <= CHEAP_SPEC_BYTES_MAX,
+            #[cfg(test)]
+            Self::Fault(request) => request.cheap,
+        }
+    }
+
+    /// The stored datasets that it reads.
+    #[must_use]
+    pub fn datasets(&self) -> Vec<Digest> {
+        match self {
+            Self::Discover(request) => {
+                let digest = request.dataset.as_ref().and_then(|text| text.parse().ok());
+                digest.into_iter().collect()
+            }
+            Self::Validate(_) => Vec::new(),
+            #[cfg(test)]
+            Self::Fault(_) => Vec::new(),
+        }
+    }
+
+    /// Computes it. `data` is the stored dataset, where the request names one.
+    pub fn execute(
+        &self,
+        data: Option<&Dataset>,
+        seed: u64,
+        control: &dyn Control,
+    ) -> Result<Computed, LabError> {
+        match self {
+            Self::Discover(request) => {
+                let options = request.options()?;
+                let inline = request.inline_dataset(&Limits::default())?;
+                let data = inline.as_ref().or(data).ok_or_else(|| {
+                    LabError::Internal("the stored dataset was not handed in".to_owned())
+                })?;
+                let discovery = discover(data, &options, seed, control)?;
+                let version = discovery.algorithm_version;
+                computed(
+                    &discovery,
+                    format!("{}/{version}", discovery.algorithm.name()),
+                )
+            }
+            Self::Validate(request) => {
+                let limits = hindcast_causal::identify::Limits::default();
+                let validation = if request.seed == Some(seed) {
+                    validate(request, &limits, control)?
+                } else {
+                    let seeded = ValidateRequest {
+                        seed: Some(seed),
+                        ..(**request).clone()
+                    };
+                    validate(&seeded, &limits, control)?
+                };
+                computed(
+                    &validation,
+                    format!("identify/{}", validation.algorithm_version),
+                )
+            }
+            #[cfg(test)]
+            Self::Fault(request) => request.execute(seed, control),
+        }
+    }
+}
+
+/// The blake3 hash of some bytes.
+#[must_use]
+pub fn digest(bytes: &[u8]) -> Digest {
+    Digest(*blake3::hash(bytes).as_bytes())
+}
+
+pub(crate) fn computed<T: Serialize>(result: &T, version: String) -> Result<Computed, LabError> {
+    let json = canonical(result)?;
+    let hash = digest(json.as_bytes());
+    Ok(Computed {
+        json,
+        hash,
+        schema: RESULT_SCHEMA,
+        algorithm_version: version,
+    })
+}
+
+fn read<T: DeserializeOwned>(body: serde_json::Value) -> Result<T, LabError> {
+    serde_path_to_error::deserialize(body).map_err(|error| {
+        let path = error.path().to_string();
+        let message = error.inner().to_string();
+        // An unknown or missing field is named by the message, not by the path to its parent.
+        let named = message
+            .strip_prefix("unknown field `")
+            .or_else(|| message.strip_prefix("missing field `"))
+            .and_then(|rest| rest.split_once('`'));
+        let field = match (path.as_str(), named) {
+            (".", Some((name, _))) => name.to_owned(),
+            (".", None) => "body".to_owned(),
+            (_, Some((name, _))) if path.ends_with(name) => path,
+            (_, Some((name, _))) => format!("{path}.{name}"),
+            (_, None) => path,
+        };
+        LabError::invalid(field, message)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn graph() -> serde_json::Value {
+        json!("dag { x -> y; z -> x; z -> y }")
+    }
+
+    #[test]
+    fn spec_is_canonical_without_the_seed_and_reads_back() {
+        let body = json!({"treatment": "x", "outcome": ["y"], "graph": graph(), "seed": 9});
+        let operation = Operation::parse("causal.validate", body).unwrap();
+        assert_eq!(operation.seed(), Some(9));
+        let spec = operation.spec().unwrap();
+        let again =
+            Operation::parse("causal.validate", serde_json::from_str(&spec).unwrap()).unwrap();
+        assert_eq!(again.spec().unwrap(), spec);
+        assert_eq!(again.seed(), Some(0));
+        assert!(operation.is_cheap(spec.len()));
+        assert!(!operation.is_cheap(CHEAP_SPEC_BYTES_MAX + 1));
+    }
+
+    #[test]
+    fn same_operation_and_seed_give_the_same_bytes() {
+        let body = json!({"data": [[1.0, 2.0], [2.0, 3.5], [3.0, 7.0], [4.0, 7.5]]});
+        let operation = Operation::parse("causal.discover", body).unwrap();
+        let run = || {
+            operation
+                .execute(None, 5, &hindcast_causal::Uncontrolled)
+                .unwrap()
+        };
+        assert_eq!(run(), run());
+        assert_eq!(run().hash, digest(run().json.as_bytes()));
+        assert_eq!(run().algorithm_version, "boss/1");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_by_its_path() {
+        let field = |name: &str, body: serde_json::Value| match Operation::parse(name, body) {
+            Err(LabError::Invalid { field, .. } | LabError::TooLarge { field, .. }) => field,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(field("causal.discover", json!({"treshold": 1})), "treshold");
+        assert_eq!(
+            field("causal.discover", json!({"data": [[1, "a"]]})),
+            "data[0][1]"
+        );
+        assert_eq!(
+            field("causal.discover", json!({"restarts": -1})),
+            "restarts"
+        );
+        assert_eq!(field("causal.discover", json!({})), "data");
+        assert_eq!(field("causal.validate", json!({})), "graph");
+        assert_eq!(field("causal.discover", json!(7)), "body");
+        assert_eq!(field("causal.guess", json!({})), "operation");
+    }
+}

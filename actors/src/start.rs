@@ -1,0 +1,111 @@
+//! Starting and stopping all actors.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use hindcast_log::Log;
+
+use crate::Environment;
+use crate::computation::engine::Engine;
+use crate::computation::{Computation, ComputationHandle, ComputationOptions};
+use crate::experiment::edge::Edge;
+use crate::experiment::{Experiment, ExperimentOptions};
+use crate::handle::ExperimentHandle;
+use crate::metrics::{self, Metrics};
+use crate::supervisor::{SupervisionHandle, SupervisionOptions, Supervisor};
+
+/// Every setting of the actors.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ActorOptions {
+    pub supervision: SupervisionOptions,
+    pub experiment: ExperimentOptions,
+    pub computation: ComputationOptions,
+}
+
+/// The running actors.
+pub struct Actors {
+    pub experiment: ExperimentHandle,
+    pub computation: ComputationHandle,
+    pub supervision: SupervisionHandle,
+    stop_wait_max: Duration,
+}
+
+impl Actors {
+    /// Starts every actor on a thread of its own, and dispatches what is pending in the log. Must
+    /// be called within an actix system. Fails when the system has no thread to give.
+    pub fn start(
+        log: &Log,
+        options: ActorOptions,
+        environment: &Environment,
+    ) -> std::io::Result<Self> {
+        let mut supervisor = Supervisor::new(log.clone(), options.supervision, environment.clone());
+
+        let metrics_slot = supervisor.slot::<Metrics>(0, metrics::MAILBOX_MAX);
+        let weak = Arc::downgrade(&metrics_slot);
+        let from = log.subscribe(Box::new(move |batch| {
+            let Some(slot) = weak.upgrade() else {
+                return false;
+            };
+            // A frame that is not taken is read from the log with the next one.
+            let _ = slot.send(metrics::Request::Durable(Arc::clone(batch)));
+            true
+        }));
+        let seen = Arc::new(AtomicU64::new(from.seq.0));
+        let metrics_log = log.clone();
+        supervisor.start(&metrics_slot, move || {
+            Metrics::new(metrics_log.clone(), Arc::clone(&seen))
+        });
+
+        let slot = supervisor.slot::<Computation>(1, options.computation.mailbox_max);
+        let engine = Engine::new(
+            log.clone(),
+            environment.clone(),
+            Arc::clone(&slot),
+            &options.computation,
+        )?;
+        let computation = ComputationHandle::new(Arc::clone(&engine));
+        let lookout = computation.lookout(Arc::clone(&slot));
+        log.subscribe(Box::new(move |batch| lookout.see(batch)));
+        supervisor.start(&slot, move || Computation::new(Arc::clone(&engine)));
+
+        let slot = supervisor.slot::<Experiment>(2, options.experiment.mailbox_max);
+        let edge = Arc::new(Edge::default());
+        let experiment = ExperimentHandle::new(
+            Arc::clone(&slot),
+            log.clone(),
+            Arc::clone(&edge),
+            computation.clone(),
+            (environment.clone(), options.experiment),
+        );
+        let (gateway_log, gateway_environment) = (log.clone(), environment.clone());
+        supervisor.start(&slot, move || {
+            let (log, environment) = (gateway_log.clone(), gateway_environment.clone());
+            Experiment::new(log, Arc::clone(&edge), environment, &options.experiment)
+        });
+
+        let supervision = supervisor.watch()?;
+        let stop_wait_max = options.computation.stop_wait_max;
+        Ok(Self {
+            experiment,
+            computation,
+            supervision,
+            stop_wait_max,
+        })
+    }
+
+    /// Stops in good order: computations first, then the actors. What was admitted and not
+    /// finished is dispatched again at the next start.
+    pub async fn stop(self) {
+        self.computation.stop(self.stop_wait_max).await;
+        self.supervision.stop().await;
+    }
+}
+
+impl Drop for Actors {
+    /// For whoever did not `stop`: nothing is waited for.
+    fn drop(&mut self) {
+        self.computation.close();
+        self.supervision.close();
+    }
+}

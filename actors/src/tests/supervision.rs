@@ -1,0 +1,193 @@
+//! Actors that panic or stand still in the middle of a message.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hindcast_model::event::Event;
+
+use super::support::{World, fault, in_system, options, until, validate};
+use super::{Fault, FaultRequest, Gate, What};
+use crate::lock::lock;
+use crate::{Admission, Phase, SubmitFailure};
+
+/// Does something that every actor gets to see.
+async fn works(world: &World) {
+    let cheap = world
+        .actors
+        .experiment
+        .request_run(validate())
+        .await
+        .unwrap();
+    assert!(matches!(cheap, Admission::Completed { .. }), "{cheap:?}");
+    let run = world.ask(fault(FaultRequest::new(What::Answer))).await;
+    assert_eq!(world.end(run).await.result.unwrap()["seed"], 42);
+}
+
+#[test]
+fn the_gateway_survives_a_panic_in_every_message() {
+    in_system(async {
+        let world = World::new(options());
+        for (restarts, kind) in (1..).zip(["submit", "tick", "submit"]) {
+            world.inject("experiment", kind, Fault::Panic);
+            if kind == "submit" {
+                let failure = world
+                    .actors
+                    .experiment
+                    .request_run(validate())
+                    .await
+                    .unwrap_err();
+                assert!(
+                    matches!(failure, SubmitFailure::Unavailable(_)),
+                    "{failure:?}"
+                );
+            }
+            world.rebuilt("experiment", restarts).await;
+            works(&world).await;
+        }
+        world.stop().await;
+    });
+}
+
+#[test]
+fn the_computation_actor_survives_a_panic_in_every_message_and_loses_no_run() {
+    in_system(async {
+        let world = World::new(options());
+        for (restarts, kind) in (1..).zip(["admitted", "tick", "rescan", "admitted"]) {
+            world.inject("computation", kind, Fault::Panic);
+            let run = world.ask(fault(FaultRequest::new(What::Answer))).await;
+            if kind == "rescan" {
+                lock(&world.actors.computation.engine().jobs).behind = true;
+                world.ask(fault(FaultRequest::new(What::Answer))).await;
+            }
+            world.rebuilt("computation", restarts).await;
+            assert_eq!(
+                world.end(run).await.status,
+                crate::views::RunStatus::Completed
+            );
+            works(&world).await;
+        }
+        world.stop().await;
+    });
+}
+
+#[test]
+fn the_metrics_actor_survives_a_panic_in_every_message() {
+    in_system(async {
+        let world = World::new(options());
+        for (restarts, kind) in (1..).zip(["durable", "tick"]) {
+            world.inject("metrics", kind, Fault::Panic);
+            works(&world).await;
+            world.rebuilt("metrics", restarts).await;
+        }
+        world.stop().await;
+    });
+}
+
+#[test]
+fn every_restart_is_an_event_with_its_reason() {
+    in_system(async {
+        let world = World::new(options());
+        world.inject("metrics", "tick", Fault::Panic);
+        world.rebuilt("metrics", 1).await;
+        let restarts: Vec<_> = world
+            .events()
+            .into_iter()
+            .filter_map(|recorded| match recorded.event() {
+                Some(Event::ActorRestarted(restart)) => Some(restart.clone()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(restarts.len(), 1);
+        assert_eq!(
+            (restarts[0].actor.as_str(), restarts[0].restarts),
+            ("metrics", 1)
+        );
+        assert_eq!(restarts[0].reason, "panicked in tick: struck");
+        assert_eq!(restarts[0].backoff_micros, 1_000);
+        world.stop().await;
+    });
+}
+
+#[test]
+fn other_callers_are_not_lost_when_one_message_panics() {
+    in_system(async {
+        let world = World::new(options());
+        world.inject("experiment", "submit", Fault::Panic);
+        let mut callers = tokio::task::JoinSet::new();
+        for _ in 0..50 {
+            let experiment = world.actors.experiment.clone();
+            callers.spawn_local(async move { experiment.request_run(validate()).await });
+        }
+        let mut told = 0;
+        while let Some(answer) = callers.join_next().await {
+            match answer.unwrap() {
+                Ok(Admission::Completed { .. }) | Err(SubmitFailure::Unavailable(_)) => told += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(told, 50);
+        world.rebuilt("experiment", 1).await;
+        works(&world).await;
+        world.stop().await;
+    });
+}
+
+#[test]
+fn a_spent_budget_is_reported_and_tried_again() {
+    in_system(async {
+        let mut options = options();
+        options.supervision.restart.restarts_max = 2;
+        options.supervision.restart.failed_retry = Duration::from_millis(400);
+        let world = World::new(options);
+        for _ in 0..2 {
+            world.inject("metrics", "start", Fault::Panic);
+        }
+        world.inject("metrics", "tick", Fault::Panic);
+        until("the budget is spent", || {
+            world.status("metrics").phase == Phase::Failed
+        })
+        .await;
+        assert!(!world.actors.supervision.healthy());
+        let status = world.status("metrics");
+        assert_eq!(
+            (status.restarts, status.last_reason.as_deref()),
+            (3, Some("panicked in start: struck"))
+        );
+        // The others go on, and the failed one is not gone.
+        works(&world).await;
+        world.rebuilt("metrics", 3).await;
+        assert!(world.actors.supervision.healthy());
+        world.stop().await;
+    });
+}
+
+#[test]
+fn a_stuck_actor_is_replaced_and_the_old_one_abandoned() {
+    in_system(async {
+        let mut options = options();
+        options.supervision.beat_age_max = Duration::from_millis(300);
+        options.experiment.reply_wait_max = Duration::from_secs(2);
+        let world = World::new(options);
+        let gate = Arc::new(Gate::default());
+        world.inject("experiment", "submit", Fault::Stall(Arc::clone(&gate)));
+        let mut callers = tokio::task::JoinSet::new();
+        for _ in 0..2 {
+            let experiment = world.actors.experiment.clone();
+            callers.spawn_local(async move { experiment.request_run(validate()).await });
+        }
+        for failure in callers.join_all().await {
+            assert!(
+                matches!(failure, Err(SubmitFailure::Unavailable(_))),
+                "{failure:?}"
+            );
+        }
+        world.rebuilt("experiment", 1).await;
+        let reason = world.status("experiment").last_reason.unwrap();
+        assert!(reason.starts_with("no heartbeat for"), "{reason}");
+        works(&world).await;
+        gate.open();
+        works(&world).await;
+        assert_eq!(world.status("experiment").restarts, 1);
+        world.stop().await;
+    });
+}

@@ -1,0 +1,102 @@
+//! Events as JSON: our own form, and CloudEvents 1.0.
+
+use hindcast_log::{Body, Recorded};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::time::rfc3339;
+
+/// One event of the log.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EventView {
+    pub seq: u64,
+    pub cursor: String,
+    pub at: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub stream: String,
+    pub version: u64,
+    pub event_id: String,
+    pub causation: String,
+    pub correlation: String,
+    pub principal: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub tenant: String,
+    /// It came from outside; otherwise it was decided.
+    pub observed: bool,
+    pub data: Value,
+}
+
+/// The view of a recorded event. `cursor` is what a client continues after.
+#[must_use]
+pub fn event(recorded: &Recorded, cursor: String) -> EventView {
+    EventView {
+        seq: recorded.seq().0,
+        cursor,
+        at: rfc3339(recorded.context.at),
+        kind: kind(&recorded.body),
+        stream: recorded.stream.to_string(),
+        version: recorded.version,
+        event_id: recorded.context.event_id.to_string(),
+        causation: recorded.causation.to_string(),
+        correlation: recorded.context.correlation.to_string(),
+        principal: recorded.context.principal.to_string(),
+        tenant: recorded.context.tenant.to_string(),
+        observed: recorded.observed,
+        data: data(&recorded.body),
+    }
+}
+
+/// A CloudEvents 1.0 envelope; extension attributes are lower case without separators.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CloudEvent {
+    pub specversion: &'static str,
+    pub id: String,
+    pub source: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub subject: String,
+    pub time: String,
+    pub datacontenttype: &'static str,
+    /// The position in the log, padded so that it sorts as text.
+    pub sequence: String,
+    pub causationid: String,
+    pub correlationid: String,
+    pub data: Value,
+}
+
+/// The envelope of a recorded event; `source` names the log, such as `/hindcast/{log id}`.
+#[must_use]
+pub fn cloud_event(recorded: &Recorded, source: &str) -> CloudEvent {
+    CloudEvent {
+        specversion: "1.0",
+        id: recorded.context.event_id.to_string(),
+        source: source.to_owned(),
+        kind: format!("hindcast.{}", kind(&recorded.body)),
+        subject: recorded.stream.to_string(),
+        time: rfc3339(recorded.context.at),
+        datacontenttype: "application/json",
+        sequence: format!("{:020}", recorded.seq().0),
+        causationid: recorded.causation.to_string(),
+        correlationid: recorded.context.correlation.to_string(),
+        data: data(&recorded.body),
+    }
+}
+
+pub(super) fn kind(body: &Body) -> String {
+    match body {
+        Body::Known(event) => event.kind().name.to_owned(),
+        Body::Unknown { number, schema, .. } => format!("unknown_{number}_{schema}"),
+    }
+}
+
+fn data(body: &Body) -> Value {
+    match body {
+        Body::Known(event) => match serde_json::to_value(event) {
+            Ok(Value::Object(mut tagged)) => tagged.remove("data").unwrap_or(Value::Null),
+            Ok(other) => other,
+            Err(error) => json!({ "unreadable": error.to_string() }),
+        },
+        Body::Unknown { payload, .. } => json!({ "bytes": payload.len() }),
+    }
+}

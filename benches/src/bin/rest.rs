@@ -1,0 +1,231 @@
+//! Requests per second and latency over HTTP, beside a bare actix-web JSON handler in the same run:
+//! a durable validation (every run recorded and synced before its answer), and a read that records
+//! nothing. wrk drives both with the same connections.
+//!
+//! Arguments: `--seconds N` for each measurement (default 5), `--pairs N` (default 3). The server's
+//! binary is the one beside this program: `cargo build --release` first.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use actix_web::{App, HttpServer, web};
+use hindcast_benches::median;
+use serde_json::{Value, json};
+
+const BODY: &str = r#"{"graph":"dag { x -> y ; z -> x ; z -> y ; y -> w }","treatment":["x"],"outcome":["y"],"seed":1}"#;
+
+#[derive(Clone, Copy, Default)]
+struct Figures {
+    requests_per_s: f64,
+    p50_us: f64,
+    p95_us: f64,
+    p99_us: f64,
+    errors: f64,
+}
+
+fn argument(name: &str, default: u64) -> u64 {
+    let mut arguments = std::env::args().skip_while(|argument| argument != name);
+    arguments
+        .nth(1)
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(default)
+}
+
+/// wrk prints its own report; the script adds one line of JSON at the end.
+fn script(dir: &Path, method: &str) -> PathBuf {
+    let path = dir.join(format!("{method}.lua"));
+    let request = match method {
+        "POST" => format!(
+            "wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\nwrk.body = '{BODY}'\n"
+        ),
+        _ => String::new(),
+    };
+    let done = "done = function(summary, latency, requests)\n\
+        local e = summary.errors\n\
+        io.write(string.format('{\"requests\":%d,\"micros\":%d,\"p50\":%d,\"p95\":%d,\"p99\":%d,\"errors\":%d}\\n',\n\
+        summary.requests, summary.duration, latency:percentile(50), latency:percentile(95),\n\
+        latency:percentile(99), e.connect + e.read + e.write + e.status + e.timeout))\nend\n";
+    fs::write(&path, format!("{request}{done}")).expect("the script is written");
+    path
+}
+
+fn wrk(script: &Path, url: &str, connections: u64, seconds: u64) -> Figures {
+    let output = Command::new("wrk")
+        .args([
+            "-t",
+            "2",
+            "-c",
+            &connections.to_string(),
+            "-d",
+            &format!("{seconds}s"),
+        ])
+        .arg("-s")
+        .arg(script)
+        .arg(url)
+        .output()
+        .expect("wrk runs: it is a Debian package");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().rev().find(|line| line.starts_with('{'));
+    let report: Value = line
+        .and_then(|line| serde_json::from_str(line).ok())
+        .unwrap_or_else(|| {
+            panic!(
+                "wrk said: {text}{}",
+                String::from_utf8_lossy(&output.stderr)
+            )
+        });
+    let number = |name: &str| report[name].as_f64().unwrap_or(0.0);
+    Figures {
+        requests_per_s: number("requests") / (number("micros") / 1e6),
+        p50_us: number("p50"),
+        p95_us: number("p95"),
+        p99_us: number("p99"),
+        errors: number("errors"),
+    }
+}
+
+async fn bare(body: web::Json<Value>) -> web::Json<Value> {
+    web::Json(json!({ "identifiable": true, "treatment": body["treatment"] }))
+}
+
+/// The bare handler in a process of its own: this program with `--bare`.
+fn serve_bare() {
+    let system = actix_web::rt::System::new();
+    system.block_on(async {
+        let server = HttpServer::new(|| App::new().route("/", web::post().to(bare)))
+            .workers(2)
+            .bind(("127.0.0.1", 0))
+            .expect("a port");
+        let port = server.addrs()[0].port();
+        let mut out = std::io::stdout();
+        writeln!(
+            out,
+            "{}",
+            json!({ "listening": format!("http://127.0.0.1:{port}") })
+        )
+        .expect("the parent listens");
+        server.run().await.expect("it serves");
+    });
+}
+
+struct Server(Child, String);
+
+impl Server {
+    fn start(mut command: Command, ready: usize) -> Self {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the server starts");
+        let out = child.stdout.take().expect("piped");
+        let mut lines = BufReader::new(out).lines().map_while(Result::ok);
+        let first = lines.next().expect("it says where it listens");
+        lines.by_ref().take(ready).for_each(drop);
+        std::thread::spawn(move || lines.for_each(drop));
+        let line: Value = serde_json::from_str(&first).expect("JSON");
+        let url = line["listening"].as_str().expect("an address").to_owned();
+        Self(child, url)
+    }
+
+    fn rss_mib(&self) -> f64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()));
+        let status = status.unwrap_or_default();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok());
+        (kib.unwrap_or(0.0) / 1024.0).round()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn row(name: &str, connections: u64, ours: &[Figures], bare: &[Figures]) -> Value {
+    let of = |runs: &[Figures], field: fn(&Figures) -> f64| {
+        median(runs.iter().map(field).collect()).round()
+    };
+    let ratios = ours
+        .iter()
+        .zip(bare)
+        .map(|(a, b)| a.requests_per_s / b.requests_per_s)
+        .collect();
+    json!({
+        "endpoint": name,
+        "connections": connections,
+        "requests_per_s": of(ours, |f| f.requests_per_s),
+        "bare_requests_per_s": of(bare, |f| f.requests_per_s),
+        "ratio_to_bare": median(ratios),
+        "p50_us": of(ours, |f| f.p50_us),
+        "p95_us": of(ours, |f| f.p95_us),
+        "p99_us": of(ours, |f| f.p99_us),
+        "bare_p99_us": of(bare, |f| f.p99_us),
+        "errors": ours.iter().map(|f| f.errors).sum::<f64>(),
+    })
+}
+
+#[expect(clippy::print_stdout, reason = "the figures are the program's output")]
+fn main() {
+    if std::env::args().any(|argument| argument == "--bare") {
+        serve_bare();
+        return;
+    }
+    let (seconds, pairs) = (argument("--seconds", 5), argument("--pairs", 3));
+    let own = std::env::current_exe().expect("this program has a path");
+    let binary = own.with_file_name("hindcast");
+    let dir = tempfile::tempdir_in(".").expect("a directory on the disk");
+    let mut command = Command::new(&binary);
+    command.args(["serve", "--json", "--listen", "127.0.0.1:0", "--data-dir"]);
+    let server = Server::start(
+        {
+            command.arg(dir.path().join("data"));
+            command
+        },
+        1,
+    );
+    let mut command = Command::new(&own);
+    let yardstick = Server::start(
+        {
+            command.arg("--bare");
+            command
+        },
+        0,
+    );
+    let (post, get) = (script(dir.path(), "POST"), script(dir.path(), "GET"));
+    let idle = server.rss_mib();
+    let mut rows = Vec::new();
+    for connections in [50, 500] {
+        let (mut durable, mut read, mut bare) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..pairs {
+            bare.push(wrk(&post, &yardstick.1, connections, seconds));
+            let url = format!("{}/api/v1/causal/validate", server.1);
+            durable.push(wrk(&post, &url, connections, seconds));
+            let url = format!("{}/health/live", server.1);
+            read.push(wrk(&get, &url, connections, seconds));
+        }
+        rows.push(row(
+            "POST /api/v1/causal/validate",
+            connections,
+            &durable,
+            &bare,
+        ));
+        rows.push(row("GET /health/live", connections, &read, &bare));
+    }
+    println!(
+        "{}",
+        json!({
+            "bench": "rest",
+            "seconds": seconds,
+            "pairs": pairs,
+            "rows": rows,
+            "rss_idle_mib": idle,
+            "rss_loaded_mib": server.rss_mib(),
+            "binary_mib": fs::metadata(&binary).map_or(0.0, |file| (file.len() as f64 / 1_048_576.0).round()),
+        })
+    );
+}
