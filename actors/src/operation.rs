@@ -23,6 +23,9 @@ pub const RESULT_SCHEMA: u16 = 1;
 /// of those that take microseconds.
 pub const CHEAP_SPEC_BYTES_MAX: usize = 4 * 1024;
 
+/// The largest seed: every reader of JSON takes it exactly.
+pub const SEED_MAX: u64 = (1 << 53) - 1;
+
 /// What can be computed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Operation {
@@ -46,6 +49,18 @@ pub struct Computed {
 impl Operation {
     /// Reads a request's body. What is wrong with it is named by its JSON path.
     pub fn parse(name: &str, body: serde_json::Value) -> Result<Self, LabError> {
+        let operation = Self::read(name, body)?;
+        match operation.seed() {
+            Some(seed) if seed > SEED_MAX => Err(LabError::TooLarge {
+                field: "seed".to_owned(),
+                actual: seed,
+                limit: SEED_MAX,
+            }),
+            Some(_) | None => Ok(operation),
+        }
+    }
+
+    fn read(name: &str, body: serde_json::Value) -> Result<Self, LabError> {
         match name {
             "causal.discover" => {
                 let request: DiscoverRequest = read(body)?;

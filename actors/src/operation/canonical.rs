@@ -1,11 +1,13 @@
 //! Canonical JSON after RFC 8785: no spaces, keys in the order of their UTF-16 units, numbers as
-//! ECMAScript writes them. It departs from it in one point: whole numbers are written exactly,
-//! where the RFC would round those beyond 2^53, so that a seed of 64 bits is the seed that was
-//! used.
+//! ECMAScript writes them. A whole number that a double does not hold exactly is refused instead of
+//! rounded: the RFC leaves such numbers to text.
 
 use hindcast_causal::LabError;
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
+
+/// The largest whole number that every reader of JSON takes exactly (RFC 7493, section 2.2).
+const WHOLE_MAX: i128 = (1 << 53) - 1;
 
 /// The canonical text of a value.
 pub(crate) fn canonical<T: Serialize>(value: &T) -> Result<String, LabError> {
@@ -61,7 +63,15 @@ fn write_number(number: &Number, text: &mut Vec<u8>) -> Result<(), serde_json::E
             text.extend_from_slice(buffer.format_finite(float).as_bytes());
             Ok(())
         }
-        None => serde_json::to_writer(text, number),
+        None if number
+            .as_i128()
+            .is_some_and(|whole| whole.abs() <= WHOLE_MAX) =>
+        {
+            serde_json::to_writer(text, number)
+        }
+        None => Err(serde::ser::Error::custom(format!(
+            "{number} is not a whole number of at most 53 bits"
+        ))),
     }
 }
 
@@ -104,9 +114,13 @@ mod tests {
     }
 
     #[test]
-    fn large_whole_numbers_are_exact() {
-        assert_eq!(canonical(&u64::MAX).unwrap(), "18446744073709551615");
-        assert_eq!(canonical(&i64::MIN).unwrap(), "-9223372036854775808");
+    fn whole_numbers_that_a_double_would_round_are_refused() {
+        assert_eq!(
+            canonical(&9_007_199_254_740_991_u64).unwrap(),
+            "9007199254740991"
+        );
+        assert!(canonical(&u64::MAX).is_err());
+        assert!(canonical(&json!([-9_007_199_254_740_993_i64])).is_err());
     }
 
     #[test]
