@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use hindcast_model::event::TimeReached;
+use hindcast_model::event::{ClockStepped, Outcome, TimeReached};
 use hindcast_model::limits::{EVENT_BYTES_MAX, TIMERS_MAX};
 use hindcast_model::state::Context;
 use hindcast_model::{
@@ -64,10 +64,14 @@ pub struct Journal {
     frame: Vec<u8>,
     staged: Vec<Recorded>,
     scratch: Vec<u8>,
+    /// Steps of the clock that there was no room to record yet.
+    stepped: Vec<ClockStepped>,
+    read_only: Option<String>,
 }
 
 impl Journal {
-    pub(crate) fn new(wal: Wal, state: State) -> Self {
+    /// `read_only` says why nothing may be staged.
+    pub(crate) fn new(wal: Wal, state: State, read_only: Option<String>) -> Self {
         let keeper = TimeKeeper::new(state.at());
         let at = state.at();
         let frame = vec![0; frame::HEADER_BYTES];
@@ -79,6 +83,8 @@ impl Journal {
             frame,
             staged: Vec::new(),
             scratch: Vec::new(),
+            stepped: Vec::new(),
+            read_only,
         }
     }
 
@@ -96,8 +102,15 @@ impl Journal {
     pub fn begin(&mut self, wall: UnixMicros, monotonic: u64) {
         let (at, stepped) = self.keeper.stamp(wall, monotonic);
         self.at = at;
-        if let Some(step) = stepped {
-            self.stage_own(Event::ClockStepped(step), DECIDED_BYTES);
+        if self.read_only.is_some() {
+            return;
+        }
+        self.stepped.extend(stepped);
+        while let Some(step) = self.stepped.first().cloned() {
+            if !self.stage_own(Event::ClockStepped(step), DECIDED_BYTES) {
+                break;
+            }
+            self.stepped.remove(0);
         }
         if self.state.next_timer().is_some_and(|due| due <= at) {
             self.stage_own(Event::TimeReached(TimeReached {}), TIMER_BYTES);
@@ -106,9 +119,9 @@ impl Journal {
 
     /// Stages an event of the log's own. Its id follows from its place, so that no entropy is
     /// needed; when there is no room for it on the disk it is left for the next frame.
-    fn stage_own(&mut self, event: Event, room: usize) {
+    fn stage_own(&mut self, event: Event, room: usize) -> bool {
         if self.make_room(room).is_err() {
-            return;
+            return false;
         }
         let next = self.next_seq();
         let mut hasher = blake3::Hasher::new();
@@ -129,7 +142,7 @@ impl Journal {
             event,
         };
         // A decision that panics leaves nothing behind, and the timer is tried again.
-        drop(self.stage_command(command));
+        self.stage_command(command).is_ok()
     }
 
     /// The sequence that the next staged event will have.
@@ -140,6 +153,9 @@ impl Journal {
     /// Decides a submission and stages what follows from it. The range tells which of the frame's
     /// events are its own.
     pub fn stage(&mut self, submission: Submission) -> Result<Range<usize>, NotStaged> {
+        if let Some(reason) = &self.read_only {
+            return Err(NotStaged::Refused(CommitError::ReadOnly(reason.clone())));
+        }
         let room = self.room_needed(&submission).map_err(NotStaged::Refused)?;
         let limit = self.wal.frame_bytes_max() - frame::HEADER_BYTES;
         if room > limit {
@@ -189,7 +205,7 @@ impl Journal {
                     limit: EVENT_BYTES_MAX,
                 });
             }
-            room += record::HEADER_BYTES + bytes + DECIDED_BYTES;
+            room += record::HEADER_BYTES + bytes + DECIDED_BYTES + repeated(&command.event);
         }
         Ok(room)
     }
@@ -291,9 +307,347 @@ impl Journal {
     }
 }
 
+/// Bytes of the event that what is decided from it repeats.
+const fn repeated(event: &Event) -> usize {
+    if let Event::OutcomeObserved(observed) = event
+        && let Outcome::Failed { code, .. } = &observed.outcome
+    {
+        return code.len();
+    }
+    0
+}
+
 /// What a panic said.
 fn text(panic: &(dyn std::any::Any + Send)) -> String {
     let said = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     said.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "panic".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use hindcast_model::event::{DiskSampled, OutcomeObserved, RunRequested};
+    use hindcast_model::{Digest, Payload, RunId};
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::disk::{Disk, SimDisk};
+    use crate::recovery::{Recovery, open_journal};
+    use crate::segment;
+    use crate::{decode_state, encode_state, state_hash};
+
+    const SEGMENT: u64 = 128 << 10;
+
+    fn open(sim: &SimDisk) -> Result<(Journal, Recovery), LogError> {
+        let disk: Arc<dyn Disk> = Arc::new(sim.clone());
+        open_journal(&disk, Path::new("/data"), SEGMENT, Uuid::from_u128(7))
+    }
+
+    fn submission(n: u64, event: Event) -> Submission {
+        let id = EventId::from_bytes((u128::from(n + 1) << 16).to_be_bytes());
+        Submission::from(Command {
+            event_id: id,
+            causation: id,
+            correlation: id,
+            principal: Name16::new("tester"),
+            tenant: Name16::default(),
+            key: KeyId::default(),
+            expect: None,
+            event,
+        })
+    }
+
+    fn sample(free_bytes: u64) -> Event {
+        Event::DiskSampled(DiskSampled { free_bytes })
+    }
+
+    fn run_id(n: u64) -> RunId {
+        RunId::from_bytes(u128::from(n).to_be_bytes())
+    }
+
+    fn request(n: u64, bytes: usize) -> Event {
+        Event::RunRequested(RunRequested {
+            run: run_id(n),
+            operation: "causal.discover".to_owned(),
+            schema: 1,
+            spec: Payload::Inline("x".repeat(bytes)),
+            spec_hash: Digest::default(),
+            seed: 7,
+            datasets: Vec::new(),
+            deadline_micros: 0,
+            immediate: false,
+            experiment: None,
+            idempotency: None,
+        })
+    }
+
+    fn failed(n: u64, code: String) -> Event {
+        Event::OutcomeObserved(OutcomeObserved {
+            run: run_id(n),
+            outcome: Outcome::Failed {
+                code,
+                field: None,
+                message: String::new(),
+                hint: None,
+            },
+            numeric_profile: String::new(),
+            queued_micros: 0,
+            computed_micros: 0,
+        })
+    }
+
+    fn commit(journal: &mut Journal, submission: Submission) -> Vec<Recorded> {
+        journal.stage(submission).expect("staged");
+        let batch = journal.commit().expect("written").expect("something");
+        batch.events.clone()
+    }
+
+    /// Writes a record that this version could not have written.
+    fn write_by_hand(journal: &mut Journal, at: UnixMicros, (number, ignorable): (u16, bool)) {
+        let stream = Stream::system("intake");
+        let id = EventId::from_bytes([0xbb; 16]);
+        let recorded = Recorded {
+            context: Context {
+                seq: journal.next_seq(),
+                at,
+                event_id: id,
+                correlation: id,
+                principal: Name16::new("later"),
+                tenant: Name16::default(),
+                key: KeyId(0),
+            },
+            causation: id,
+            stream,
+            version: journal.state.version(stream) + 1,
+            observed: true,
+            ignorable,
+            body: Body::Unknown {
+                number,
+                schema: 900,
+                payload: b"not known here".to_vec(),
+            },
+        };
+        let bytes = recorded.to_bytes().expect("encodes");
+        let mut frame = vec![0; frame::HEADER_BYTES];
+        frame.extend(bytes);
+        journal.wal.append(&mut frame, 1).expect("written");
+    }
+
+    #[test]
+    fn ignorable_record_of_an_unknown_kind_is_carried() {
+        let sim = SimDisk::new(1);
+        let (mut journal, _) = open(&sim).expect("opens");
+        journal.begin(UnixMicros(1_000), 0);
+        commit(&mut journal, submission(1, sample(5)));
+        write_by_hand(&mut journal, UnixMicros(9_000), (99, true));
+
+        let (mut journal, recovery) = open(&sim).expect("opens");
+        assert_eq!((recovery.read_only, recovery.events), (None, 2));
+        let intake = Stream::system("intake");
+        assert_eq!(journal.state().version(intake), 2);
+        assert_eq!(journal.state().seq(), Seq(2));
+        // Neither time nor the stream goes back behind what is not understood.
+        journal.begin(UnixMicros(2_000), 0);
+        let events = commit(&mut journal, submission(2, sample(6)));
+        let next = events.last().expect("an event");
+        assert_eq!((next.stream, next.version), (intake, 3));
+        assert_eq!(next.context.at, UnixMicros(9_000));
+        drop(journal);
+        let mut carried = None;
+        let disk: &dyn Disk = &sim;
+        crate::walk(disk, Path::new("/data"), |recorded, bytes| {
+            if recorded.event().is_none() {
+                carried = Some((recorded.clone(), bytes.to_vec()));
+            }
+            Ok(())
+        })
+        .expect("reads");
+        let (recorded, bytes) = carried.expect("it is there");
+        assert_eq!(recorded.to_bytes().expect("encodes"), bytes);
+    }
+
+    #[test]
+    fn needed_record_of_an_unknown_kind_opens_the_log_read_only() {
+        // A kind that is not known, and a newer schema of one that is.
+        for number in [99, 6] {
+            let sim = SimDisk::new(1);
+            let (mut journal, _) = open(&sim).expect("opens");
+            journal.begin(UnixMicros(1_000), 0);
+            commit(&mut journal, submission(1, sample(5)));
+            let mut due = request(1, 10);
+            if let Event::RunRequested(request) = &mut due {
+                request.deadline_micros = 1;
+            }
+            commit(&mut journal, submission(2, due));
+            let kind = (number, false);
+            write_by_hand(&mut journal, UnixMicros(1_000), kind);
+            let (mut journal, recovery) = open(&sim).expect("opens");
+            let why = recovery.read_only.expect("it says why");
+            assert!(why.contains(&format!("type {number}")), "{why}");
+            journal.begin(UnixMicros(5_000_000), 5_000_000);
+            let refused = journal.stage(submission(3, sample(5)));
+            assert!(matches!(
+                refused,
+                Err(NotStaged::Refused(CommitError::ReadOnly(_)))
+            ));
+            assert!(
+                journal.commit().expect("fine").is_none(),
+                "not even a timer"
+            );
+        }
+    }
+
+    #[test]
+    fn record_placed_by_other_rules_opens_the_log_read_only() {
+        let sim = SimDisk::new(1);
+        let (mut journal, _) = open(&sim).expect("opens");
+        journal.begin(UnixMicros(1_000), 0);
+        journal.stage(submission(1, sample(5))).expect("staged");
+        let elsewhere = Recorded {
+            version: 7,
+            ..journal.staged[0].clone()
+        };
+        let mut frame = vec![0; frame::HEADER_BYTES];
+        frame.extend(elsewhere.to_bytes().expect("encodes"));
+        journal.wal.append(&mut frame, 1).expect("written");
+        let (_, recovery) = open(&sim).expect("opens");
+        let why = recovery.read_only.expect("it says why");
+        assert!(why.contains("system/intake at version 7"), "{why}");
+    }
+
+    #[test]
+    fn decided_event_may_repeat_a_long_text_of_the_observed_one() {
+        let sim = SimDisk::new(1);
+        let (mut journal, _) = open(&sim).expect("opens");
+        journal.begin(UnixMicros(1_000), 0);
+        for n in 0..20 {
+            let (one, two) = (2 * n, 2 * n + 1);
+            let code = "c".repeat(40_000);
+            for submission in [
+                submission(one, request(n, 10)),
+                submission(two, failed(n, code)),
+            ] {
+                let mut next = Some(submission);
+                while let Some(submission) = next.take() {
+                    match journal.stage(submission) {
+                        Ok(_) => {}
+                        Err(NotStaged::FrameFull(back)) => {
+                            journal.commit().expect("written");
+                            next = Some(back);
+                        }
+                        Err(NotStaged::Refused(error)) => panic!("{error}"),
+                    }
+                }
+            }
+        }
+        journal.commit().expect("written");
+        let hash = state_hash(journal.state()).expect("encodes");
+        let (journal, recovery) = open(&sim).expect("opens");
+        assert_eq!(recovery.events, 80);
+        assert_eq!(state_hash(journal.state()).expect("encodes"), hash);
+    }
+
+    #[test]
+    fn event_of_the_largest_size_is_read_back_and_a_larger_one_is_refused() {
+        let sim = SimDisk::new(1);
+        let (mut journal, _) = open(&sim).expect("opens");
+        journal.begin(UnixMicros(1_000), 0);
+        let mut empty = Vec::new();
+        codec::encode_event(&request(1, 0), &mut empty).expect("encodes");
+        let room = EVENT_BYTES_MAX - empty.len();
+        commit(&mut journal, submission(1, request(1, room)));
+        let over = journal.stage(submission(2, request(2, room + 1)));
+        assert!(matches!(
+            over,
+            Err(NotStaged::Refused(CommitError::TooLarge { .. }))
+        ));
+        let (journal, _) = open(&sim).expect("opens");
+        assert_eq!(journal.state().runs().count(), 1);
+    }
+
+    #[test]
+    fn damaged_end_of_an_archived_segment_is_damage_and_no_torn_end() {
+        let sim = SimDisk::new(1);
+        let (mut journal, _) = open(&sim).expect("opens");
+        journal.begin(UnixMicros(1_000), 0);
+        commit(&mut journal, submission(1, sample(5)));
+        drop(journal);
+        let data_dir = Path::new("/data");
+        let name = segment::file_name(Seq(1));
+        let to = segment::archive_dir(data_dir).join(&name);
+        sim.rename(&segment::wal_dir(data_dir).join(&name), &to)
+            .expect("moved");
+        open(&sim).expect("opens and begins another segment");
+        sim.remove(&segment::wal_dir(data_dir).join(segment::file_name(Seq(2))))
+            .expect("removed");
+        let file = sim.open(&to, true).expect("opens");
+        file.write_at(&[0xff], 200).expect("damaged");
+        assert!(matches!(
+            open(&sim).map(|_| ()),
+            Err(LogError::Corrupt { seq: Seq(1), .. })
+        ));
+    }
+
+    #[test]
+    fn frame_with_another_number_of_records_than_it_says_is_damage() {
+        let sim = SimDisk::new(1);
+        let (mut journal, _) = open(&sim).expect("opens");
+        journal.begin(UnixMicros(1_000), 0);
+        journal.stage(submission(1, sample(5))).expect("staged");
+        journal.wal.append(&mut journal.frame, 2).expect("written");
+        assert!(matches!(
+            open(&sim).map(|_| ()),
+            Err(LogError::Corrupt { seq: Seq(2), .. })
+        ));
+    }
+
+    #[test]
+    fn clock_step_without_room_is_told_when_there_is_room() {
+        let sim = SimDisk::new(1);
+        let (mut journal, _) = open(&sim).expect("opens");
+        journal.begin(UnixMicros(1_000_000_000), 0);
+        // The segment is filled to its last bytes.
+        for (n, bytes) in [(1, 45_000), (2, 45_000), (3, 10_000)] {
+            commit(&mut journal, submission(n, request(n, bytes)));
+        }
+        sim.schedule(crate::Fault::NoSpace, 1);
+        journal.begin(UnixMicros(1_000_000), 1);
+        assert!(journal.commit().expect("fine").is_none());
+        journal.begin(UnixMicros(1_000_010), 11);
+        let batch = journal.commit().expect("written").expect("the step");
+        let event = batch.events[0].event();
+        assert!(matches!(event, Some(Event::ClockStepped(step)) if step.step_micros < 0));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn state_is_read_as_it_was_written(
+            steps in prop::collection::vec((0..4_u8, 0..6_u64, 0..200_usize), 0..60)
+        ) {
+            let sim = SimDisk::new(1);
+            let (mut journal, _) = open(&sim).expect("opens");
+            for (n, (what, run, bytes)) in (0_u64..).zip(steps) {
+                journal.begin(UnixMicros(1_000 + n * 400_000), n * 400_000);
+                let event = match what {
+                    0 => sample(run),
+                    1 => failed(run, "internal".to_owned()),
+                    _ => request(n << 8 | run, bytes),
+                };
+                commit(&mut journal, submission(n, event));
+                let bytes = encode_state(journal.state()).expect("encodes");
+                let read = decode_state(&bytes).expect("decodes");
+                prop_assert_eq!(&read, journal.state());
+                prop_assert!(decode_state(&bytes[..bytes.len() - 1]).is_err());
+            }
+            let hash = state_hash(journal.state()).expect("encodes");
+            drop(journal);
+            let (journal, _) = open(&sim).expect("opens");
+            prop_assert_eq!(state_hash(journal.state()).expect("encodes"), hash);
+        }
+    }
 }

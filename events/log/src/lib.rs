@@ -11,6 +11,8 @@ mod codec;
 mod disk;
 mod error;
 mod frame;
+#[cfg(test)]
+mod golden;
 mod index;
 mod journal;
 mod log;
@@ -39,7 +41,7 @@ pub use offline::Reader;
 pub use position::{BadPosition, Position};
 pub use record::{Body, Recorded};
 pub use recovery::{Recovery, open_journal};
-pub use replay::{Checkpoint, Progress, Replayed, replay};
+pub use replay::{Checkpoint, Progress, Replayed, replay, walk};
 pub use time::{Clock, TimeKeeper};
 pub use vault::{Vault, VaultError};
 pub use verify::{Problem, Report, verify};

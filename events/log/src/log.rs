@@ -127,7 +127,7 @@ pub(crate) struct Shared {
     pub(crate) subscribers: Mutex<Vec<Subscriber>>,
     pub(crate) queued: AtomicUsize,
     pub(crate) counters: Counters,
-    read_only: Option<String>,
+    pub(crate) read_only: Option<String>,
     _lock: File,
 }
 
@@ -267,13 +267,20 @@ impl Log {
 
     /// Queues a submission and waits for its receipt; for callers with a thread of their own.
     pub fn submit_and_wait(&self, submission: Submission) -> Result<Receipt, CommitError> {
+        if let Some(reason) = &self.0.shared.read_only {
+            return Err(CommitError::ReadOnly(reason.clone()));
+        }
         let (send, receive) = std::sync::mpsc::sync_channel(1);
         let reply: Reply = Box::new(move |result| drop(send.send(result)));
+        let queued = &self.0.shared.queued;
+        queued.fetch_add(1, Ordering::Relaxed);
         self.0
             .jobs
             .send(Job::Submit(submission, reply))
-            .map_err(|_| CommitError::Closed)?;
-        self.0.shared.queued.fetch_add(1, Ordering::Relaxed);
+            .map_err(|_| {
+                queued.fetch_sub(1, Ordering::Relaxed);
+                CommitError::Closed
+            })?;
         receive.recv().unwrap_or(Err(CommitError::Closed))
     }
 

@@ -76,6 +76,38 @@ impl Recorded {
     pub const fn seq(&self) -> Seq {
         self.context.seq
     }
+
+    /// The record's bytes, as they stand in the log.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, LogError> {
+        let (number, schema) = match &self.body {
+            Body::Known(event) => (event.kind().number, event.kind().schema),
+            Body::Unknown { number, schema, .. } => (*number, *schema),
+        };
+        let kind = Kind {
+            number,
+            schema,
+            name: "",
+            observed: self.observed,
+            ignorable: self.ignorable,
+        };
+        let payload = |into: &mut Vec<u8>| match &self.body {
+            Body::Known(event) => codec::encode_event(event, into),
+            Body::Unknown { payload, .. } => {
+                into.extend_from_slice(payload);
+                Ok(())
+            }
+        };
+        let mut bytes = Vec::new();
+        let place = (self.stream, self.version);
+        encode(
+            &self.context,
+            self.causation,
+            place,
+            (kind, payload),
+            &mut bytes,
+        )?;
+        Ok(bytes)
+    }
 }
 
 /// The header of a record, and where its payload lies.

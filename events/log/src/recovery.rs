@@ -95,7 +95,8 @@ pub(crate) fn journal(
             Wal::begin(disk, data_dir, segment_bytes, (spare, link))?
         }
     };
-    Ok((Journal::new(wal, replayed.state), recovery))
+    let journal = Journal::new(wal, replayed.state, replayed.unknown);
+    Ok((journal, recovery))
 }
 
 /// The lookup store, its writer and the open segments, as a replay fills them.
@@ -310,8 +311,11 @@ pub(crate) fn archive(
     Ok(to)
 }
 
-/// The events that a recovery has to say.
+/// The events that a recovery has to say; none when nothing can be written.
 pub(crate) fn events(recovery: &Recovery) -> Vec<Event> {
+    if recovery.read_only.is_some() {
+        return Vec::new();
+    }
     let torn = recovery.torn.clone().map(Event::TornTailCut);
     let rebuilt = recovery.rebuilt.clone().map(Event::StoreRebuilt);
     torn.into_iter().chain(rebuilt).collect()

@@ -81,18 +81,30 @@ impl Folder {
         match &recorded.body {
             Body::Known(event) => {
                 let place = self.state.apply(&recorded.context, event);
-                // A foreign writer could have placed it elsewhere; the index follows the record.
-                debug_assert_eq!(place, (recorded.stream, recorded.version));
+                if place != (recorded.stream, recorded.version) {
+                    // Only other rules than these place an event elsewhere. To write on would give
+                    // a version of a stream twice.
+                    let Recorded {
+                        stream, version, ..
+                    } = recorded;
+                    let seq = recorded.seq();
+                    self.unknown.get_or_insert_with(|| {
+                        format!("sequence {seq} stands in {stream} at version {version} by rules that are not these")
+                    });
+                }
             }
-            Body::Unknown { number, schema, .. } if !recorded.ignorable => {
-                self.unknown.get_or_insert_with(|| {
-                    format!(
-                        "sequence {} is of type {number} schema {schema}",
-                        recorded.seq()
-                    )
-                });
+            Body::Unknown { number, schema, .. } => {
+                let place = (recorded.stream, recorded.version);
+                self.state.carry(&recorded.context, place);
+                if !recorded.ignorable {
+                    self.unknown.get_or_insert_with(|| {
+                        format!(
+                            "sequence {} is of type {number} schema {schema}",
+                            recorded.seq()
+                        )
+                    });
+                }
             }
-            Body::Unknown { .. } => {}
         }
     }
 }
@@ -105,12 +117,21 @@ pub(crate) fn records(
     for frame in &stretch.frames {
         let body = frame.offset + crate::frame::HEADER_BYTES;
         let bytes = &stretch.segment.bytes[body..frame.offset + frame.len];
+        let corrupt = |seq, what| stretch.segment.corrupt(seq, frame.offset, what);
+        let mut next = frame.first;
         for entry in Records::new(bytes, frame.first) {
-            let corrupt = |seq, what| stretch.segment.corrupt(seq, frame.offset, what);
             let (seq, header, record) = entry.map_err(|(seq, what)| corrupt(seq, what))?;
             let recorded =
                 record::decode(record, &header, seq).map_err(|what| corrupt(seq, what))?;
             visit(&header, record, recorded)?;
+            next = seq.next();
+        }
+        if next != frame.last.next() {
+            let what = format!(
+                "the frame ends before {next}, and says {}",
+                frame.last.next()
+            );
+            return Err(corrupt(next, what));
         }
     }
     Ok(())
@@ -152,6 +173,25 @@ pub fn replay(
 ) -> Result<Replayed, LogError> {
     let locations = segment::list(disk, data_dir)?;
     replay_from(disk, &locations, None, progress, &mut FoldOnly)
+}
+
+/// Shows every record of the log under `data_dir` in order, decoded and as it stands there.
+pub fn walk(
+    disk: &dyn Disk,
+    data_dir: &std::path::Path,
+    mut visit: impl FnMut(&Recorded, &[u8]) -> Result<(), LogError>,
+) -> Result<(), LogError> {
+    let locations = segment::list(disk, data_dir)?;
+    scan::scan(disk, &locations, false, |stretch| {
+        records(stretch, |_, record, recorded| {
+            if !record::intact(record) {
+                let what = "the record's checksum does not hold";
+                return Err(stretch.segment.corrupt(recorded.seq(), 0, what));
+            }
+            visit(&recorded, record)
+        })
+    })?;
+    Ok(())
 }
 
 /// Folds `locations` onto a state, or from nothing.

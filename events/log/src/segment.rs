@@ -48,7 +48,7 @@ impl Header {
         bytes
     }
 
-    fn decode(bytes: &[u8]) -> Result<Option<Self>, LogError> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Option<Self>, LogError> {
         let Some(bytes) = bytes.get(..HEADER_BYTES) else {
             return Ok(None);
         };

@@ -50,7 +50,7 @@ pub(crate) struct Descriptor {
     /// Bytes up to the end of the last frame.
     pub(crate) bytes: u64,
     /// The first stream of each piece of the postings.
-    pieces: Vec<(u16, [u8; 16])>,
+    pub(crate) pieces: Vec<(u16, [u8; 16])>,
 }
 
 impl Descriptor {
@@ -313,7 +313,11 @@ fn damaged(what: &str) -> LogError {
 
 /// A chunk's bytes: version, codec, two zeros, count, length of the records, first and last time,
 /// blake3 of the records, and the records as lz4 or as they are.
-fn pack(count: u32, (first_at, last_at): (UnixMicros, UnixMicros), records: &[u8]) -> Vec<u8> {
+pub(crate) fn pack(
+    count: u32,
+    (first_at, last_at): (UnixMicros, UnixMicros),
+    records: &[u8],
+) -> Vec<u8> {
     let compressed = lz4_flex::block::compress(records);
     let (codec, body) = match compressed.len() < records.len() {
         true => (1, compressed.as_slice()),
@@ -331,7 +335,7 @@ fn pack(count: u32, (first_at, last_at): (UnixMicros, UnixMicros), records: &[u8
     value
 }
 
-fn unpack(value: &[u8], first: Seq) -> Result<(u64, Vec<u8>), LogError> {
+pub(crate) fn unpack(value: &[u8], first: Seq) -> Result<(u64, Vec<u8>), LogError> {
     let bad = |what: &str| LogError::StoreDamaged(format!("chunk {first}: {what}"));
     let (header, body) = value
         .split_at_checked(CHUNK_HEADER_BYTES)

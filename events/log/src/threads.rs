@@ -129,7 +129,8 @@ struct Committer {
 impl Committer {
     fn run(mut self, jobs: &Receiver<Job>, own: Vec<Event>) {
         for event in own {
-            self.commit_batch(vec![(own_submission(event, &self.journal), Box::new(drop))]);
+            let submission = own_submission(event, &self.journal);
+            self.commit_batch(vec![(submission, Box::new(drop))]);
         }
         loop {
             let first = match self.wait(jobs) {
@@ -138,6 +139,7 @@ impl Committer {
                 Err(RecvTimeoutError::Timeout) => Vec::new(),
             };
             let (batch, close) = self.drain(jobs, first);
+            self.shared.queued.fetch_sub(batch.len(), Ordering::Relaxed);
             self.commit_batch(batch);
             if close {
                 break;
@@ -152,7 +154,9 @@ impl Committer {
     }
 
     fn wait(&self, jobs: &Receiver<Job>) -> Result<Job, RecvTimeoutError> {
-        let Some(due) = self.journal.state().next_timer() else {
+        let timer = self.journal.state().next_timer();
+        // A log that is read-only has nothing to write when a timer is due.
+        let Some(due) = timer.filter(|_| self.shared.read_only.is_none()) else {
             return jobs.recv().map_err(|_| RecvTimeoutError::Disconnected);
         };
         let now = self.clock.wall();
@@ -177,10 +181,6 @@ impl Committer {
     }
 
     fn commit_batch(&mut self, batch: Vec<(Submission, Reply)>) {
-        self.shared.queued.fetch_sub(
-            batch.len().min(self.shared.queued.load(Ordering::Relaxed)),
-            Ordering::Relaxed,
-        );
         let mut replies = Vec::with_capacity(batch.len());
         self.journal
             .begin(self.clock.wall(), self.clock.monotonic());

@@ -182,11 +182,14 @@ impl Check {
         self.compare_store(seq, bytes);
         match &recorded.body {
             Body::Known(event) => self.known(recorded, event),
-            Body::Unknown { number, schema, .. } if !recorded.ignorable => {
-                let what = format!("event type {number} schema {schema} is not known here");
-                self.report.problem(seq, what);
+            Body::Unknown { number, schema, .. } => {
+                let place = (recorded.stream, recorded.version);
+                self.state.carry(&recorded.context, place);
+                if !recorded.ignorable {
+                    let what = format!("event type {number} schema {schema} is not known here");
+                    self.report.problem(seq, what);
+                }
             }
-            Body::Unknown { .. } => {}
         }
     }
 

@@ -147,7 +147,13 @@ impl Wal {
             file.write_at(&zeros, tail.offset as u64)
                 .map_err(LogError::io("cut", &path))?;
         }
-        // What was read may be in the page cache only: it counts as durable from here on.
+        // What was read may be in the page cache only, and after a failed sync the cache holds it as
+        // clean: the last frame is written again, so that the sync below covers it.
+        let mut frame = vec![0; tail.offset - tail.last];
+        file.read_at(&mut frame, tail.last as u64)
+            .map_err(LogError::io("read", &path))?;
+        file.write_at(&frame, tail.last as u64)
+            .map_err(LogError::io("write", &path))?;
         file.sync_data().map_err(LogError::io("sync", &path))?;
         disk.sync_dir(&dir).map_err(LogError::io("sync", &dir))?;
         let active = Active {

@@ -1,28 +1,32 @@
 //! Folding: every event changes the state in one way, and none can be refused. An event that
 //! does not fit the state (which only a foreign log could hold) changes nothing but the position.
 
+use std::collections::BTreeSet;
+
 use crate::event::{
     ConfigurationLoaded, DatasetUploaded, Event, ExperimentRequested, Idempotency, OutcomeObserved,
     RunRequested, ServerStarted, Tally,
 };
 use crate::ids::{Digest, ExperimentId, RunId};
 use crate::state::{
-    Context, DatasetMeta, OpenExperiment, OpenRun, Proposal, Proposed, Remembered, State, Subject,
-    Totals,
+    Context, Count, DatasetMeta, OpenExperiment, OpenRun, Proposal, Proposed, Remembered, State,
+    Subject, Totals,
 };
-use crate::stream::Stream;
-
-/// Why a run left the open ones.
-type Count = fn(&mut Tally);
+use crate::stream::{Stream, StreamKind};
 
 impl State {
     /// The stream that `event` belongs to, given the state before it. What concerns a run that is
-    /// not open goes to `system/unclaimed`, so that the stream of an ended run is complete.
+    /// not open goes to `system/unclaimed`, so that the stream of an ended run is complete;
+    /// a dataset's stream begins when it is registered, and what came before is `system/datasets`.
     #[must_use]
     pub fn stream_of(&self, event: &Event) -> Stream {
         let open = |run: RunId| match self.runs.contains_key(&run) {
             true => Stream::run(run),
             false => Stream::system("unclaimed"),
+        };
+        let dataset = |digest: Digest| match self.datasets.contains_key(&digest) {
+            true => Stream::dataset(digest),
+            false => Stream::system("datasets"),
         };
         match event {
             Event::RunRequested(request) if self.runs.contains_key(&request.run) => {
@@ -37,9 +41,9 @@ impl State {
             Event::RunCompleted(e) => open(e.run),
             Event::RunFailed(e) => open(e.run),
             Event::RunCancelled(e) => open(e.run),
-            Event::DatasetUploaded(e) => Stream::dataset(e.digest),
+            Event::DatasetUploaded(e) => dataset(e.digest),
             Event::DatasetRegistered(e) => Stream::dataset(e.digest),
-            Event::DatasetRefused(e) => Stream::dataset(e.digest),
+            Event::DatasetRefused(e) => dataset(e.digest),
             Event::ExperimentRequested(e) => Stream::experiment(e.experiment),
             Event::ExperimentAdmitted(e) => Stream::experiment(e.experiment),
             Event::ExperimentRefused(e) => Stream::experiment(e.experiment),
@@ -79,6 +83,18 @@ impl State {
         (stream, version)
     }
 
+    /// Carries an event of a kind that this version does not know: it holds its place in the log,
+    /// in time and in its stream, and changes nothing else.
+    pub fn carry(&mut self, context: &Context, (stream, version): (Stream, u64)) {
+        self.seq = context.seq;
+        self.at = self.at.max(context.at);
+        self.forget_old_keys();
+        // A stream that has ended is not followed any more.
+        if stream.kind == StreamKind::System || self.heads.contains_key(&stream) {
+            self.heads.insert(stream, version);
+        }
+    }
+
     fn fold(&mut self, context: &Context, event: &Event) {
         match event {
             Event::RunRequested(request) => self.propose_run(context, request),
@@ -93,10 +109,10 @@ impl State {
             Event::DatasetRegistered(_) => self.register_dataset(context),
             Event::ExperimentRequested(request) => self.propose_experiment(context, request),
             Event::ExperimentAdmitted(e) if e.original.is_none() => self.admit_experiment(context),
-            Event::ExperimentAdmitted(e) => self.close_experiment(e.experiment),
-            Event::ExperimentRefused(e) => self.close_experiment(e.experiment),
+            Event::ExperimentAdmitted(e) => self.turn_experiment_away(e.experiment),
+            Event::ExperimentRefused(e) => self.turn_experiment_away(e.experiment),
             Event::ExperimentCompleted(e) => self.close_experiment(e.experiment),
-            Event::DatasetRefused(e) => self.refuse_dataset(e.digest),
+            Event::DatasetRefused(_) => self.proposed = None,
             Event::ServerStarted(started) => self.fold_start(context, started),
             Event::ServerStopped(_) => self.server.running = false,
             Event::ConfigurationLoaded(loaded) => self.fold_configuration(loaded),
@@ -106,7 +122,9 @@ impl State {
             Event::IntakePaused(e) => self.paused = Some(e.free_bytes),
             Event::IntakeResumed(_) => self.paused = None,
             Event::RequestsShed(e) => {
-                self.shed += e.overloaded + e.malformed + e.unauthenticated;
+                for count in [e.overloaded, e.malformed, e.unauthenticated] {
+                    self.shed = self.shed.saturating_add(count);
+                }
             }
             Event::CancelRequested(_)
             | Event::ClockStepped(_)
@@ -138,7 +156,7 @@ impl State {
             seed: request.seed,
             datasets: request.datasets.clone(),
             deadline,
-            experiment: request.experiment,
+            experiment: self.membership(request),
             requested: *context,
         };
         // A request for a run that is open is refused next, and must not replace it.
@@ -197,8 +215,9 @@ impl State {
             return;
         };
         if let Some(totals) = self.totals.get_mut(&run.operation) {
-            totals.queued_micros += observed.queued_micros;
-            totals.computed_micros += observed.computed_micros;
+            let (queued, computed) = (observed.queued_micros, observed.computed_micros);
+            totals.queued_micros = totals.queued_micros.saturating_add(queued);
+            totals.computed_micros = totals.computed_micros.saturating_add(computed);
         }
     }
 
@@ -244,18 +263,11 @@ impl State {
         self.datasets.entry(digest).or_insert(meta);
     }
 
-    fn refuse_dataset(&mut self, digest: Digest) {
-        self.proposed = None;
-        if !self.datasets.contains_key(&digest) {
-            self.heads.remove(&Stream::dataset(digest));
-        }
-    }
-
     fn propose_experiment(&mut self, context: &Context, request: &ExperimentRequested) {
         let open = OpenExperiment {
             name: request.name.clone(),
             runs: request.runs.clone(),
-            remaining: request.runs.len() as u64,
+            remaining: request.runs.iter().collect::<BTreeSet<_>>().len() as u64,
             tally: Tally::default(),
             requested_at: context.at,
         };
@@ -277,6 +289,14 @@ impl State {
         self.remember(context, idempotency, Subject::Experiment(id));
         self.experiments_total += 1;
         self.experiments.insert(id, open);
+    }
+
+    /// The request is not admitted; an open experiment of the same id stays as it is.
+    fn turn_experiment_away(&mut self, experiment: ExperimentId) {
+        self.proposed = None;
+        if !self.experiments.contains_key(&experiment) {
+            self.heads.remove(&Stream::experiment(experiment));
+        }
     }
 
     fn close_experiment(&mut self, experiment: ExperimentId) {
@@ -311,8 +331,10 @@ impl State {
         if self.idempotency.contains_key(&key) {
             return;
         }
-        self.idempotency.insert(key, Remembered { body, subject });
-        self.idempotency_order.push_back((context.at, key));
+        let at = context.at;
+        let remembered = Remembered { at, body, subject };
+        self.idempotency.insert(key, remembered);
+        self.idempotency_order.push_back((at, key));
         self.forget_old_keys();
     }
 

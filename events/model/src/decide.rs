@@ -10,7 +10,7 @@ use crate::event::{
 use crate::ids::{ExperimentId, RunId};
 use crate::limits::{DATASETS_MAX, EXPERIMENT_RUNS_MAX, EXPERIMENTS_OPEN_MAX, TIMERS_MAX};
 use crate::refusal::Refusal;
-use crate::state::{Context, State, Subject};
+use crate::state::{Context, Count, State, Subject};
 
 /// What an idempotency key says about a request.
 enum Repeat {
@@ -57,24 +57,38 @@ impl State {
 
     fn decide_run(&self, context: &Context, request: &RunRequested) -> Vec<Event> {
         let run = request.run;
-        match self.repeat(context, request.idempotency) {
+        let refused = |refusal| Event::RunRefused(RunRefused { run, refusal });
+        let (event, count): (Event, Count) = match self.repeat(context, request.idempotency) {
             Repeat::Same(Subject::Run(original)) => {
-                return vec![Event::RunDeduplicated(RunDeduplicated { run, original })];
+                let event = Event::RunDeduplicated(RunDeduplicated { run, original });
+                (event, |tally| tally.deduplicated += 1)
             }
             Repeat::Same(_) | Repeat::OtherBody => {
-                let refusal = Refusal::IdempotencyKeyReused;
-                return vec![Event::RunRefused(RunRefused { run, refusal })];
+                let event = refused(Refusal::IdempotencyKeyReused);
+                (event, |tally| tally.refused += 1)
             }
-            Repeat::No => {}
-        }
-        let Some(refusal) = self.refuse_run(request) else {
-            return vec![Event::RunAdmitted(RunAdmitted { run })];
+            Repeat::No => match self.refuse_run(request) {
+                None => return vec![Event::RunAdmitted(RunAdmitted { run })],
+                Some(refusal) => (refused(refusal), |tally| tally.refused += 1),
+            },
         };
-        let mut events = vec![Event::RunRefused(RunRefused { run, refusal })];
-        if let Some(experiment) = request.experiment {
-            events.extend(self.completed_experiment(experiment, |tally| tally.refused += 1));
+        let mut events = vec![event];
+        // A request for a run that is open has no share in the experiment: the open run has it.
+        if let Some(experiment) = self.membership(request)
+            && !self.runs.contains_key(&run)
+        {
+            events.extend(self.completed_experiment(experiment, count));
         }
         events
+    }
+
+    /// The open experiment that the requested run is a part of.
+    pub(crate) fn membership(&self, request: &RunRequested) -> Option<ExperimentId> {
+        let lists_it = |id: &ExperimentId| {
+            let open = self.experiments.get(id);
+            open.is_some_and(|open| open.runs.contains(&request.run))
+        };
+        request.experiment.filter(lists_it)
     }
 
     fn refuse_run(&self, request: &RunRequested) -> Option<Refusal> {
@@ -83,7 +97,8 @@ impl State {
         }
         let limit = self.settings.runs_in_flight_max;
         // An experiment's runs were counted when it was admitted.
-        if !request.immediate && request.experiment.is_none() && self.in_flight >= limit {
+        let counted = request.immediate || self.membership(request).is_some();
+        if !counted && self.in_flight >= limit {
             return Some(Refusal::QueueFull {
                 in_flight: self.in_flight,
                 limit,
@@ -111,7 +126,10 @@ impl State {
         let Some(Idempotency { key, body }) = idempotency else {
             return Repeat::No;
         };
-        match self.idempotency.get(&(context.principal, key)) {
+        // A key may have aged out since the last event was folded: nobody has looked in between.
+        let ttl = self.settings.idempotency_ttl_micros;
+        let known = self.idempotency.get(&(context.principal, key));
+        match known.filter(|known| context.at.since(known.at) < ttl) {
             Some(known) if known.body == body => Repeat::Same(known.subject),
             Some(_) => Repeat::OtherBody,
             None => Repeat::No,
@@ -186,7 +204,7 @@ impl State {
     }
 
     /// `event` ends the run, and perhaps its experiment.
-    fn end_run(&self, run: RunId, event: Event, count: impl FnOnce(&mut Tally)) -> Vec<Event> {
+    fn end_run(&self, run: RunId, event: Event, count: Count) -> Vec<Event> {
         let mut events = vec![event];
         if let Some(experiment) = self.runs.get(&run).and_then(|open| open.experiment) {
             events.extend(self.completed_experiment(experiment, count));
@@ -194,11 +212,7 @@ impl State {
         events
     }
 
-    fn completed_experiment(
-        &self,
-        experiment: ExperimentId,
-        count: impl FnOnce(&mut Tally),
-    ) -> Option<Event> {
+    fn completed_experiment(&self, experiment: ExperimentId, count: Count) -> Option<Event> {
         let open = self.experiments.get(&experiment)?;
         if open.remaining > 1 {
             return None;
@@ -233,15 +247,18 @@ impl State {
 
     fn decide_experiment(&self, context: &Context, request: &ExperimentRequested) -> Vec<Event> {
         let experiment = request.experiment;
+        let repeats = |original| {
+            let original = Some(original);
+            vec![Event::ExperimentAdmitted(ExperimentAdmitted {
+                experiment,
+                original,
+            })]
+        };
         let refusal = match self.repeat(context, request.idempotency) {
-            Repeat::Same(Subject::Experiment(original)) => {
-                let admitted = ExperimentAdmitted {
-                    experiment,
-                    original: Some(original),
-                };
-                return vec![Event::ExperimentAdmitted(admitted)];
-            }
+            Repeat::Same(Subject::Experiment(original)) => return repeats(original),
             Repeat::Same(_) | Repeat::OtherBody => Some(Refusal::IdempotencyKeyReused),
+            // Ids are minted for each request: the same id is the same request once more.
+            Repeat::No if self.experiments.contains_key(&experiment) => return repeats(experiment),
             Repeat::No => self.refuse_experiment(request),
         };
         vec![match refusal {

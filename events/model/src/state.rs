@@ -69,6 +69,9 @@ pub struct Totals {
     pub computed_micros: u64,
 }
 
+/// Counts one run by how it ended.
+pub(crate) type Count = fn(&mut Tally);
+
 /// What an idempotency key stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Subject {
@@ -94,6 +97,7 @@ pub(crate) enum Proposal {
 /// A remembered idempotency key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Remembered {
+    pub(crate) at: UnixMicros,
     pub(crate) body: Digest,
     pub(crate) subject: Subject,
 }

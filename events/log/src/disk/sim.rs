@@ -13,10 +13,13 @@ use super::{Disk, DiskFile};
 pub enum Fault {
     /// A write fails and may have written any part of its bytes.
     WriteError,
-    /// A sync fails; what it covered may be lost.
+    /// A sync fails; what it covered may be lost, and no later sync covers it, though it can be
+    /// read until the power goes (Linux marks the pages clean).
     SyncError,
-    /// A write or the growth of a file finds no room, and writes nothing.
+    /// The growth of a file finds no room, and writes nothing.
     NoSpace,
+    /// The power goes at any operation that changes something: it and all after it fail.
+    PowerCut,
 }
 
 /// One write that is not synced yet.
@@ -100,6 +103,14 @@ impl SimDisk {
         world.down = false;
     }
 
+    /// The process ends and starts again, and the power stays: what was written can be read,
+    /// whether it is on the medium or not.
+    pub fn restart(&self) {
+        let mut world = self.world();
+        world.fault = None;
+        world.down = false;
+    }
+
     /// Flips one random bit of a file that holds data. Returns where, or `None` for an empty file.
     #[must_use]
     pub fn flip_bit(&self, path: &Path, within: u64) -> Option<u64> {
@@ -140,8 +151,17 @@ impl World {
         }
     }
 
-    /// Keeps a random part of what inode `number` has not synced, each write torn at any byte.
+    /// What can be read of inode `number` is what is on the medium.
     fn lose(&mut self, number: u64) {
+        self.settle_part(number);
+        if let Some(inode) = self.inodes.get_mut(&number) {
+            inode.cached.clone_from(&inode.durable);
+        }
+    }
+
+    /// A random part of what inode `number` has not synced reaches the medium, each write torn at
+    /// any byte; the rest never will.
+    fn settle_part(&mut self, number: u64) {
         let Some(mut inode) = self.inodes.remove(&number) else {
             return;
         };
@@ -164,7 +184,6 @@ impl World {
                 }
             }
         }
-        inode.cached.clone_from(&inode.durable);
         self.inodes.insert(number, inode);
     }
 
@@ -184,11 +203,12 @@ impl World {
         Some(fault)
     }
 
-    fn check(&self) -> io::Result<()> {
-        match self.down {
-            true => Err(io::Error::other("simulated: the disk has failed")),
-            false => Ok(()),
+    /// Begins an operation that changes something.
+    fn check(&mut self) -> io::Result<()> {
+        if self.down || self.strikes(&[Fault::PowerCut]).is_some() {
+            return Err(io::Error::other("simulated: the disk has failed"));
         }
+        Ok(())
     }
 }
 
@@ -293,14 +313,24 @@ impl SimFile {
 impl DiskFile for SimFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let offset = usize::try_from(offset).map_err(io::Error::other)?;
-        let struck = {
+        let (struck, bytes) = {
             let mut world = self.disk.world();
             world.check()?;
-            world.strikes(&[Fault::WriteError, Fault::NoSpace])
+            let len = world.inodes.get(&self.inode).map_or(0, |i| i.cached.len());
+            let kinds: &[Fault] = match offset + bytes.len() > len {
+                true => &[Fault::WriteError, Fault::NoSpace],
+                false => &[Fault::WriteError],
+            };
+            match world.strikes(kinds) {
+                Some(Fault::NoSpace) => return Err(no_space()),
+                None => (None, bytes),
+                struck => {
+                    let len = world.below(bytes.len() as u64 + 1);
+                    let part = &bytes[..usize::try_from(len).map_err(io::Error::other)?];
+                    (struck, part)
+                }
+            }
         };
-        if struck == Some(Fault::NoSpace) {
-            return Err(no_space());
-        }
         self.with(|inode| {
             put(&mut inode.cached, offset, bytes);
             inode.unsynced.push(Unsynced::Write {
@@ -329,12 +359,17 @@ impl DiskFile for SimFile {
             let mut world = self.disk.world();
             world.check()?;
             if world.strikes(&[Fault::SyncError]).is_some() {
+                world.settle_part(self.inode);
                 return Err(io::Error::other("simulated: sync error"));
             }
         }
         self.with(|inode| {
-            inode.unsynced.clear();
-            inode.durable.clone_from(&inode.cached);
+            for write in std::mem::take(&mut inode.unsynced) {
+                match write {
+                    Unsynced::Length(len) => inode.durable.resize(len, 0),
+                    Unsynced::Write { offset, bytes } => put(&mut inode.durable, offset, &bytes),
+                }
+            }
         })
     }
 
