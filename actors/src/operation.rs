@@ -5,10 +5,12 @@
 
 mod canonical;
 
-use hindcast_causal::data::{Dataset, Limits};
-use hindcast_causal::discover::{DiscoverRequest, discover};
-use hindcast_causal::identify::{ValidateRequest, validate};
-use hindcast_causal::{Control, LabError};
+pub use hindcast_causal::data::{Dataset, Limits, Profile, Table};
+use hindcast_causal::discover::discover;
+pub use hindcast_causal::discover::{DiscoverRequest, Discovery};
+use hindcast_causal::identify::validate;
+pub use hindcast_causal::identify::{ValidateRequest, Validation};
+pub use hindcast_causal::{Control, LabError, Stop, Uncontrolled};
 use hindcast_model::Digest;
 use serde::Serialize;
 use serde::de::DeserializeOwned;

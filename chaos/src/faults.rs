@@ -49,10 +49,16 @@ impl Plan {
         } else {
             after
         };
+        let frames = 1 + random.below(24);
+        // A new segment that was not begun well must not be written around, whatever the reason.
+        let fault = match fault {
+            Some(Fault::NoSpace) if frames.is_multiple_of(2) => Some(Fault::DirectorySyncError),
+            fault => fault,
+        };
         Self {
             fault: fault.map(|fault| (fault, after)),
             while_opening,
-            frames: 1 + random.below(24),
+            frames,
             end: match random.below(4) {
                 0 | 1 => End::PowerCut,
                 2 => End::Killed,

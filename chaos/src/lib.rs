@@ -8,6 +8,10 @@ pub mod reference;
 pub mod workload;
 pub mod world;
 
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use hindcast_log::{
     CommitError, Fault, Journal, LogError, NotStaged, Recovery, open_journal, state_hash,
 };
@@ -37,6 +41,30 @@ pub struct Tally {
     pub bytes_hash: u64,
 }
 
+/// What became of one seed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    pub seed: u64,
+    /// The error says which promise was broken.
+    pub result: Result<Tally, String>,
+}
+
+impl Tally {
+    /// Adds another seed's figures; the hash is a seed's own.
+    pub const fn add(&mut self, other: &Self) {
+        self.events += other.events;
+        self.frames += other.frames;
+        self.lives += other.lives;
+        self.faults += other.faults;
+        self.torn_tails += other.torn_tails;
+        self.segments += other.segments;
+        self.refused_for_room += other.refused_for_room;
+        self.flips_named += other.flips_named;
+        self.flips_cut += other.flips_cut;
+        self.flips_harmless += other.flips_harmless;
+    }
+}
+
 /// Told what happens, for `--verbose`.
 pub type Tell<'a> = &'a mut dyn FnMut(String);
 
@@ -56,6 +84,34 @@ pub fn play(seed: u64, tell: Tell<'_>) -> Result<Tally, String> {
     game.tally.events = game.reference.events().len() as u64;
     flips::check(&mut game.world, &game.reference, &mut game.tally, tell)?;
     Ok(game.tally)
+}
+
+/// Plays seeds on all cores, in any order, and gives the verdicts in theirs. A panic of the log is
+/// a broken promise like any other.
+#[must_use]
+pub fn play_all(seeds: Range<u64>, tell: &(dyn Fn(String) + Sync)) -> Vec<Verdict> {
+    let next = AtomicU64::new(seeds.start);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return done;
+            }
+            let played = catch_unwind(AssertUnwindSafe(|| play(seed, &mut |line| tell(line))));
+            let result = played.unwrap_or_else(|_| Err("it panicked".to_owned()));
+            done.push(Verdict { seed, result });
+        }
+    };
+    let mut verdicts: Vec<Verdict> = std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let done = handles.into_iter().map(std::thread::ScopedJoinHandle::join);
+        done.flat_map(|done| done.expect("panics are caught"))
+            .collect()
+    });
+    verdicts.sort_by_key(|verdict| verdict.seed);
+    verdicts
 }
 
 struct Game {

@@ -8,6 +8,7 @@ use super::time::rfc3339;
 
 /// One event of the log.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct EventView {
     pub seq: u64,
     pub cursor: String,
@@ -24,6 +25,7 @@ pub struct EventView {
     pub tenant: String,
     /// It came from outside; otherwise it was decided.
     pub observed: bool,
+    #[cfg_attr(feature = "schema", schema(value_type = Object))]
     pub data: Value,
 }
 
@@ -49,6 +51,7 @@ pub fn event(recorded: &Recorded, cursor: String) -> EventView {
 
 /// A CloudEvents 1.0 envelope; extension attributes are lower case without separators.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct CloudEvent {
     pub specversion: &'static str,
     pub id: String,
@@ -62,6 +65,7 @@ pub struct CloudEvent {
     pub sequence: String,
     pub causationid: String,
     pub correlationid: String,
+    #[cfg_attr(feature = "schema", schema(value_type = Object))]
     pub data: Value,
 }
 

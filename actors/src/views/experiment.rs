@@ -13,21 +13,27 @@ use super::time::rfc3339;
 
 /// A named series of runs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ExperimentView {
     pub experiment_id: String,
     pub name: String,
     /// `running`, `completed`, `refused` or `deduplicated`.
     pub status: &'static str,
+    #[cfg_attr(feature = "schema", schema(value_type = Object))]
     pub request: Value,
     pub runs: Vec<String>,
     pub remaining: u64,
+    #[cfg_attr(feature = "schema", schema(value_type = super::TallySchema))]
     pub tally: Tally,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub refusal: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub original: Option<String>,
     pub requested_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub finished_at: Option<String>,
     pub correlation: String,
     pub first_seq: u64,
@@ -89,6 +95,7 @@ pub fn experiment(
 
 /// A dataset, without its content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct DatasetView {
     pub digest: String,
     pub name: String,
@@ -126,9 +133,11 @@ pub fn datasets(state: &State, after: Option<Digest>, max: usize) -> Vec<Dataset
 
 /// Totals of one operation since the log began.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct OperationStats {
     pub requested: u64,
     #[serde(flatten)]
+    #[cfg_attr(feature = "schema", schema(value_type = super::TallySchema))]
     pub tally: Tally,
     /// Over the runs whose outcome was observed.
     pub queued_ms_mean: Option<f64>,
@@ -137,6 +146,7 @@ pub struct OperationStats {
 
 /// Totals of the whole log.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Stats {
     pub seq: u64,
     pub at: String,

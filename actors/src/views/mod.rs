@@ -16,6 +16,31 @@ pub use time::rfc3339;
 use hindcast_model::Payload;
 use serde_json::{Value, json};
 
+/// How runs ended, in numbers.
+#[cfg(feature = "schema")]
+#[derive(utoipa::ToSchema)]
+#[schema(as = Tally)]
+pub struct TallySchema {
+    pub completed: u64,
+    pub failed: u64,
+    pub cancelled: u64,
+    pub refused: u64,
+    pub deduplicated: u64,
+}
+
+/// How far a computation is.
+#[cfg(feature = "schema")]
+#[derive(utoipa::ToSchema)]
+#[schema(as = Progress)]
+pub struct ProgressSchema {
+    pub stage: String,
+    pub done: u64,
+    /// 0 when it is not known.
+    pub total: u64,
+    /// Microseconds since 1970.
+    pub started_at: u64,
+}
+
 /// A payload as JSON. What does not stand in the log is shown as a reference, unless `blob` can
 /// fetch it.
 #[must_use]

@@ -245,15 +245,11 @@ impl Log {
         }
         let (send, receive) = std::sync::mpsc::sync_channel(1);
         let reply: Reply = Box::new(move |result| drop(send.send(result)));
-        let queued = &self.0.shared.queued;
-        queued.fetch_add(1, Ordering::Relaxed);
+        self.0.shared.queued.fetch_add(1, Ordering::Relaxed);
         self.0
             .jobs
             .send(Job::Submit(submission, reply))
-            .map_err(|_| {
-                queued.fetch_sub(1, Ordering::Relaxed);
-                CommitError::Closed
-            })?;
+            .map_err(|_| CommitError::Closed)?;
         receive.recv().unwrap_or(Err(CommitError::Closed))
     }
 

@@ -18,6 +18,8 @@ pub enum Fault {
     SyncError,
     /// The growth of a file finds no room, and writes nothing.
     NoSpace,
+    /// The sync of a directory fails once; its entries are synced later or lost.
+    DirectorySyncError,
     /// The power goes at any operation that changes something: it and all after it fail.
     PowerCut,
 }
@@ -198,8 +200,8 @@ impl World {
             return None;
         }
         self.fault = None;
-        // A full disk stays up; a failing one is not to be trusted again.
-        self.down = fault != Fault::NoSpace;
+        // These pass; a disk that fails otherwise is not to be trusted again.
+        self.down = !matches!(fault, Fault::NoSpace | Fault::DirectorySyncError);
         Some(fault)
     }
 
@@ -287,6 +289,9 @@ impl Disk for SimDisk {
     fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
         let mut world = self.world();
         world.check()?;
+        if world.strikes(&[Fault::DirectorySyncError]).is_some() {
+            return Err(io::Error::other("simulated: directory sync error"));
+        }
         for entry in std::mem::take(&mut world.unsynced) {
             world.settle(entry);
         }

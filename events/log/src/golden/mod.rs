@@ -1,0 +1,299 @@
+//! Every format ever written is still read: each file in `tests/golden` is decoded, compared with
+//! what it is to say, and encoded again to the same bytes. The files are never changed. A format
+//! that is added gets a file of its own: run the tests with `HINDCAST_WRITE_GOLDEN=1`, which
+//! writes the files that are missing and no other.
+
+mod samples;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use hindcast_model::event::*;
+use hindcast_model::{Digest, Event, Payload, RunId, Seq, State, Stream, UnixMicros};
+use uuid::Uuid;
+
+use samples::{digest, experiment, inline, recorded, records, requested, run};
+
+use crate::frame;
+use crate::index::{self, Filter, SegmentIndex};
+use crate::position::Position;
+use crate::record::{self, Recorded};
+use crate::segment;
+use crate::store;
+use crate::{codec, decode_state, encode_state};
+
+const LOG: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_c0de);
+
+fn path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(name)
+}
+
+/// The committed bytes of a format, which `bytes` are to be equal to.
+fn golden(name: &str, bytes: &[u8]) -> Vec<u8> {
+    let path = path(name);
+    if std::env::var_os("HINDCAST_WRITE_GOLDEN").is_some() && !path.exists() {
+        std::fs::write(&path, bytes).expect("writable");
+    }
+    let known = std::fs::read(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert!(known == bytes, "{name} is encoded otherwise than before");
+    known
+}
+
+#[test]
+fn every_kind_of_event_has_a_record_that_still_decodes() {
+    let mut kinds = BTreeSet::new();
+    for (name, event) in records() {
+        let expected = recorded(event);
+        let bytes = golden(name, &expected.to_bytes().expect("encodes"));
+        let header = record::header(&bytes).expect("a header");
+        assert!(record::intact(&bytes), "{name}");
+        let read = record::decode(&bytes, &header, Seq(41)).expect("decodes");
+        assert_eq!(read, expected, "{name}");
+        let kind = expected.event().expect("known").kind();
+        let start = format!("record_{}_{}_{}", kind.number, kind.schema, kind.name);
+        assert!(name.starts_with(&start), "{name} holds {start}");
+        kinds.insert((kind.number, kind.schema));
+    }
+    let all = Event::KINDS.iter().map(|kind| (kind.number, kind.schema));
+    assert!(all.eq(kinds), "a kind of event has no golden file");
+}
+
+#[test]
+fn every_golden_file_is_read_by_a_test() {
+    let others = [
+        "frame_1.bin",
+        "segment_header_1.bin",
+        "chunk_1.bin",
+        "chunk_1_plain.bin",
+        "index_piece_1.bin",
+        "filter_1.bin",
+        "descriptor_1.bin",
+        "state_1.bin",
+        "cursor_1.bin",
+    ];
+    let names = records().into_iter().map(|(name, _)| name).chain(others);
+    let known: BTreeSet<String> = names.map(str::to_owned).collect();
+    let entries = std::fs::read_dir(path("")).expect("a directory");
+    let there: BTreeSet<String> = entries
+        .map(|entry| entry.expect("an entry").file_name().display().to_string())
+        .collect();
+    assert_eq!(there, known);
+}
+
+fn two_records() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for event in [
+        requested(inline()),
+        Event::RunAdmitted(RunAdmitted { run: run(1) }),
+    ] {
+        bytes.extend(recorded(event).to_bytes().expect("encodes"));
+    }
+    bytes
+}
+
+#[test]
+fn format_1_frame_decodes() {
+    let mut bytes = vec![0; frame::HEADER_BYTES];
+    bytes.extend(two_records());
+    let place = frame::Place {
+        log: LOG,
+        epoch: 3,
+        first: Seq(41),
+        previous: [7; 32],
+    };
+    let chain = frame::seal(&mut bytes, 2, &place);
+    let known = golden("frame_1.bin", &bytes);
+    let (header, whole) = frame::read(&known).expect("a frame");
+    assert_eq!(whole.len(), known.len());
+    assert_eq!((header.log, header.epoch, header.count), (LOG, 3, 2));
+    assert_eq!((header.first, header.next()), (Seq(41), Seq(43)));
+    assert_eq!((header.previous, frame::hash(whole)), ([7; 32], chain));
+    assert_eq!(
+        Digest(chain).to_string(),
+        "6c6aa9055db7f88197860dd4779d0eda39e60db2a17c63b64baa480293528e5c",
+        "the hash that chains frames"
+    );
+}
+
+#[test]
+fn format_1_segment_header_decodes() {
+    let header = segment::Header {
+        log: LOG,
+        first: Seq(41),
+        previous: [7; 32],
+    };
+    let known = golden("segment_header_1.bin", &header.encode());
+    let read = segment::Header::decode(&known).expect("known format");
+    assert_eq!(read, Some(header));
+}
+
+#[test]
+fn format_1_chunk_decodes() {
+    let times = (UnixMicros(5), UnixMicros(9));
+    let repeated = two_records().repeat(3);
+    let packed = golden("chunk_1.bin", &store::pack(6, times, &repeated));
+    assert_eq!(
+        store::unpack(&packed, Seq(41)).expect("intact"),
+        (6, repeated)
+    );
+    // What does not shrink stands as it is.
+    let noise = blake3::hash(b"noise").as_bytes().to_vec();
+    let plain = golden("chunk_1_plain.bin", &store::pack(1, times, &noise));
+    assert_eq!(plain[1], 0);
+    assert_eq!(store::unpack(&plain, Seq(41)).expect("intact"), (1, noise));
+}
+
+fn sample_index() -> SegmentIndex {
+    let mut index = SegmentIndex::new(Seq(41));
+    for (n, stream) in [
+        Stream::run(run(1)),
+        Stream::system("clock"),
+        Stream::run(run(1)),
+        Stream::dataset(digest(3)),
+        Stream::experiment(experiment()),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        index.push(stream, UnixMicros(n as u64));
+    }
+    index
+}
+
+#[test]
+fn format_1_index_and_filter_decode() {
+    let index = sample_index();
+    let pieces = index.pieces();
+    let piece = golden("index_piece_1.bin", &pieces[0].1);
+    let filter = golden("filter_1.bin", index.filter().bytes());
+    let filter = Filter::from_bytes(filter);
+    for (stream, seqs) in [
+        (Stream::run(run(1)), vec![Seq(41), Seq(43)]),
+        (Stream::system("clock"), vec![Seq(42)]),
+        (Stream::dataset(digest(3)), vec![Seq(44)]),
+        (Stream::experiment(experiment()), vec![Seq(45)]),
+    ] {
+        let found = index::find_in_piece(&piece, Seq(41), stream).expect("intact");
+        assert_eq!(found, seqs, "{stream}");
+        assert!(filter.may_hold(stream));
+    }
+}
+
+#[test]
+fn format_1_descriptor_decodes() {
+    let descriptor = store::Descriptor {
+        first: Seq(41),
+        count: 5,
+        min_at: UnixMicros(1),
+        max_at: UnixMicros(9),
+        chain: [7; 32],
+        bytes: 4_096,
+        pieces: vec![(1, *b"clock\0\0\0\0\0\0\0\0\0\0\0")],
+    };
+    let known = golden(
+        "descriptor_1.bin",
+        &codec::encode(&descriptor).expect("encodes"),
+    );
+    let read: store::Descriptor = codec::decode(&known).expect("decodes");
+    assert_eq!(read, descriptor);
+}
+
+#[test]
+fn format_1_state_decodes() {
+    let mut state = State::default();
+    let later = |event: &mut Recorded, seq: u64| event.context.seq = Seq(seq);
+    // A list that does not grow with the kinds.
+    let used = [
+        "record_1_1_server_started.bin",
+        "record_3_1_configuration_loaded.bin",
+        "record_9_1_dataset_uploaded.bin",
+        "record_11_1_actor_restarted.bin",
+        "record_15_1_requests_shed.bin",
+        "record_107_1_dataset_registered.bin",
+    ];
+    let used = records()
+        .into_iter()
+        .filter(|(name, _)| used.contains(name));
+    for (seq, (_, event)) in (1..).zip(used) {
+        let mut event = recorded(event);
+        later(&mut event, seq);
+        state.apply(&event.context, event.event().expect("known"));
+    }
+    for (seq, event) in (100..).zip([
+        Event::IntakePaused(IntakePaused {
+            free_bytes: 5,
+            reserve_bytes: 10,
+        }),
+        Event::ExperimentRequested(ExperimentRequested {
+            experiment: experiment(),
+            name: "bootstrap".to_owned(),
+            spec: inline(),
+            runs: vec![run(1), run(2)],
+            idempotency: None,
+        }),
+        Event::ExperimentAdmitted(ExperimentAdmitted {
+            experiment: experiment(),
+            original: None,
+        }),
+        requested(inline()),
+        Event::RunAdmitted(RunAdmitted { run: run(1) }),
+    ]) {
+        let mut event = recorded(event);
+        later(&mut event, seq);
+        state.apply(&event.context, event.event().expect("known"));
+    }
+    assert_eq!(state.runs().count(), 1);
+    assert_eq!(state.experiments().len(), 1);
+    let known = golden("state_1.bin", &encode_state(&state).expect("encodes"));
+    let read = decode_state(&known).expect("decodes");
+    assert_eq!(read.dump(), state.dump());
+}
+
+#[test]
+fn format_1_cursor_reads() {
+    let position = Position {
+        log: LOG,
+        epoch: 3,
+        seq: Seq(41),
+    };
+    let known = golden("cursor_1.bin", position.to_string().as_bytes());
+    let text = String::from_utf8(known).expect("text");
+    assert_eq!(text, "0190000000007000800000000000c0de-3-41");
+    assert_eq!(text.parse(), Ok(position));
+}
+
+#[test]
+fn bytes_of_the_payload_codec_are_frozen() {
+    let event = Event::RunFailed(RunFailed {
+        run: RunId::from_bytes(std::array::from_fn(|i| u8::try_from(i).unwrap_or(0))),
+        code: "oops".to_owned(),
+    });
+    let mut bytes = Vec::new();
+    codec::encode_event(&event, &mut bytes).expect("encodes");
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    // An id is its sixteen bytes; numbers are little-endian and of fixed size.
+    assert_eq!(
+        hex,
+        "000102030405060708090a0b0c0d0e0f\
+         04000000000000006f6f7073"
+    );
+    let stepped = Event::ClockStepped(ClockStepped {
+        step_micros: -2,
+        wall: UnixMicros(1),
+        adopted: true,
+    });
+    bytes.clear();
+    codec::encode_event(&stepped, &mut bytes).expect("encodes");
+    assert_eq!(bytes[..8], [0xfe, 255, 255, 255, 255, 255, 255, 255]);
+    assert_eq!(bytes[8..], [1, 0, 0, 0, 0, 0, 0, 0, 1]);
+    let sealed = Payload::Sealed {
+        nonce: [0; 24],
+        ciphertext: vec![5],
+    };
+    // A variant is its position in four bytes, a length eight bytes.
+    let bytes = codec::encode(&sealed).expect("encodes");
+    assert_eq!(bytes[..4], [2, 0, 0, 0]);
+    assert_eq!(bytes[28..], [1, 0, 0, 0, 0, 0, 0, 0, 5]);
+}

@@ -1,0 +1,85 @@
+//! The answer to a lab request: the same JSON from the server and from the command line. The
+//! result is spliced in as it was computed, so that its bytes are the same everywhere.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+/// What a computation gave, and how long it took.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Answer {
+    /// The run in the log; a computation without a server has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, format = "uuid", nullable = false)]
+    pub run_id: Option<String>,
+    /// `completed`; a run that ended otherwise is answered with a problem.
+    pub status: &'static str,
+    /// Such as `causal.discover`.
+    pub operation: String,
+    /// The seed of everything random: the one of the request, or the one drawn for it.
+    pub seed: u64,
+    pub durations: Durations,
+    /// The blake3 hash of the bytes of `result`.
+    pub result_hash: String,
+    /// The algorithm and its version.
+    pub algorithm_version: String,
+    /// The result, in canonical JSON (RFC 8785). It holds no ids, times or facts of a host.
+    #[schema(value_type = Object)]
+    pub result: Box<RawValue>,
+}
+
+/// How long a request took, in milliseconds.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+pub struct Durations {
+    /// Waiting for a thread.
+    pub queued_ms: f64,
+    /// Computing.
+    pub computed_ms: f64,
+    /// From the request to its end.
+    pub total_ms: f64,
+}
+
+impl Durations {
+    /// From microseconds.
+    #[must_use]
+    pub fn from_micros(queued: u64, computed: u64, total: u64) -> Self {
+        let ms = |micros: u64| micros as f64 / 1_000.0;
+        Self {
+            queued_ms: ms(queued),
+            computed_ms: ms(computed),
+            total_ms: ms(total),
+        }
+    }
+}
+
+/// A result that goes into an answer as it is.
+///
+/// # Errors
+/// The text is not JSON.
+pub fn raw(json: String) -> Result<Box<RawValue>, serde_json::Error> {
+    RawValue::from_string(json)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_result_is_spliced_byte_for_byte() {
+        let result = r#"{"b":1e-7,"a":[ 1,2.50 ]}"#.to_owned();
+        let answer = Answer {
+            run_id: None,
+            status: "completed",
+            operation: "causal.validate".to_owned(),
+            seed: 7,
+            durations: Durations::from_micros(1_500, 250, 1_750),
+            result_hash: "00".to_owned(),
+            algorithm_version: "identify/1".to_owned(),
+            result: raw(result.clone()).expect("JSON"),
+        };
+        let text = serde_json::to_string(&answer).expect("plain data");
+        assert!(text.ends_with(&format!(r#""result":{result}}}"#)), "{text}");
+        assert!(text.contains(r#""queued_ms":1.5,"computed_ms":0.25,"total_ms":1.75"#));
+        assert!(!text.contains("run_id"));
+    }
+}

@@ -1,0 +1,363 @@
+//! The command line: verbs, flags and their help. What a verb does stands in its own file.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{Config, ConfigError, Overrides, load};
+
+/// Causal experiments over an event log that can be replayed, restored and asked what if.
+#[derive(Debug, Parser)]
+#[command(
+    name = "hindcast",
+    version,
+    arg_required_else_help = true,
+    after_help = "Examples:\n  hindcast demo\n  hindcast serve --data-dir ./data\n  \
+                  hindcast causal discover --data measurements.csv --json\n\n\
+                  Exit codes: 0 done, 1 failed, 2 wrong usage."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What every verb understands.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Global {
+    /// Print JSON instead of text.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Use the server at this address, such as http://127.0.0.1:8080, instead of local files.
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// Read this configuration file.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Directory of the log and the data (key server.data_dir).
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Set one key of the configuration, such as runs.threads=2; may be repeated.
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run the server: REST, metrics, actors.
+    #[command(after_help = "Examples:\n  hindcast serve\n  \
+                            hindcast serve --listen 127.0.0.1:0 --data-dir /var/lib/hindcast")]
+    Serve(Serve),
+    /// Start a temporary server, find a causal graph in real data, and ask it a question.
+    #[command(after_help = "Examples:\n  hindcast demo\n  hindcast demo --keep")]
+    Demo(Demo),
+    /// Causal questions: find a graph in data, or judge an effect in a graph.
+    Causal {
+        #[command(subcommand)]
+        verb: Causal,
+    },
+    /// Stored tables.
+    Data {
+        #[command(subcommand)]
+        verb: Data,
+    },
+    /// Named series of runs.
+    Experiment {
+        #[command(subcommand)]
+        verb: Experiment,
+    },
+    /// The event log.
+    Events {
+        #[command(subcommand)]
+        verb: Events,
+    },
+    /// Prove that the log is whole: chain, checksums, order, and that deciding it again gives the
+    /// same bytes.
+    #[command(after_help = "Examples:\n  hindcast verify --data-dir ./data\n  \
+                            hindcast verify --json")]
+    Verify,
+    /// The configuration.
+    Config {
+        #[command(subcommand)]
+        verb: ConfigVerb,
+    },
+    /// Print a completion script for a shell.
+    #[command(after_help = "Examples:\n  hindcast completions bash > \
+                            ~/.local/share/bash-completion/completions/hindcast")]
+    Completions { shell: Shell },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Elvish,
+    Fish,
+    Powershell,
+    Zsh,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Address and port; port 0 takes any free one (key server.listen).
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Allow an address other than loopback although there is no authentication.
+    #[arg(long)]
+    pub(crate) allow_unauthenticated: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Leave the data directory in place, and say where it is.
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Causal {
+    /// Find a causal graph in a table.
+    #[command(after_help = "Examples:\n  \
+        hindcast causal discover --data table.csv\n  \
+        hindcast causal discover --data table.csv --algorithm notears --seed 7 --json\n  \
+        cat table.csv | hindcast causal discover --data - --json\n  \
+        hindcast causal discover --dataset DIGEST --server http://127.0.0.1:8080\n  \
+        hindcast causal discover --request request.json --json")]
+    Discover(Discover),
+    /// Judge whether an effect can be known from observation, and by which formula.
+    #[command(after_help = "Examples:\n  \
+        hindcast causal validate --graph 'dag { z -> x; z -> y; x -> y }' \
+        --treatment x --outcome y\n  \
+        hindcast causal validate --graph model.txt --treatment x --outcome y --given z --json\n  \
+        hindcast causal validate --request request.json --json")]
+    Validate(Validate),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Discover {
+    /// A CSV file with a header; - reads standard input.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["dataset", "request"])]
+    pub(crate) data: Option<PathBuf>,
+    /// A dataset that is stored already, by its digest.
+    #[arg(long, value_name = "DIGEST", conflicts_with = "request")]
+    pub(crate) dataset: Option<String>,
+    /// A request as the REST interface takes it, in JSON; - reads standard input.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) request: Option<PathBuf>,
+    /// boss, eqvar, notears or correlation.
+    #[arg(long)]
+    pub(crate) algorithm: Option<String>,
+    /// The seed of everything random; drawn if left out.
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Any other field of the request, such as max_iter=50; may be repeated.
+    #[arg(long = "option", value_name = "FIELD=JSON")]
+    pub(crate) options: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Validate {
+    /// dagitty or DOT text, JSON of a graph or of a discovery, or a file with one of them; -
+    /// reads standard input.
+    #[arg(long, value_name = "TEXT or FILE", conflicts_with = "request")]
+    pub(crate) graph: Option<String>,
+    /// A request as the REST interface takes it, in JSON; - reads standard input.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) request: Option<PathBuf>,
+    /// A node that is set; may be repeated.
+    #[arg(long, value_name = "NODE")]
+    pub(crate) treatment: Vec<String>,
+    /// A node that is looked at; may be repeated.
+    #[arg(long, value_name = "NODE")]
+    pub(crate) outcome: Vec<String>,
+    /// A node that is conditioned on; may be repeated.
+    #[arg(long, value_name = "NODE")]
+    pub(crate) given: Vec<String>,
+    /// The seed of the numeric check.
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Data {
+    /// Store a CSV file under the hash of its bytes.
+    #[command(
+        after_help = "Examples:\n  hindcast data add table.csv --name measurements\n  \
+                            cat table.csv | hindcast data add - --name measurements"
+    )]
+    Add {
+        /// A CSV file with a header; - reads standard input.
+        file: PathBuf,
+        /// What to call it; the name of the file if left out.
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// List what is stored.
+    #[command(after_help = "Examples:\n  hindcast data list --json")]
+    List,
+    /// Show the columns of a table: types, missing, constant and collinear ones.
+    #[command(after_help = "Examples:\n  hindcast data profile table.csv\n  \
+                            hindcast data profile DIGEST")]
+    Profile {
+        /// The digest of a stored table, or a CSV file; - reads standard input.
+        table: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Experiment {
+    /// Run a series of operations and wait for its end.
+    #[command(after_help = "A series in TOML (JSON works too):\n\n  \
+        name = \"three seeds\"\n  [[operations]]\n  operation = \"causal.discover\"\n  \
+        seeds = [1, 2, 3]\n  [operations.request]\n  dataset = \"DIGEST\"\n\n\
+        Examples:\n  hindcast experiment run series.toml\n  \
+        hindcast experiment run series.toml --no-wait --server http://127.0.0.1:8080")]
+    Run {
+        /// The series; - reads standard input.
+        file: PathBuf,
+        /// Return as soon as it is recorded; only with --server.
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Show one experiment and its runs.
+    #[command(after_help = "Examples:\n  hindcast experiment show ID")]
+    Show { id: String },
+    /// List experiments, newest first.
+    #[command(after_help = "Examples:\n  hindcast experiment list --limit 10")]
+    List {
+        /// How many.
+        #[arg(long)]
+        limit: Option<usize>,
+    },
+    /// Withdraw the runs of an experiment that have not ended.
+    #[command(after_help = "Examples:\n  hindcast experiment cancel ID --reason 'wrong data'")]
+    Cancel {
+        id: String,
+        /// Recorded with the request.
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Totals by operation and outcome.
+    #[command(after_help = "Examples:\n  hindcast experiment stats --json")]
+    Stats,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Events {
+    /// Follow the log as it grows.
+    #[command(after_help = "Examples:\n  hindcast events tail\n  \
+                            hindcast events tail --type run_completed --json")]
+    Tail {
+        #[command(flatten)]
+        filter: EventFilter,
+    },
+    /// List events, oldest first.
+    #[command(
+        after_help = "Examples:\n  hindcast events list --from 100 --limit 20\n  \
+                            hindcast events list --stream run/ID"
+    )]
+    List {
+        #[command(flatten)]
+        filter: EventFilter,
+        /// Start at this sequence number.
+        #[arg(long, default_value_t = 1)]
+        from: u64,
+        /// How many.
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
+    /// Show one event with everything that is recorded of it.
+    #[command(after_help = "Examples:\n  hindcast events show 17")]
+    Show { sequence: u64 },
+    /// Write every event, one JSON object on a line.
+    #[command(after_help = "Examples:\n  hindcast events export > events.jsonl\n  \
+                            hindcast events export --format cloudevents | head -1")]
+    Export {
+        #[command(flatten)]
+        filter: EventFilter,
+        /// Start at this sequence number.
+        #[arg(long, default_value_t = 1)]
+        from: u64,
+        #[arg(long, value_enum, default_value_t = ExportFormat::Jsonl)]
+        format: ExportFormat,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// One event as this server writes it.
+    Jsonl,
+    /// CloudEvents 1.0 in JSON.
+    Cloudevents,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct EventFilter {
+    /// Only events of this stream, such as run/ID or system/server.
+    #[arg(long)]
+    pub(crate) stream: Option<String>,
+    /// Only events of this type, such as run_completed.
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) kind: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigVerb {
+    /// Read a configuration file and say what is wrong with it.
+    #[command(after_help = "Examples:\n  hindcast config check hindcast.toml")]
+    Check { file: PathBuf },
+    /// Show the configuration as it would be used.
+    #[command(after_help = "Examples:\n  HINDCAST__RUNS__THREADS=2 hindcast config show")]
+    Show,
+    /// Print every key with its meaning and default.
+    #[command(after_help = "Examples:\n  hindcast config default > hindcast.toml")]
+    Default,
+}
+
+impl Global {
+    /// The configuration from all sources, checked.
+    pub(crate) fn configuration(&self) -> Result<Config, ConfigError> {
+        let overrides = Overrides {
+            file: self.config.clone(),
+            set: self.set.clone(),
+        };
+        let mut config = load(&overrides, std::env::vars_os())?;
+        if let Some(data_dir) = &self.data_dir {
+            config.server.data_dir.clone_from(data_dir);
+        }
+        config.check()?;
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_has_help_with_an_example() {
+        fn leaves(command: &clap::Command, path: &str, missing: &mut Vec<String>) {
+            let path = format!("{path} {}", command.get_name());
+            let mut inner = command.get_subcommands().peekable();
+            if inner.peek().is_none() {
+                let after = command.get_after_help().map(ToString::to_string);
+                if !after.is_some_and(|text| text.contains("hindcast ")) {
+                    missing.push(path);
+                }
+                return;
+            }
+            inner.for_each(|inner| leaves(inner, &path, missing));
+        }
+        let mut missing = Vec::new();
+        leaves(&Cli::command(), "", &mut missing);
+        assert_eq!(missing, Vec::<String>::new());
+    }
+}

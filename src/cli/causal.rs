@@ -1,0 +1,224 @@
+//! `hindcast causal`: computed right here, or by a server; the request, the code that computes it
+//! and the JSON of its result are the same.
+
+use std::io::Read;
+use std::path::Path;
+
+use hindcast_actors::Operation;
+use hindcast_actors::operation::{Control, Dataset, LabError, Limits, Stop, Table, digest};
+use serde_json::{Map, Value, json};
+
+use super::arguments::{Causal, Discover, Global, Validate};
+use super::client::{Client, Progress};
+use super::local::Session;
+use super::output::{Failure, Output};
+use super::render;
+use crate::answer::{Answer, Durations, raw};
+use crate::{clock, ids};
+
+pub(crate) fn run(global: &Global, verb: Causal, output: &Output) -> Result<(), Failure> {
+    match verb {
+        Causal::Discover(options) => discover(global, &options, output),
+        Causal::Validate(options) => validate(global, &options, output),
+    }
+}
+
+fn discover(global: &Global, options: &Discover, output: &Output) -> Result<(), Failure> {
+    let mut request = discover_request(options)?;
+    let path = "/api/v1/causal/discover";
+    let answer = match (&global.server, &options.data, &options.dataset) {
+        (Some(url), Some(file), _) => {
+            let client = Client::new(url)?;
+            let bytes = read(file)?;
+            let name = super::data::name_of(file);
+            let stored = super::data::upload(&client, &bytes, &name)?;
+            request["dataset"] = stored.value()?["digest"].clone();
+            client.compute(path, &request)?
+        }
+        (Some(url), None, _) => Client::new(url)?.compute(path, &request)?,
+        (None, _, Some(_)) => {
+            let session = Session::open(global)?;
+            let answer = session.client.compute(path, &request);
+            session.close()?;
+            answer?
+        }
+        (None, Some(file), None) => {
+            let bytes = read(file)?;
+            let table =
+                Table::parse_csv(bytes.as_slice(), &Limits::default()).map_err(lab_failure)?;
+            request["dataset"] = digest(&bytes).to_string().into();
+            compute(
+                "causal.discover",
+                request,
+                Some(&table.dataset().map_err(lab_failure)?),
+            )?
+        }
+        (None, None, None) => compute("causal.discover", request, None)?,
+    };
+    output.either(&answer, || {
+        render::discovery(&serde_json::from_str(&answer)?)
+    })
+}
+
+fn discover_request(options: &Discover) -> Result<Value, Failure> {
+    let mut request = match (&options.request, &options.data, &options.dataset) {
+        (Some(file), _, _) => object(&read(file)?)?,
+        (None, None, None) => {
+            let message = "name the data: --data FILE.csv, --dataset DIGEST or --request FILE";
+            return Err(Failure::Usage(message.to_owned()));
+        }
+        (None, _, _) => json!({}),
+    };
+    if let Some(dataset) = &options.dataset {
+        request["dataset"] = dataset.as_str().into();
+    }
+    if let Some(algorithm) = &options.algorithm {
+        request["algorithm"] = algorithm.as_str().into();
+    }
+    for option in &options.options {
+        let Some((field, text)) = option.split_once('=') else {
+            return Err(Failure::Usage(format!(
+                "--option: `{option}` is not FIELD=JSON"
+            )));
+        };
+        let value = serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
+        request[field] = value;
+    }
+    if let Some(seed) = options.seed {
+        request["seed"] = seed.into();
+    }
+    Ok(request)
+}
+
+fn validate(global: &Global, options: &Validate, output: &Output) -> Result<(), Failure> {
+    let request = validate_request(options)?;
+    let answer = match &global.server {
+        Some(url) => Client::new(url)?.compute("/api/v1/causal/validate", &request)?,
+        None => compute("causal.validate", request, None)?,
+    };
+    output.either(&answer, || {
+        render::validation(&serde_json::from_str(&answer)?)
+    })
+}
+
+fn validate_request(options: &Validate) -> Result<Value, Failure> {
+    let mut request = match (&options.request, &options.graph) {
+        (Some(file), _) => object(&read(file)?)?,
+        (None, Some(graph)) => json!({ "graph": graph_of(graph)? }),
+        (None, None) => {
+            let message = "name the graph: --graph TEXT, --graph FILE or --request FILE";
+            return Err(Failure::Usage(message.to_owned()));
+        }
+    };
+    for (field, names) in [
+        ("treatment", &options.treatment),
+        ("outcome", &options.outcome),
+        ("given", &options.given),
+    ] {
+        if !names.is_empty() {
+            request[field] = json!(names);
+        }
+    }
+    if let Some(seed) = options.seed {
+        request["seed"] = seed.into();
+    }
+    Ok(request)
+}
+
+/// The graph in an argument: a text, JSON, or a file with one of them. The answer of a discovery
+/// is a graph too.
+fn graph_of(argument: &str) -> Result<Value, Failure> {
+    let text = if argument == "-" || Path::new(argument).is_file() {
+        let bytes = read(Path::new(argument))?;
+        String::from_utf8(bytes).map_err(|_| Failure::failed(format!("{argument}: not UTF-8")))?
+    } else {
+        argument.to_owned()
+    };
+    let Ok(value @ Value::Object(_)) = serde_json::from_str::<Value>(&text) else {
+        return Ok(text.into());
+    };
+    let inner = ["/result/graph", "/graph"]
+        .iter()
+        .find_map(|path| value.pointer(path));
+    Ok(inner.unwrap_or(&value).clone())
+}
+
+/// Reads a file, or standard input for `-`.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let done = if path == Path::new("-") {
+        std::io::stdin().lock().read_to_end(&mut bytes).map(|_| ())
+    } else {
+        std::fs::read(path).map(|content| bytes = content)
+    };
+    done.map_err(|error| Failure::failed(format!("cannot read {}: {error}", path.display())))?;
+    Ok(bytes)
+}
+
+fn object(bytes: &[u8]) -> Result<Value, Failure> {
+    let fields: Map<String, Value> = serde_json::from_slice(bytes)
+        .map_err(|error| Failure::failed(format!("the request is not a JSON object: {error}")))?;
+    Ok(Value::Object(fields))
+}
+
+/// Computes a request right here.
+fn compute(name: &str, request: Value, data: Option<&Dataset>) -> Result<String, Failure> {
+    let operation = Operation::parse(name, request).map_err(lab_failure)?;
+    let seed = operation.seed().unwrap_or_else(ids::seed);
+    let started = clock::monotonic_micros();
+    let bar = Bar(Progress::new());
+    let computed = operation.execute(data, seed, &bar).map_err(lab_failure)?;
+    let took = clock::monotonic_micros() - started;
+    drop(bar);
+    let answer = Answer {
+        run_id: None,
+        status: "completed",
+        operation: name.to_owned(),
+        seed,
+        durations: Durations::from_micros(0, took, took),
+        result_hash: computed.hash.to_string(),
+        algorithm_version: computed.algorithm_version,
+        result: raw(computed.json)?,
+    };
+    Ok(serde_json::to_string(&answer)?)
+}
+
+/// Shows progress; Ctrl-C ends the process, so nothing else stops the computation.
+struct Bar(Progress);
+
+impl Control for Bar {
+    fn check(&self) -> Result<(), Stop> {
+        Ok(())
+    }
+
+    fn progress(&self, stage: &'static str, done: u64, total: u64) {
+        self.0.set(stage, done, total);
+    }
+}
+
+/// What is wrong with a request that is read here, as the server would say it.
+pub(crate) fn lab_failure(error: LabError) -> Failure {
+    match error {
+        LabError::Invalid {
+            field,
+            message,
+            hint,
+        } => Failure::Failed {
+            message,
+            field: Some(field),
+            hint,
+        },
+        LabError::TooLarge {
+            field,
+            actual,
+            limit,
+        } => Failure::Failed {
+            message: format!("{actual} is over the limit of {limit}"),
+            field: Some(field),
+            hint: None,
+        },
+        other @ (LabError::Stopped(_) | LabError::Internal(_)) => {
+            Failure::failed(other.to_string())
+        }
+    }
+}

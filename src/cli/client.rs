@@ -1,0 +1,279 @@
+//! The client side of the REST interface.
+
+use std::io::{BufRead, BufReader};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use ureq::Agent;
+use ureq::http::{Request, Response};
+
+use super::output::{self, Failure, Output};
+use crate::answer::{Answer, Durations};
+
+/// Longer than any answer to a request that waits.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
+/// The wait that is asked for; what takes longer is followed by its progress.
+const WAIT_SECONDS: u64 = 5;
+
+/// A server to speak to.
+pub(crate) struct Client {
+    base: String,
+    agent: Agent,
+}
+
+/// An answer that is no problem.
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+}
+
+#[derive(Deserialize)]
+struct Problem {
+    detail: String,
+    title: String,
+    field: Option<String>,
+    hint: Option<String>,
+    limit: Option<u64>,
+}
+
+/// A run as `GET /api/v1/runs/{id}` shows it, as far as an answer needs it.
+#[derive(Deserialize)]
+struct RunDocument {
+    run_id: String,
+    operation: String,
+    status: String,
+    seed: u64,
+    durations: MaybeDurations,
+    result_hash: Option<String>,
+    algorithm_version: Option<String>,
+    result: Option<Box<RawValue>>,
+    error: Option<RunError>,
+}
+
+#[derive(Deserialize)]
+struct MaybeDurations {
+    queued_ms: Option<f64>,
+    computed_ms: Option<f64>,
+    total_ms: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct RunError {
+    message: String,
+    field: Option<String>,
+    hint: Option<String>,
+}
+
+impl Reply {
+    pub(crate) fn value(&self) -> Result<Value, Failure> {
+        Ok(serde_json::from_str(&self.body)?)
+    }
+}
+
+impl Client {
+    /// A client of the server at a URL such as `http://127.0.0.1:8080`.
+    pub(crate) fn new(url: &str) -> Result<Self, Failure> {
+        let base = url.trim_end_matches('/').to_owned();
+        if !base.starts_with("http://") {
+            let message = format!("--server: `{url}` does not begin with http://");
+            return Err(Failure::Usage(message));
+        }
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(Duration::from_secs(10)))
+            .timeout_recv_response(Some(ANSWER_TIMEOUT))
+            .build();
+        Ok(Self {
+            base,
+            agent: config.into(),
+        })
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Result<Reply, Failure> {
+        let request = Request::get(format!("{}{path}", self.base)).body(());
+        let response = self.agent.run(request?);
+        self.reply(response)
+    }
+
+    pub(crate) fn post(&self, path: &str, media_type: &str, body: &[u8]) -> Result<Reply, Failure> {
+        let request = Request::post(format!("{}{path}", self.base))
+            .header("content-type", media_type)
+            .header("prefer", format!("wait={WAIT_SECONDS}"))
+            .body(body);
+        let response = self.agent.run(request?);
+        self.reply(response)
+    }
+
+    fn reply(&self, response: Result<Response<ureq::Body>, ureq::Error>) -> Result<Reply, Failure> {
+        let mut response = response.map_err(|error| self.unreachable(&error))?;
+        let status = response.status().as_u16();
+        let body = response
+            .body_mut()
+            .with_config()
+            .limit(u64::MAX)
+            .read_to_string()
+            .map_err(|error| self.unreachable(&error))?;
+        match status {
+            0..400 => Ok(Reply { status, body }),
+            _ => Err(problem(status, &body)),
+        }
+    }
+
+    fn unreachable(&self, error: &ureq::Error) -> Failure {
+        Failure::Failed {
+            message: format!("no answer from {}: {error}", self.base),
+            field: None,
+            hint: Some("is the server running? `hindcast serve` starts one".to_owned()),
+        }
+    }
+
+    /// Asks for a computation and waits for its end, however long it takes.
+    pub(crate) fn compute(&self, path: &str, request: &Value) -> Result<String, Failure> {
+        let reply = self.post(path, "application/json", request.to_string().as_bytes())?;
+        if reply.status != 202 {
+            return Ok(reply.body);
+        }
+        let accepted = reply.value()?;
+        let run = accepted["run_id"].as_str().unwrap_or_default().to_owned();
+        self.follow(&run)?;
+        let found = self.get(&format!("/api/v1/runs/{run}"))?;
+        let document: RunDocument = serde_json::from_str(&found.body)?;
+        let answer = document.into_answer()?;
+        Ok(serde_json::to_string(&answer)?)
+    }
+
+    /// Shows the progress of a run until it ends.
+    fn follow(&self, run: &str) -> Result<(), Failure> {
+        let bar = Progress::new();
+        self.stream(&format!("/api/v1/runs/{run}/events"), |event, data| {
+            bar.show(data);
+            Ok(event != "end")
+        })
+    }
+
+    /// Reads server-sent events until `each` says that it has seen enough.
+    pub(crate) fn stream(
+        &self,
+        path: &str,
+        mut each: impl FnMut(&str, &Value) -> Result<bool, Failure>,
+    ) -> Result<(), Failure> {
+        let request = Request::get(format!("{}{path}", self.base))
+            .header("accept", "text/event-stream")
+            .body(());
+        let response = self.agent.run(request?);
+        let mut response = response.map_err(|error| self.unreachable(&error))?;
+        if response.status().as_u16() >= 400 {
+            return self.reply(Ok(response)).map(|_| ());
+        }
+        let reader = response.body_mut().with_config().limit(u64::MAX).reader();
+        let mut event = String::new();
+        for line in BufReader::new(reader).lines() {
+            let line = line?;
+            if let Some(name) = line.strip_prefix("event: ") {
+                name.clone_into(&mut event);
+            } else if let Some(data) = line.strip_prefix("data: ")
+                && !each(&event, &serde_json::from_str(data)?)?
+            {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn problem(status: u16, body: &str) -> Failure {
+    match serde_json::from_str::<Problem>(body) {
+        Ok(problem) => {
+            let limit = problem.limit.map(|limit| format!(" (limit {limit})"));
+            let limit = limit.unwrap_or_default();
+            Failure::Failed {
+                message: match problem.field {
+                    Some(_) => format!("{}{limit}", problem.detail),
+                    None => format!("{}: {}{limit}", problem.title, problem.detail),
+                },
+                field: problem.field,
+                hint: problem.hint,
+            }
+        }
+        Err(_) => Failure::failed(format!("the server answered with status {status}: {body}")),
+    }
+}
+
+impl RunDocument {
+    fn into_answer(self) -> Result<Answer, Failure> {
+        let (Some(result), Some(result_hash)) = (self.result, self.result_hash) else {
+            let ended = format!("the run {} is {}", self.run_id, self.status);
+            return Err(match self.error {
+                Some(error) => Failure::Failed {
+                    message: error.message,
+                    field: error.field,
+                    hint: error.hint,
+                },
+                None => Failure::failed(ended),
+            });
+        };
+        Ok(Answer {
+            run_id: Some(self.run_id),
+            status: "completed",
+            operation: self.operation,
+            seed: self.seed,
+            durations: Durations {
+                queued_ms: self.durations.queued_ms.unwrap_or(0.0),
+                computed_ms: self.durations.computed_ms.unwrap_or(0.0),
+                total_ms: self.durations.total_ms.unwrap_or(0.0),
+            },
+            result_hash,
+            algorithm_version: self.algorithm_version.unwrap_or_default(),
+            result,
+        })
+    }
+}
+
+/// A bar on the terminal, if somebody watches.
+pub(crate) struct Progress(Option<indicatif::ProgressBar>);
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        Self(output::is_watched().then(|| {
+            let style = indicatif::ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len}");
+            let bar = indicatif::ProgressBar::new(0);
+            match style {
+                Ok(style) => bar.with_style(style),
+                Err(_) => bar,
+            }
+        }))
+    }
+
+    fn show(&self, data: &Value) {
+        let stage = data["stage"].as_str().unwrap_or_default();
+        let count = |name: &str| data[name].as_u64().unwrap_or(0);
+        self.set(stage, count("done"), count("total"));
+    }
+
+    pub(crate) fn set(&self, stage: &str, done: u64, total: u64) {
+        if let Some(bar) = &self.0 {
+            bar.set_message(stage.to_owned());
+            bar.set_length(total);
+            bar.set_position(done);
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Prints a reply: as it came, or as text.
+pub(crate) fn print(
+    output: &Output,
+    reply: &Reply,
+    text: impl FnOnce(&Value) -> String,
+) -> Result<(), Failure> {
+    output.either(&reply.body, || Ok(text(&reply.value()?)))
+}

@@ -1,0 +1,35 @@
+//! `hindcast config`.
+
+use super::arguments::{ConfigVerb, Global};
+use super::output::{Failure, Output};
+use crate::config::{Overrides, load};
+
+/// Every key with its meaning and default.
+const DEFAULT: &str = include_str!("../../config/default.toml");
+
+pub(crate) fn run(global: &Global, verb: ConfigVerb, output: &Output) -> Result<(), Failure> {
+    match verb {
+        ConfigVerb::Check { file } => {
+            let overrides = Overrides {
+                file: Some(file.clone()),
+                set: global.set.clone(),
+            };
+            // What is checked is the file, not the environment of whoever checks it.
+            let config = load(&overrides, [])?;
+            config.check()?;
+            config.check_exposure()?;
+            output.either(r#"{"valid":true}"#, || {
+                Ok(format!("{} is right", file.display()))
+            })
+        }
+        ConfigVerb::Show => {
+            let config = global.configuration()?;
+            let text = || toml::to_string(&config).map_err(Failure::from);
+            output.either(&config.document(), || Ok(text()?.trim_end().to_owned()))
+        }
+        ConfigVerb::Default => {
+            let json = crate::config::Config::default().document();
+            output.either(&json, || Ok(DEFAULT.trim_end().to_owned()))
+        }
+    }
+}

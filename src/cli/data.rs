@@ -1,0 +1,70 @@
+//! `hindcast data`.
+
+use std::path::Path;
+
+use hindcast_actors::operation::{Limits, Table};
+use hindcast_model::Digest;
+
+use super::arguments::{Data, Global};
+use super::causal::{lab_failure, read};
+use super::client::{Client, Reply, print};
+use super::local::Session;
+use super::output::{Failure, Output};
+use super::render;
+
+pub(crate) fn run(global: &Global, verb: Data, output: &Output) -> Result<(), Failure> {
+    match verb {
+        Data::Add { file, name } => {
+            let bytes = read(&file)?;
+            let name = name.unwrap_or_else(|| name_of(&file));
+            let session = Session::open(global)?;
+            let reply = upload(&session.client, &bytes, &name);
+            session.close()?;
+            print(output, &reply?, render::dataset)
+        }
+        Data::List => {
+            let session = Session::open(global)?;
+            let reply = session.client.get("/api/v1/datasets?limit=500");
+            session.close()?;
+            print(output, &reply?, render::datasets)
+        }
+        Data::Profile { table } => profile(global, &table, output),
+    }
+}
+
+fn profile(global: &Global, table: &str, output: &Output) -> Result<(), Failure> {
+    if table.parse::<Digest>().is_ok() {
+        let session = Session::open(global)?;
+        let reply = session.client.get(&format!("/api/v1/datasets/{table}"));
+        session.close()?;
+        return print(output, &reply?, render::dataset);
+    }
+    let bytes = read(Path::new(table))?;
+    let table = Table::parse_csv(bytes.as_slice(), &Limits::default()).map_err(lab_failure)?;
+    let value = serde_json::json!({ "profile": table.profile() });
+    output.either(&value.to_string(), || Ok(render::dataset(&value)))
+}
+
+/// Stores a table.
+pub(crate) fn upload(client: &Client, bytes: &[u8], name: &str) -> Result<Reply, Failure> {
+    let name: String = name.bytes().map(escaped).collect();
+    client.post(&format!("/api/v1/datasets?name={name}"), "text/csv", bytes)
+}
+
+fn escaped(byte: u8) -> String {
+    match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {
+            char::from(byte).to_string()
+        }
+        byte => format!("%{byte:02X}"),
+    }
+}
+
+/// What a table from this file is called.
+pub(crate) fn name_of(file: &Path) -> String {
+    let stem = file.file_stem().map(|stem| stem.to_string_lossy());
+    match stem.as_deref() {
+        None | Some("-" | "") => "standard input".to_owned(),
+        Some(stem) => stem.to_owned(),
+    }
+}

@@ -1,0 +1,113 @@
+//! The server that a verb speaks to when none is named: one in this process, on a free port of
+//! the loopback interface, over the data directory, for as long as the verb runs.
+
+use std::net::SocketAddr;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use actix_web::rt::System;
+use tokio::sync::oneshot;
+
+use super::arguments::Global;
+use super::client::Client;
+use super::output::Failure;
+use crate::config::Config;
+use crate::startup::{self, Moment, ServeError};
+
+/// A server in this process.
+pub(crate) struct LocalServer {
+    pub(crate) address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<Result<(), ServeError>>>,
+}
+
+/// What a verb speaks to.
+pub(crate) struct Session {
+    pub(crate) client: Client,
+    server: Option<LocalServer>,
+}
+
+impl LocalServer {
+    /// Starts a server and waits until it is ready.
+    pub(crate) fn start(mut config: Config) -> Result<Self, Failure> {
+        config.server.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (stop, stopped) = oneshot::channel();
+        let (tell, told) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("server".to_owned())
+            .spawn(move || {
+                let stopped = async {
+                    // A dropped sender asks for a stop as well.
+                    drop(stopped.await);
+                    "the command is done"
+                };
+                let tell = move |moment| {
+                    if let Moment::Ready(address) = moment {
+                        let _heard = tell.send(address);
+                    }
+                };
+                System::new().block_on(startup::serve(config, tell, stopped))
+            })?;
+        match told.recv() {
+            Ok(address) => Ok(Self {
+                address,
+                stop: Some(stop),
+                thread: Some(thread),
+            }),
+            Err(_) => Err(match thread.join() {
+                Ok(Err(error)) => error.into(),
+                Ok(Ok(())) => Failure::failed("the server ended before it was ready"),
+                Err(_) => Failure::failed("the server panicked"),
+            }),
+        }
+    }
+
+    /// Stops it in good order.
+    pub(crate) fn stop(mut self) -> Result<(), Failure> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<(), Failure> {
+        drop(self.stop.take());
+        match self.thread.take().map(JoinHandle::join) {
+            None | Some(Ok(Ok(()))) => Ok(()),
+            Some(Ok(Err(error))) => Err(error.into()),
+            Some(Err(_)) => Err(Failure::failed("the server panicked")),
+        }
+    }
+}
+
+impl Drop for LocalServer {
+    fn drop(&mut self) {
+        if let Err(Failure::Failed { message, .. }) = self.end() {
+            super::output::note(&format!("error: {message}"));
+        }
+    }
+}
+
+impl Session {
+    /// The server that the command line names, or one in this process.
+    pub(crate) fn open(global: &Global) -> Result<Self, Failure> {
+        if let Some(url) = &global.server {
+            return Ok(Self {
+                client: Client::new(url)?,
+                server: None,
+            });
+        }
+        let server = LocalServer::start(global.configuration()?)?;
+        Ok(Self {
+            client: Client::new(&format!("http://{}", server.address))?,
+            server: Some(server),
+        })
+    }
+
+    /// Whether the server goes on after this verb.
+    pub(crate) const fn is_remote(&self) -> bool {
+        self.server.is_none()
+    }
+
+    /// Ends the session.
+    pub(crate) fn close(self) -> Result<(), Failure> {
+        self.server.map_or(Ok(()), LocalServer::stop)
+    }
+}

@@ -1,0 +1,66 @@
+//! The command line. A verb that works on data in files computes right here; one that works on
+//! the log speaks to a server: the one that `--server` names, or one that is started in this
+//! process for as long as the verb runs. So both ways are the same code and print the same JSON.
+
+mod arguments;
+mod causal;
+mod client;
+mod configuration;
+mod data;
+mod demo;
+mod events;
+mod experiment;
+mod local;
+mod output;
+mod render;
+mod serve;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use arguments::{Cli, Shell, Verb};
+use output::{Failure, Output};
+
+/// Runs the program with the arguments of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    // clap prints help and usage errors itself, with exit codes 0 and 2.
+    let cli = Cli::parse();
+    let output = Output::new(cli.global.json);
+    match run(cli, &output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => output.fail(&failure),
+    }
+}
+
+fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
+    let global = &cli.global;
+    match cli.verb {
+        Verb::Serve(options) => serve::run(global, &options, output),
+        Verb::Demo(options) => demo::run(&options, output),
+        Verb::Causal { verb } => causal::run(global, verb, output),
+        Verb::Data { verb } => data::run(global, verb, output),
+        Verb::Experiment { verb } => experiment::run(global, verb, output),
+        Verb::Events { verb } => events::run(global, verb, output),
+        Verb::Verify => verify::run(global, output),
+        Verb::Config { verb } => configuration::run(global, verb, output),
+        Verb::Completions { shell } => completions(shell, output),
+    }
+}
+
+fn completions(shell: Shell, output: &Output) -> Result<(), Failure> {
+    use clap_complete::shells::{Bash, Elvish, Fish, PowerShell, Zsh};
+    let mut script = Vec::new();
+    let mut command = Cli::command();
+    let name = "hindcast";
+    match shell {
+        Shell::Bash => clap_complete::generate(Bash, &mut command, name, &mut script),
+        Shell::Elvish => clap_complete::generate(Elvish, &mut command, name, &mut script),
+        Shell::Fish => clap_complete::generate(Fish, &mut command, name, &mut script),
+        Shell::Powershell => clap_complete::generate(PowerShell, &mut command, name, &mut script),
+        Shell::Zsh => clap_complete::generate(Zsh, &mut command, name, &mut script),
+    }
+    output.text(String::from_utf8_lossy(&script).trim_end())
+}

@@ -1,0 +1,309 @@
+//! Results as text for people. What is shown here is a selection; `--json` has everything.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use super::output::Failure;
+
+/// Text at a path of a document; empty when there is none.
+fn text<'a>(value: &'a Value, path: &str) -> &'a str {
+    value.pointer(path).and_then(Value::as_str).unwrap_or("")
+}
+
+fn number(value: &Value, path: &str) -> String {
+    match value.pointer(path) {
+        Some(Value::Number(number)) => match (number.as_u64(), number.as_f64()) {
+            (Some(whole), _) => whole.to_string(),
+            (None, Some(real)) => format!("{real:.4}"),
+            (None, None) => number.to_string(),
+        },
+        _ => "-".to_owned(),
+    }
+}
+
+fn list<'a>(value: &'a Value, path: &str) -> &'a [Value] {
+    let found = value.pointer(path).and_then(Value::as_array);
+    found.map_or(&[], Vec::as_slice)
+}
+
+fn names(value: &Value, path: &str) -> String {
+    let names: Vec<&str> = list(value, path).iter().filter_map(Value::as_str).collect();
+    names.join(", ")
+}
+
+fn line(out: &mut String, text: &str) {
+    out.push_str(text);
+    out.push('\n');
+}
+
+/// A discovery: the edges, then what one has to know about them.
+pub(crate) fn discovery(answer: &Value) -> Result<String, Failure> {
+    let result = answer
+        .get("result")
+        .ok_or_else(|| Failure::failed("the answer has no result"))?;
+    let mut out = String::new();
+    let edges = list(result, "/graph/edges");
+    line(
+        &mut out,
+        &format!(
+            "{} nodes, {} edges, by {} with seed {}",
+            list(result, "/graph/nodes").len(),
+            edges.len(),
+            text(result, "/algorithm"),
+            number(answer, "/seed"),
+        ),
+    );
+    let width = edges.iter().map(|edge| text(edge, "/from").len()).max();
+    let width = width.unwrap_or(0);
+    for edge in edges {
+        let arrow = match text(edge, "/type") {
+            "directed" => "->",
+            _ => "--",
+        };
+        let weight = edge["weight"].as_f64().unwrap_or(0.0);
+        let (from, to) = (text(edge, "/from"), text(edge, "/to"));
+        line(
+            &mut out,
+            &format!("  {from:>width$} {arrow} {to:<width$} {weight:>+9.3}"),
+        );
+    }
+    for warning in list(result, "/warnings") {
+        line(&mut out, &format!("note: {}", text(warning, "/message")));
+    }
+    line(&mut out, &foot(answer));
+    Ok(out.trim_end().to_owned())
+}
+
+/// A validation: the verdict, the formula, the reasons.
+pub(crate) fn validation(answer: &Value) -> Result<String, Failure> {
+    let result = answer
+        .get("result")
+        .ok_or_else(|| Failure::failed("the answer has no result"))?;
+    let mut out = String::new();
+    let verdict = match result["identifiable"].as_bool() {
+        Some(true) => "identifiable",
+        _ => "not identifiable",
+    };
+    let (outcome, treatment) = (names(result, "/outcome"), names(result, "/treatment"));
+    let given = names(result, "/given");
+    let given = match given.as_str() {
+        "" => String::new(),
+        given => format!(", {given}"),
+    };
+    line(
+        &mut out,
+        &format!("P({outcome} | do({treatment}){given}) is {verdict}"),
+    );
+    if !text(result, "/estimand_text").is_empty() {
+        line(&mut out, &format!("  = {}", text(result, "/estimand_text")));
+    }
+    for reason in list(result, "/reasons") {
+        line(
+            &mut out,
+            &format!("because {}", reason.as_str().unwrap_or("")),
+        );
+    }
+    for (title, path) in [
+        ("adjust for", "/adjustment_sets/sets"),
+        ("front door", "/front_door_sets/sets"),
+    ] {
+        for set in list(result, path) {
+            line(&mut out, &format!("{title}: {{{}}}", names(set, "")));
+        }
+    }
+    for warning in list(result, "/warnings") {
+        line(
+            &mut out,
+            &format!("note: {}", warning.as_str().unwrap_or("")),
+        );
+    }
+    line(&mut out, &foot(answer));
+    Ok(out.trim_end().to_owned())
+}
+
+fn foot(answer: &Value) -> String {
+    let run = match text(answer, "/run_id") {
+        "" => String::new(),
+        run => format!(", run {run}"),
+    };
+    let computed = answer
+        .pointer("/durations/computed_ms")
+        .and_then(Value::as_f64);
+    format!("computed in {:.1} ms{run}", computed.unwrap_or(0.0))
+}
+
+/// A table: rows, columns, and what is remarkable about them.
+pub(crate) fn dataset(value: &Value) -> String {
+    let mut out = String::new();
+    if !text(value, "/digest").is_empty() {
+        line(
+            &mut out,
+            &format!("{} {}", text(value, "/name"), text(value, "/digest")),
+        );
+    }
+    line(
+        &mut out,
+        &format!(
+            "{} rows, {} of them complete, {} columns",
+            number(value, "/profile/rows"),
+            number(value, "/profile/rows_complete"),
+            list(value, "/profile/columns").len(),
+        ),
+    );
+    for column in list(value, "/profile/columns") {
+        let constant = match column["constant"].as_bool() {
+            Some(true) => "  constant",
+            _ => "",
+        };
+        line(
+            &mut out,
+            &format!(
+                "  {:<16} {:<9} missing {:<6} min {:<10} mean {:<10} max {:<10} sd {}{constant}",
+                text(column, "/name"),
+                text(column, "/type"),
+                number(column, "/missing"),
+                number(column, "/min"),
+                number(column, "/mean"),
+                number(column, "/max"),
+                number(column, "/sd"),
+            ),
+        );
+    }
+    for group in list(value, "/profile/duplicates") {
+        line(&mut out, &format!("the same content: {}", names(group, "")));
+    }
+    out.trim_end().to_owned()
+}
+
+/// What is stored.
+pub(crate) fn datasets(value: &Value) -> String {
+    let mut out = String::new();
+    for dataset in list(value, "/items") {
+        let size = format!(
+            "{} x {}",
+            number(dataset, "/rows"),
+            number(dataset, "/columns")
+        );
+        let (digest, name) = (text(dataset, "/digest"), text(dataset, "/name"));
+        line(&mut out, &format!("{digest}  {size:>12}  {name}"));
+    }
+    match out.as_str() {
+        "" => "nothing is stored".to_owned(),
+        out => out.trim_end().to_owned(),
+    }
+}
+
+/// One experiment.
+pub(crate) fn experiment(value: &Value) -> String {
+    let mut out = String::new();
+    line(
+        &mut out,
+        &format!(
+            "{} {} ({})",
+            text(value, "/experiment_id"),
+            text(value, "/name"),
+            text(value, "/status"),
+        ),
+    );
+    line(&mut out, &format!("  {}", tally(value, "/tally")));
+    for run in list(value, "/runs") {
+        line(&mut out, &format!("  run {}", run.as_str().unwrap_or("")));
+    }
+    out.trim_end().to_owned()
+}
+
+fn tally(value: &Value, path: &str) -> String {
+    let mut out = String::new();
+    for name in [
+        "completed",
+        "failed",
+        "cancelled",
+        "refused",
+        "deduplicated",
+    ] {
+        let count = number(value, &format!("{path}/{name}"));
+        if !matches!(count.as_str(), "0" | "-") {
+            let comma = if out.is_empty() { "" } else { ", " };
+            write!(out, "{comma}{count} {name}").expect("text takes any line");
+        }
+    }
+    match out.as_str() {
+        "" => "nothing has ended".to_owned(),
+        _ => out,
+    }
+}
+
+/// Many experiments.
+pub(crate) fn experiments(value: &Value) -> String {
+    let mut out = String::new();
+    for item in list(value, "/items") {
+        line(
+            &mut out,
+            &format!(
+                "{}  {:<12} {:>4} runs  {}",
+                text(item, "/experiment_id"),
+                text(item, "/status"),
+                number(item, "/runs"),
+                text(item, "/name"),
+            ),
+        );
+    }
+    match out.as_str() {
+        "" => "there is no experiment".to_owned(),
+        out => out.trim_end().to_owned(),
+    }
+}
+
+/// Which runs were withdrawn.
+pub(crate) fn cancelled(value: &Value) -> String {
+    let runs = list(value, "/cancelled").len();
+    format!(
+        "{runs} runs withdrawn from {}",
+        text(value, "/experiment_id")
+    )
+}
+
+/// Totals.
+pub(crate) fn stats(value: &Value) -> String {
+    let mut out = String::new();
+    line(
+        &mut out,
+        &format!(
+            "{} events, {} datasets, {} experiments, {} runs in flight",
+            number(value, "/seq"),
+            number(value, "/datasets"),
+            number(value, "/experiments_total"),
+            number(value, "/runs_in_flight"),
+        ),
+    );
+    let operations = value.get("operations").and_then(Value::as_object);
+    for (name, totals) in operations.into_iter().flatten() {
+        line(
+            &mut out,
+            &format!(
+                "  {name}: {} requested; {}; {} ms on average",
+                number(totals, "/requested"),
+                tally(totals, ""),
+                number(totals, "/computed_ms_mean"),
+            ),
+        );
+    }
+    out.trim_end().to_owned()
+}
+
+/// One event on one line.
+pub(crate) fn event(value: &Value) -> String {
+    let seen = if value["observed"].as_bool() == Some(true) {
+        "<"
+    } else {
+        ">"
+    };
+    format!(
+        "{:>8} {} {seen} {:<22} {}",
+        number(value, "/seq"),
+        text(value, "/at"),
+        text(value, "/type"),
+        text(value, "/stream"),
+    )
+}

@@ -1,0 +1,39 @@
+//! `hindcast serve`.
+
+use actix_web::rt::System;
+use serde_json::json;
+
+use super::arguments::{Global, Serve};
+use super::output::{Failure, Output};
+use crate::startup::{self, Moment};
+use crate::telemetry;
+
+pub(crate) fn run(global: &Global, options: &Serve, output: &Output) -> Result<(), Failure> {
+    let mut config = global.configuration()?;
+    if let Some(listen) = options.listen {
+        config.server.listen = listen;
+    }
+    config.server.allow_unauthenticated |= options.allow_unauthenticated;
+    config.check_exposure()?;
+    telemetry::start(&config.telemetry)?;
+    let tell = |moment| {
+        // Whoever started the server may not read what it prints.
+        let printed = match moment {
+            Moment::Listening(address) if output.json => {
+                output.value(&json!({ "listening": format!("http://{address}") }))
+            }
+            Moment::Listening(address) => output.text(&format!("listening on http://{address}")),
+            Moment::Ready(address) if output.json => {
+                output.value(&json!({ "ready": format!("http://{address}") }))
+            }
+            Moment::Ready(address) => output.text(&format!(
+                "ready; open http://{address}/docs, stop with Ctrl-C"
+            )),
+        };
+        if printed.is_err() {
+            tracing::debug!("nobody reads standard output");
+        }
+    };
+    System::new().block_on(startup::serve(config, tell, startup::stop_signal()))?;
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! `hindcast verify`: reads the log from its files, without taking its lock.
+
+use hindcast_log::{Report, verify};
+use serde_json::{Value, json};
+
+use super::arguments::Global;
+use super::client::Progress;
+use super::output::{Failure, Output};
+
+pub(crate) fn run(global: &Global, output: &Output) -> Result<(), Failure> {
+    if global.server.is_some() {
+        let message = "verify reads the files of a data directory; name it with --data-dir";
+        return Err(Failure::Usage(message.to_owned()));
+    }
+    let data_dir = global.configuration()?.server.data_dir;
+    let bar = Progress::new();
+    let report = verify(&data_dir, &|progress| {
+        let (done, total) = (progress.segments as u64, progress.segments_total as u64);
+        bar.set("verifying", done, total);
+    })?;
+    drop(bar);
+    let json = document(&report);
+    output.either(&json.to_string(), || Ok(text(&report)))?;
+    match report.holds() {
+        true => Ok(()),
+        false => Err(Failure::failed(format!(
+            "the log in {} does not hold: {} problems",
+            data_dir.display(),
+            report.problems_total
+        ))),
+    }
+}
+
+fn document(report: &Report) -> Value {
+    let problems: Vec<Value> = report
+        .problems
+        .iter()
+        .map(|problem| json!({ "seq": problem.seq.0, "what": problem.what }))
+        .collect();
+    json!({
+        "holds": report.holds(),
+        "log": report.log.map(|log| log.to_string()),
+        "epoch": report.epoch,
+        "events": report.events,
+        "segments": report.segments,
+        "chain": report.chain.to_string(),
+        "state_hash": report.state_hash.to_string(),
+        "decided_again": report.decided_again,
+        "decided_elsewhere": report.decided_elsewhere,
+        "blobs": report.blobs,
+        "store_compared": report.store_compared,
+        "torn_bytes": report.torn_bytes,
+        "problems": problems,
+        "problems_total": report.problems_total,
+    })
+}
+
+fn text(report: &Report) -> String {
+    let mut lines = vec![
+        format!("{} events in {} segments", report.events, report.segments),
+        format!("chain       {}", report.chain),
+        format!("state       {}", report.state_hash),
+        format!(
+            "decided     {} observed events again, to the same bytes",
+            report.decided_again
+        ),
+        format!("blobs       {}", report.blobs),
+        match report.store_compared {
+            Some(records) => format!("store       {records} records compared"),
+            None => "store       not compared: a process has it open".to_owned(),
+        },
+    ];
+    if report.decided_elsewhere > 0 {
+        let count = report.decided_elsewhere;
+        lines.push(format!(
+            "elsewhere   {count} events of another decider version"
+        ));
+    }
+    if report.torn_bytes > 0 {
+        let bytes = report.torn_bytes;
+        lines.push(format!(
+            "tail        {bytes} bytes that the next start cuts"
+        ));
+    }
+    for problem in &report.problems {
+        lines.push(format!("PROBLEM at {}: {}", problem.seq, problem.what));
+    }
+    lines.push(match report.holds() {
+        true => "everything holds".to_owned(),
+        false => format!("{} problems", report.problems_total),
+    });
+    lines.join("\n")
+}

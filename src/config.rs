@@ -1,0 +1,285 @@
+//! The configuration: every key, its type, unit and default, and which combinations are refused.
+//! Where values come from (file, environment, command line) is `load.rs`. What a key does is
+//! explained in `config/default.toml`, and a test keeps the two equal.
+
+mod load;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub use load::{ConfigError, Overrides, load};
+
+/// Everything that can be set.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub server: ServerConfig,
+    pub http: HttpConfig,
+    pub log: LogConfig,
+    pub runs: RunsConfig,
+    pub disk: DiskConfig,
+    pub telemetry: TelemetryConfig,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerConfig {
+    pub listen: SocketAddr,
+    pub data_dir: PathBuf,
+    pub allow_unauthenticated: bool,
+    pub workers: usize,
+    pub stop_grace_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpConfig {
+    pub body_bytes_max: u64,
+    pub json_depth_max: usize,
+    pub header_bytes_max: usize,
+    pub connections_max: usize,
+    pub keep_alive_ms: u64,
+    pub head_timeout_ms: u64,
+    pub body_timeout_ms: u64,
+    pub wait_default_ms: u64,
+    pub wait_max_ms: u64,
+    pub idempotency_key_bytes_max: usize,
+    pub page_items_default: usize,
+    pub page_items_max: usize,
+    pub streams_max: usize,
+    pub stream_heartbeat_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    pub segment_bytes: u64,
+    pub queue_max: usize,
+    pub lag_events_max: u64,
+    pub cache_bytes: u64,
+    pub snapshot_events: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunsConfig {
+    pub in_flight_max: u32,
+    pub threads: usize,
+    pub deadline_ms: u64,
+    pub idempotency_ttl_ms: u64,
+    pub idempotency_entries_max: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskConfig {
+    pub reserve_bytes: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TelemetryConfig {
+    pub filter: String,
+    pub format: LogFormat,
+}
+
+/// How log lines are written on standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    Json,
+    Text,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            data_dir: PathBuf::from("./data"),
+            allow_unauthenticated: false,
+            workers: 0,
+            stop_grace_ms: 10_000,
+        }
+    }
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 64 * 1024 * 1024,
+            json_depth_max: 32,
+            header_bytes_max: 32 * 1024,
+            connections_max: 4_096,
+            keep_alive_ms: 75_000,
+            head_timeout_ms: 10_000,
+            body_timeout_ms: 60_000,
+            wait_default_ms: 30_000,
+            wait_max_ms: 300_000,
+            idempotency_key_bytes_max: 255,
+            page_items_default: 50,
+            page_items_max: 500,
+            streams_max: 256,
+            stream_heartbeat_ms: 15_000,
+        }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 64 * 1024 * 1024,
+            queue_max: 8_192,
+            lag_events_max: 200_000,
+            cache_bytes: 64 * 1024 * 1024,
+            snapshot_events: 200_000,
+        }
+    }
+}
+
+impl Default for RunsConfig {
+    fn default() -> Self {
+        Self {
+            in_flight_max: 1_024,
+            threads: 0,
+            deadline_ms: 600_000,
+            idempotency_ttl_ms: 24 * 3_600 * 1_000,
+            idempotency_entries_max: 1_000_000,
+        }
+    }
+}
+
+impl Default for DiskConfig {
+    fn default() -> Self {
+        Self {
+            reserve_bytes: 256 * 1024 * 1024,
+        }
+    }
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        Self {
+            filter: "info".to_owned(),
+            format: LogFormat::Json,
+        }
+    }
+}
+
+impl Config {
+    /// Refuses values that no server could run with, naming the key.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let at_least = |key: &str, value: u64, least: u64| match value < least {
+            true => Err(ConfigError::value(key, format!("{value} is below {least}"))),
+            false => Ok(()),
+        };
+        let http = &self.http;
+        at_least("http.body_bytes_max", http.body_bytes_max, 1_024)?;
+        at_least("http.json_depth_max", http.json_depth_max as u64, 4)?;
+        at_least("http.header_bytes_max", http.header_bytes_max as u64, 1_024)?;
+        at_least("http.connections_max", http.connections_max as u64, 1)?;
+        at_least("http.head_timeout_ms", http.head_timeout_ms, 1)?;
+        at_least("http.body_timeout_ms", http.body_timeout_ms, 1)?;
+        at_least("http.page_items_default", http.page_items_default as u64, 1)?;
+        at_least("http.stream_heartbeat_ms", http.stream_heartbeat_ms, 10)?;
+        at_least("log.segment_bytes", self.log.segment_bytes, 64 * 1024)?;
+        at_least("log.queue_max", self.log.queue_max as u64, 1)?;
+        at_least("log.snapshot_events", self.log.snapshot_events, 1)?;
+        at_least("log.lag_events_max", self.log.lag_events_max, 1)?;
+        at_least("runs.in_flight_max", u64::from(self.runs.in_flight_max), 1)?;
+        if http.page_items_default > http.page_items_max {
+            let message = format!("is over http.page_items_max, {}", http.page_items_max);
+            return Err(ConfigError::value("http.page_items_default", message));
+        }
+        if http.wait_default_ms > http.wait_max_ms {
+            let message = format!("is over http.wait_max_ms, {}", http.wait_max_ms);
+            return Err(ConfigError::value("http.wait_default_ms", message));
+        }
+        crate::telemetry::filter(&self.telemetry.filter)
+            .map_err(|error| ConfigError::value("telemetry.filter", error.to_string()))?;
+        Ok(())
+    }
+
+    /// Refuses to offer an open server to a network.
+    pub fn check_exposure(&self) -> Result<(), ConfigError> {
+        if self.server.listen.ip().is_loopback() || self.server.allow_unauthenticated {
+            return Ok(());
+        }
+        Err(ConfigError::Exposed(self.server.listen))
+    }
+
+    /// The whole of it as canonical JSON, as the log records it. It holds no secrets: there is no
+    /// key for one.
+    #[must_use]
+    pub fn document(&self) -> String {
+        let value = serde_json::to_value(self).expect("a configuration is plain data");
+        // Keys of a `Value` object are sorted, and no number here has a fraction.
+        value.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEFAULT: &str = include_str!("../config/default.toml");
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        load::from_text(text, "a file", &[], &[])
+    }
+
+    #[test]
+    fn the_documented_defaults_are_the_built_in_ones() {
+        let documented: toml::Table = DEFAULT.parse().expect("default.toml is TOML");
+        let built_in = toml::Table::try_from(Config::default()).expect("plain data");
+        assert_eq!(documented, built_in);
+        assert_eq!(Config::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn every_shipped_file_is_accepted() {
+        for text in [
+            DEFAULT,
+            include_str!("../config/dev.toml"),
+            include_str!("../config/test.toml"),
+        ] {
+            let config = parse(text).expect("a shipped file is right");
+            assert_eq!(config.check(), Ok(()));
+        }
+        assert_eq!(parse(""), Ok(Config::default()));
+    }
+
+    #[test]
+    fn values_out_of_range_are_named() {
+        let refused = |text: &str| {
+            let config = parse(text).expect("well-formed");
+            config.check().expect_err("out of range").to_string()
+        };
+        assert!(refused("http.body_bytes_max = 3").starts_with("http.body_bytes_max: 3 is below"));
+        assert!(refused("http.wait_default_ms = 900000").starts_with("http.wait_default_ms"));
+        assert!(refused("telemetry.filter = 'a=b=c'").starts_with("telemetry.filter"));
+    }
+
+    #[test]
+    fn an_open_port_needs_the_explicit_flag() {
+        let mut config = Config::default();
+        assert_eq!(config.check_exposure(), Ok(()));
+        config.server.listen = "0.0.0.0:80".parse().expect("an address");
+        let message = config.check_exposure().expect_err("exposed").to_string();
+        assert!(message.contains("--allow-unauthenticated"), "{message}");
+        config.server.allow_unauthenticated = true;
+        assert_eq!(config.check_exposure(), Ok(()));
+    }
+
+    #[test]
+    fn the_recorded_document_is_canonical() {
+        let text = Config::default().document();
+        assert!(
+            text.starts_with(r#"{"disk":{"reserve_bytes":268435456},"#),
+            "{text}"
+        );
+        let again: Config = serde_json::from_str(&text).expect("it reads back");
+        assert_eq!(again, Config::default());
+    }
+}

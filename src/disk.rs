@@ -1,0 +1,24 @@
+//! The file system that holds the data directory.
+
+use std::path::Path;
+
+/// Its free and total bytes, as an ordinary user may use them; `None` when the system does not
+/// say.
+#[must_use]
+pub fn space(path: &Path) -> Option<(u64, u64)> {
+    let found = rustix::fs::statvfs(path).ok()?;
+    let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+    Some((bytes(found.f_bavail), bytes(found.f_blocks)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_system_has_a_size() {
+        let (free, total) = space(Path::new("/")).expect("a file system");
+        assert!(free <= total && total > 0);
+        assert_eq!(space(Path::new("/nowhere/at/all")), None);
+    }
+}

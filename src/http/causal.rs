@@ -1,0 +1,232 @@
+//! The causal lab's operations. Each is one line; what they share is [`lab`].
+
+use std::time::Duration;
+
+use actix_web::http::header::{HeaderName, LOCATION};
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use hindcast_actors::{Admission, Operation, RunRequest};
+use hindcast_model::RunId;
+use hindcast_model::event::Outcome;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::error::Problem;
+use super::parameters::{self, Query, Wait};
+use super::{App, Running, body, identity, runs};
+use crate::answer::{Answer, Durations};
+use crate::{clock, ids};
+
+/// Says that an answer is that of an earlier request with the same idempotency key.
+pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// Find a causal graph in data.
+#[utoipa::path(
+    post, path = "/api/v1/causal/discover", tag = "causal", operation_id = "discover",
+    request_body = hindcast_actors::operation::DiscoverRequest,
+    params(super::openapi::LabHeaders),
+    responses(
+        (status = 200, description = "The graph", body = Answer),
+        (status = 202, description = "It is being computed", body = Accepted),
+        super::openapi::Problems,
+    ),
+)]
+pub(crate) async fn discover(
+    app: Data<App>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
+    lab(&app, &request, payload, "causal.discover").await
+}
+
+/// Judge whether an effect can be known from observation in a graph, and by which formula.
+#[utoipa::path(
+    post, path = "/api/v1/causal/validate", tag = "causal", operation_id = "validate",
+    request_body = hindcast_actors::operation::ValidateRequest,
+    params(super::openapi::LabHeaders),
+    responses(
+        (status = 200, description = "The verdict", body = Answer),
+        (status = 202, description = "It is being computed", body = Accepted),
+        super::openapi::Problems,
+    ),
+)]
+pub(crate) async fn validate(
+    app: Data<App>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
+    lab(&app, &request, payload, "causal.validate").await
+}
+
+/// A run that is recorded and has not ended.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Accepted {
+    #[schema(format = "uuid")]
+    pub(crate) run_id: String,
+    /// `queued` or `running`.
+    pub(crate) status: &'static str,
+    /// The seed of everything random.
+    pub(crate) seed: u64,
+    /// Where to ask for the run.
+    pub(crate) status_url: String,
+    /// Where to follow its progress as server-sent events.
+    pub(crate) events_url: String,
+}
+
+async fn lab(
+    app: &App,
+    request: &HttpRequest,
+    payload: Payload,
+    name: &'static str,
+) -> Result<HttpResponse, Problem> {
+    let arrived = clock::monotonic_micros();
+    let running = app.running()?;
+    let http = &app.config.http;
+    Query::read(request, &[])?;
+    parameters::require_json_accepted(request)?;
+    body::require_json(request)?;
+    let key = parameters::idempotency_key(request, http)?;
+    let wait = parameters::wait(request, http);
+    let body = body::read(request, payload, &app.memory, http).await?;
+    body::check_depth(&body.bytes, http.json_depth_max)?;
+    let operation = Operation::parse(name, body::object(&body.bytes)?)?;
+    let idempotency = key.map(|key| body::idempotency(&key, name, &[&body.bytes]));
+    drop(body);
+    let run = ids::run();
+    let seed = operation.seed().unwrap_or_else(ids::seed);
+    let admission = running
+        .experiment
+        .request_run(RunRequest {
+            run,
+            identity: identity(request),
+            operation,
+            seed,
+            deadline: deadline(app),
+            idempotency,
+        })
+        .await?;
+    match admission {
+        Admission::Completed {
+            outcome,
+            computed_micros,
+            ..
+        } => {
+            let total = clock::monotonic_micros().saturating_sub(arrived);
+            let durations = Durations::from_micros(0, computed_micros, total);
+            immediate(running, (run, name, seed), *outcome, durations)
+        }
+        // Who does not want to wait is not answered with a result, however quick it was.
+        Admission::Admitted { .. } if wait == Wait::Never => {
+            Ok(accepted(run, "queued", seed, wait))
+        }
+        Admission::Admitted { .. } => wait_for(app, running, run, wait).await,
+        Admission::Deduplicated { original, .. } => {
+            let mut response = wait_for(app, running, original, wait).await?;
+            let replayed = actix_web::http::header::HeaderValue::from_static("true");
+            response.headers_mut().insert(REPLAYED, replayed);
+            Ok(response)
+        }
+        Admission::Refused { refusal, .. } => Err(refusal.into()),
+    }
+}
+
+/// How long a run may take.
+pub(crate) fn deadline(app: &App) -> Option<Duration> {
+    let limit = app.config.runs.deadline_ms;
+    (limit > 0).then(|| Duration::from_millis(limit))
+}
+
+/// The answer of a run that was computed before it was recorded.
+fn immediate(
+    running: &Running,
+    (run, operation, seed): (RunId, &'static str, u64),
+    outcome: Outcome,
+    durations: Durations,
+) -> Result<HttpResponse, Problem> {
+    match outcome {
+        Outcome::Completed {
+            result,
+            result_hash,
+            algorithm_version,
+            ..
+        } => {
+            let answer = Answer {
+                run_id: Some(run.to_string()),
+                status: "completed",
+                operation: operation.to_owned(),
+                seed,
+                durations,
+                result_hash: result_hash.to_string(),
+                algorithm_version,
+                result: runs::result(running, result)?,
+            };
+            Ok(completed(&answer))
+        }
+        Outcome::Failed {
+            code,
+            field,
+            message,
+            hint,
+        } => Err(runs::failure(&code, field, message, hint).run(run)),
+    }
+}
+
+fn completed(answer: &Answer) -> HttpResponse {
+    let location = format!("/api/v1/runs/{}", answer.run_id.as_deref().unwrap_or(""));
+    HttpResponse::Ok()
+        .insert_header((actix_web::http::header::CONTENT_LOCATION, location))
+        .json(answer)
+}
+
+/// The run's answer if it ends in time, else where to look for it.
+async fn wait_for(
+    app: &App,
+    running: &Running,
+    run: RunId,
+    wait: Wait,
+) -> Result<HttpResponse, Problem> {
+    let patience = match wait {
+        Wait::Never => Duration::ZERO,
+        Wait::UpTo(patience) => patience,
+    };
+    let mut watch = running.experiment.watch(run)?;
+    if !watch.is_over() && !patience.is_zero() {
+        // Both ends are looked at below: the wait may also end because the server stops.
+        tokio::select! {
+            () = watch.over() => {}
+            () = app.stopped() => {}
+            () = tokio::time::sleep(patience) => {}
+        }
+    }
+    if watch.is_over() {
+        return runs::answer(running, run).map(|answer| completed(&answer));
+    }
+    let status = match watch.progress() {
+        Some(_) => "running",
+        None => "queued",
+    };
+    let seed = running
+        .log
+        .state(|state| state.run(run).map(|open| open.seed));
+    let Some(seed) = seed else {
+        return runs::answer(running, run).map(|answer| completed(&answer));
+    };
+    Ok(accepted(run, status, seed, wait))
+}
+
+fn accepted(run: RunId, status: &'static str, seed: u64, wait: Wait) -> HttpResponse {
+    let accepted = Accepted {
+        run_id: run.to_string(),
+        status,
+        seed,
+        status_url: format!("/api/v1/runs/{run}"),
+        events_url: format!("/api/v1/runs/{run}/events"),
+    };
+    let mut builder = HttpResponse::Accepted();
+    builder.insert_header((LOCATION, accepted.status_url.as_str()));
+    if wait == Wait::Never {
+        builder.insert_header((PREFERENCE_APPLIED, "respond-async"));
+    }
+    builder.json(accepted)
+}

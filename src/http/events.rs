@@ -1,0 +1,263 @@
+//! The log as clients read it: pages of events, and the same as a stream that goes on.
+
+use actix_web::web::{Data, Path};
+use actix_web::{HttpRequest, HttpResponse};
+use hindcast_actors::views::{self, EventView};
+use hindcast_log::{Log, Recorded};
+use hindcast_model::{Event, Seq, Stream};
+use serde::Serialize;
+use tokio::sync::watch;
+use utoipa::ToSchema;
+
+use super::error::{self, Problem};
+use super::parameters::{self, Query, wrong};
+use super::stream::StreamEvent;
+use super::{App, Running, blocking, stream};
+
+/// Events looked at for one page; a page may be short, and its cursor goes on.
+const SCAN_EVENTS_MAX: usize = 20_000;
+const SCAN_PIECE: usize = 500;
+/// The largest number that every JSON reader holds exactly.
+const SEQUENCE_MAX: u64 = (1 << 53) - 1;
+
+/// A page of events, oldest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct EventPage {
+    pub(crate) items: Vec<EventView>,
+    /// Where the next page begins; it is there even at the end of the log, to go on from later.
+    pub(crate) next: String,
+    /// Whether the log goes on after this page.
+    pub(crate) more: bool,
+}
+
+/// Which events are meant.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Filter {
+    stream: Option<Stream>,
+    kind: Option<&'static str>,
+}
+
+impl Filter {
+    fn read(query: &Query) -> Result<Self, Problem> {
+        let expected = "run/ID, experiment/ID, dataset/DIGEST or system/NAME";
+        let kind = query.get("type").map(|name| {
+            let known = Event::KINDS.iter().map(|kind| kind.name);
+            known.clone().find(|known| *known == name).ok_or_else(|| {
+                let near = crate::nearest::name(name, known);
+                let hint = near.map(|near| format!("did you mean `{near}`?"));
+                wrong("type", "no event is called that").hint(hint)
+            })
+        });
+        Ok(Self {
+            stream: query.parse("stream", expected)?,
+            kind: kind.transpose()?,
+        })
+    }
+
+    fn admits(&self, recorded: &Recorded) -> bool {
+        let kind = || recorded.event().map(|event| event.kind().name);
+        self.stream.is_none_or(|stream| recorded.stream == stream)
+            && self.kind.is_none_or(|wanted| kind() == Some(wanted))
+    }
+
+    /// Events after `after`, at most `limit` of them, and the position to go on after. One call
+    /// looks at a bounded number of events, so nothing may be found and yet there may be more.
+    fn page(&self, log: &Log, after: Seq, limit: usize) -> Result<(Vec<Recorded>, Seq), Problem> {
+        let head = log.head().seq;
+        if let Some(stream) = self.stream {
+            let mut found: Vec<Recorded> = log
+                .read_stream(stream)?
+                .into_iter()
+                .filter(|recorded| recorded.seq() > after && self.admits(recorded))
+                .collect();
+            let all = found.len() <= limit;
+            found.truncate(limit);
+            let last = found.last().map_or(after, Recorded::seq);
+            return Ok((found, if all { head.max(last) } else { last }));
+        }
+        let (mut found, mut last) = (Vec::new(), after);
+        let pieces = SCAN_EVENTS_MAX / SCAN_PIECE;
+        for _ in 0..pieces {
+            let piece = match self.kind {
+                None => limit.min(SCAN_PIECE),
+                Some(_) => SCAN_PIECE,
+            };
+            let events = log.read(last.next(), piece)?;
+            let ended = events.len() < piece;
+            for recorded in events {
+                last = recorded.seq();
+                if self.admits(&recorded) {
+                    found.push(recorded);
+                }
+                if found.len() == limit {
+                    return Ok((found, last));
+                }
+            }
+            if ended {
+                break;
+            }
+        }
+        Ok((found, last))
+    }
+}
+
+fn view(log: &Log, recorded: &Recorded) -> EventView {
+    views::event(recorded, log.position(recorded.seq()).to_string())
+}
+
+/// Everything that happened, oldest first.
+///
+/// With `Accept: text/event-stream` the events are sent as they happen, each with its cursor as
+/// `id`; a client that reconnects with `Last-Event-ID` misses nothing. A cursor of another log is
+/// refused with 409, one from before a restore with 410.
+#[utoipa::path(
+    get, path = "/api/v1/events", tag = "history", operation_id = "events",
+    params(
+        ("from" = Option<u64>, Query, minimum = 1, maximum = 9_007_199_254_740_991_i64, description = "The first sequence number, instead of a cursor"),
+        ("stream" = Option<String>, Query, description = "Such as run/ID or system/server"),
+        ("type" = Option<String>, Query, description = "Such as run_completed"),
+        super::openapi::PageParameters,
+        ("last-event-id" = Option<String>, Header, description = "Where a stream goes on"),
+    ),
+    responses(
+        (status = 200, description = "A page, or the stream", content(
+            (EventPage = "application/json"), (StreamEvent = "text/event-stream")
+        )),
+        super::openapi::Problems,
+    ),
+)]
+pub(crate) async fn list(app: Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let running = app.running()?;
+    let query = Query::read(&request, &["from", "cursor", "limit", "stream", "type"])?;
+    let filter = Filter::read(&query)?;
+    let limit = query.limit(&app.config.http)?;
+    let after = start(&app, &request, &query)?;
+    if parameters::wants_events(&request) {
+        let permit = stream::admit(&app)?;
+        let head = app.head.get().expect("set before the server is running");
+        let source = LogSource {
+            app: app.clone(),
+            head: head.clone(),
+            filter,
+            after: after.unwrap_or_else(|| running.log.head().seq),
+            waiting: Vec::new(),
+        };
+        return Ok(stream::respond(app, permit, source));
+    }
+    parameters::require_json_accepted(&request)?;
+    let page = blocking(&app, move |running| page(running, &filter, after, limit)).await?;
+    Ok(HttpResponse::Ok().json(page))
+}
+
+fn page(
+    running: &Running,
+    filter: &Filter,
+    after: Option<Seq>,
+    limit: usize,
+) -> Result<EventPage, Problem> {
+    let log = &running.log;
+    let (events, last) = filter.page(log, after.unwrap_or(Seq(0)), limit)?;
+    Ok(EventPage {
+        items: events.iter().map(|recorded| view(log, recorded)).collect(),
+        next: log.position(last).to_string(),
+        more: last < log.head().seq,
+    })
+}
+
+/// The position to start after; none when the request names none.
+fn start(app: &App, request: &HttpRequest, query: &Query) -> Result<Option<Seq>, Problem> {
+    let from = query.parse::<u64>("from", "a sequence number is a positive integer")?;
+    if from.is_some_and(|from| from == 0 || from > SEQUENCE_MAX) {
+        return Err(wrong("from", "the first event has sequence number 1").limit(SEQUENCE_MAX));
+    }
+    let cursor = parameters::cursor(app, query)?;
+    if from.is_some() && cursor.is_some() {
+        return Err(wrong("from", "give either `from` or `cursor`"));
+    }
+    let resumed = request.headers().get("last-event-id").map(|value| {
+        let text = value.to_str().unwrap_or("");
+        parameters::position(app, text, "header.last-event-id")
+    });
+    let resumed = match resumed {
+        Some(position) if parameters::wants_events(request) => Some(position?),
+        Some(_) | None => None,
+    };
+    // What a reconnecting client has seen counts more than where it first began.
+    Ok(resumed.or(cursor).or(from.map(|from| Seq(from - 1))))
+}
+
+/// One event.
+#[utoipa::path(
+    get, path = "/api/v1/events/{sequence}", tag = "history", operation_id = "event",
+    params(("sequence" = u64, Path, minimum = 1, description = "Its position in the log")),
+    responses(
+        (status = 200, description = "The event", body = EventView),
+        super::openapi::Problems,
+    ),
+)]
+pub(crate) async fn show(
+    app: Data<App>,
+    request: HttpRequest,
+    sequence: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    app.running()?;
+    Query::read(&request, &[])?;
+    parameters::require_json_accepted(&request)?;
+    let missing = || {
+        let detail = format!("there is no event '{sequence}'");
+        Problem::new(&error::NOT_FOUND, detail).field("path.sequence")
+    };
+    let seq: u64 = sequence.parse().map_err(|_| missing())?;
+    let found = blocking(&app, move |running| {
+        if seq == 0 || seq > running.log.head().seq.0 {
+            return Ok(None);
+        }
+        let events = running.log.read(Seq(seq), 1)?;
+        Ok(events.first().map(|recorded| view(&running.log, recorded)))
+    })
+    .await?;
+    found
+        .map(|event| HttpResponse::Ok().json(event))
+        .ok_or_else(missing)
+}
+
+/// Reads from the log when the reader is ready for more, so that a slow one costs no memory.
+struct LogSource {
+    app: Data<App>,
+    head: watch::Receiver<Seq>,
+    filter: Filter,
+    after: Seq,
+    /// Found and not sent, the next one last.
+    waiting: Vec<Recorded>,
+}
+
+impl stream::Source for LogSource {
+    async fn next(&mut self) -> Option<String> {
+        let log = self.app.running().ok()?.log.clone();
+        loop {
+            if let Some(recorded) = self.waiting.pop() {
+                let view = view(&log, &recorded);
+                return Some(stream::event(&view.kind, Some(&view.cursor), &view));
+            }
+            if *self.head.borrow_and_update() <= self.after {
+                self.head.changed().await.ok()?;
+                continue;
+            }
+            let (filter, after) = (self.filter.clone(), self.after);
+            let found = blocking(&self.app, move |running| {
+                filter.page(&running.log, after, SCAN_PIECE)
+            });
+            match found.await {
+                Ok((events, last)) => {
+                    self.after = last;
+                    self.waiting = events;
+                    self.waiting.reverse();
+                }
+                Err(problem) => {
+                    tracing::warn!(%problem, "an event stream ended");
+                    return None;
+                }
+            }
+        }
+    }
+}

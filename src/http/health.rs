@@ -1,0 +1,269 @@
+//! How the server is. Answers come from what was measured in the last second, so that they never
+//! wait for a busy actor, the disk or the log.
+
+use std::sync::Arc;
+
+use actix_web::HttpResponse;
+use actix_web::http::header::CACHE_CONTROL;
+use actix_web::web::Data;
+use hindcast_actors::Phase;
+use metrics::gauge;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{App, Running};
+use crate::disk;
+
+/// How the server is, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Status {
+    Ok,
+    /// It works, but something needs attention.
+    Degraded,
+    /// The log is being recovered.
+    Starting,
+    Stopping,
+}
+
+/// How the server and its parts are.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Health {
+    pub(crate) status: Status,
+    /// What is not as it should be, one sentence each.
+    pub(crate) reasons: Vec<String>,
+    pub(crate) version: &'static str,
+    pub(crate) components: Option<Components>,
+    /// How far recovery is, while it lasts.
+    pub(crate) recovery: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct Components {
+    pub(crate) log: LogHealth,
+    pub(crate) store: StoreHealth,
+    pub(crate) actors: Vec<ActorHealth>,
+    pub(crate) runs: RunsHealth,
+    pub(crate) disk: Option<DiskHealth>,
+}
+
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct LogHealth {
+    /// The cursor of the last durable event.
+    pub(crate) head: String,
+    pub(crate) sequence: u64,
+    /// Submissions that wait for the committer.
+    pub(crate) queued: u64,
+    /// Why nothing can be written, when that is so.
+    pub(crate) read_only: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct StoreHealth {
+    pub(crate) applied_sequence: u64,
+    /// Durable events that the lookup store does not hold yet.
+    pub(crate) lag_events: u64,
+    pub(crate) bytes: u64,
+    pub(crate) blobs: u64,
+    pub(crate) blob_bytes: u64,
+}
+
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct ActorHealth {
+    pub(crate) name: &'static str,
+    /// starting, running, restarting, failed or stopped.
+    #[schema(value_type = String)]
+    pub(crate) phase: Phase,
+    pub(crate) heartbeat_age_ms: u64,
+    /// In this process.
+    pub(crate) restarts: u32,
+    pub(crate) mailbox_depth: u64,
+    pub(crate) mailbox_max: u64,
+    pub(crate) last_reason: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct RunsHealth {
+    pub(crate) in_flight: u32,
+    pub(crate) in_flight_max: u32,
+    /// Work is refused because the disk is nearly full.
+    pub(crate) intake_paused: bool,
+}
+
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct DiskHealth {
+    pub(crate) free_bytes: u64,
+    pub(crate) size_bytes: u64,
+    pub(crate) reserve_bytes: u64,
+}
+
+/// What was measured last.
+pub(crate) type Measured = Arc<Components>;
+
+/// Measures everything, for health and for metrics. It may block for a moment.
+pub(crate) fn measure(app: &App, running: &Running) -> Measured {
+    let stats = running.log.stats();
+    let head = running.log.head();
+    let (in_flight, settings, intake_paused) = running
+        .log
+        .state(|state| (state.in_flight(), state.settings(), state.intake_paused()));
+    let statuses = running.supervision.statuses();
+    let space = disk::space(&app.config.server.data_dir);
+    let lag_events = stats.head.0.saturating_sub(stats.applied.0);
+    gauge!("log_head_sequence").set(stats.head.0 as f64);
+    gauge!("log_lag_events").set(lag_events as f64);
+    gauge!("log_queue_depth").set(stats.queued as f64);
+    if let Some((free, size)) = space {
+        gauge!("disk_free_bytes").set(free as f64);
+        gauge!("disk_size_bytes").set(size as f64);
+    }
+    let mut actors = Vec::with_capacity(statuses.len());
+    for actor in statuses {
+        actors.push(ActorHealth {
+            name: actor.name,
+            phase: actor.phase,
+            heartbeat_age_ms: actor.heartbeat_age_micros / 1_000,
+            restarts: actor.restarts,
+            mailbox_depth: actor.mailbox_depth as u64,
+            mailbox_max: actor.mailbox_max as u64,
+            last_reason: actor.last_reason,
+        });
+    }
+    let read_only = running.log.read_only().map(str::to_owned);
+    Arc::new(Components {
+        log: LogHealth {
+            head: head.to_string(),
+            sequence: head.seq.0,
+            queued: stats.queued as u64,
+            read_only,
+        },
+        store: StoreHealth {
+            applied_sequence: stats.applied.0,
+            lag_events,
+            bytes: stats.store_bytes,
+            blobs: stats.blobs,
+            blob_bytes: stats.blob_bytes,
+        },
+        actors,
+        runs: RunsHealth {
+            in_flight,
+            in_flight_max: settings.runs_in_flight_max,
+            intake_paused,
+        },
+        disk: space.map(|(free_bytes, size_bytes)| DiskHealth {
+            free_bytes,
+            size_bytes,
+            reserve_bytes: settings.disk_reserve_bytes,
+        }),
+    })
+}
+
+impl Health {
+    fn of(app: &App) -> Self {
+        let components = app.measured();
+        let mut reasons = Vec::new();
+        if let Some(found) = &components {
+            reasons.extend(reasons_of(found));
+        }
+        let status = match &components {
+            _ if app.is_stopping() => Status::Stopping,
+            None => Status::Starting,
+            Some(_) if reasons.is_empty() => Status::Ok,
+            Some(_) => Status::Degraded,
+        };
+        let recovery = (status == Status::Starting).then(|| app.recovery_text());
+        Self {
+            status,
+            reasons,
+            version: env!("CARGO_PKG_VERSION"),
+            components: components.map(|found| (*found).clone()),
+            recovery,
+        }
+    }
+
+    fn respond(&self, good: bool) -> HttpResponse {
+        let mut builder = match good {
+            true => HttpResponse::Ok(),
+            false => HttpResponse::ServiceUnavailable(),
+        };
+        builder
+            .insert_header((CACHE_CONTROL, "no-store"))
+            .json(self)
+    }
+}
+
+fn reasons_of(found: &Components) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if let Some(why) = &found.log.read_only {
+        reasons.push(format!("the log is read-only: {why}"));
+    }
+    for actor in &found.actors {
+        if !matches!(actor.phase, Phase::Running | Phase::Starting) {
+            let why = actor.last_reason.as_deref().unwrap_or("no reason is known");
+            reasons.push(format!("the {} actor is not running: {why}", actor.name));
+        }
+    }
+    if found.runs.intake_paused {
+        reasons.push("work is refused because disk space is low".to_owned());
+    }
+    reasons
+}
+
+/// How the server and its parts are.
+#[utoipa::path(get, path = "/health", tag = "health", operation_id = "health", responses(
+    (status = 200, description = "Everything is as it should be", body = Health),
+    (status = 503, description = "Something is not, and `reasons` says what", body = Health),
+))]
+pub(crate) async fn health(app: Data<App>) -> HttpResponse {
+    let health = Health::of(&app);
+    health.respond(health.status == Status::Ok)
+}
+
+/// Whether the process answers at all.
+#[utoipa::path(get, path = "/health/live", tag = "health", operation_id = "live", responses(
+    (status = 200, description = "It does", body = Probe),
+))]
+pub(crate) async fn live() -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .json(Probe { status: Status::Ok })
+}
+
+/// The answer of a probe.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Probe {
+    pub(crate) status: Status,
+}
+
+/// Whether requests for work are taken.
+#[utoipa::path(get, path = "/health/ready", tag = "health", operation_id = "ready", responses(
+    (status = 200, description = "They are", body = Health),
+    (status = 503, description = "They are not", body = Health),
+))]
+pub(crate) async fn ready(app: Data<App>) -> HttpResponse {
+    let health = Health::of(&app);
+    let writable = |found: &Components| found.log.read_only.is_none();
+    let serving = matches!(health.status, Status::Ok | Status::Degraded);
+    let good = serving && health.components.as_ref().is_some_and(writable);
+    health.respond(good)
+}
+
+/// Whether recovery is done, and how far it is. Answers from the first moment of the process.
+#[utoipa::path(get, path = "/health/startup", tag = "health", operation_id = "startup", responses(
+    (status = 200, description = "It is done", body = Health),
+    (status = 503, description = "It is going on", body = Health),
+))]
+pub(crate) async fn startup(app: Data<App>) -> HttpResponse {
+    let health = Health::of(&app);
+    health.respond(health.status != Status::Starting)
+}
+
+/// Figures for Prometheus, in its text format.
+#[utoipa::path(get, path = "/metrics", tag = "health", operation_id = "metrics", responses(
+    (status = 200, description = "The figures", body = String, content_type = "text/plain"),
+))]
+pub(crate) async fn metrics(app: Data<App>) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/plain; version=0.0.4; charset=utf-8")
+        .body(app.metrics.render())
+}

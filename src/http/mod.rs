@@ -1,0 +1,188 @@
+//! HTTP: the only code that knows actix-web. A handler reads parameters, calls an actor and
+//! writes an answer; what all of them need is here once.
+
+mod body;
+mod causal;
+mod datasets;
+mod error;
+mod events;
+mod experiments;
+mod health;
+mod observe;
+mod openapi;
+mod pages;
+mod parameters;
+mod routes;
+mod runs;
+mod stream;
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use actix_web::web::Data;
+use hindcast_actors::{ComputationHandle, ExperimentHandle, Identity, SupervisionHandle};
+use hindcast_log::{Log, Recorded};
+use hindcast_model::{Name16, Seq};
+use tokio::sync::{Semaphore, watch};
+
+use crate::config::Config;
+use crate::ids;
+use crate::metrics::Metrics;
+use body::BodyMemory;
+use error::Problem;
+use health::Measured;
+
+pub use openapi::document as openapi_document;
+pub use routes::application;
+
+/// How often what was turned away is recorded, and figures are refreshed.
+const CHORES_EVERY: Duration = Duration::from_secs(1);
+
+/// What every handler sees.
+pub struct App {
+    pub config: Arc<Config>,
+    pub metrics: &'static Metrics,
+    pub address: SocketAddr,
+    openapi: String,
+    memory: BodyMemory,
+    streams: Arc<Semaphore>,
+    running: OnceLock<Running>,
+    recovering: Mutex<String>,
+    measured: RwLock<Option<Measured>>,
+    head: OnceLock<watch::Receiver<Seq>>,
+    stopping: AtomicBool,
+}
+
+/// What is there once recovery is done.
+pub struct Running {
+    pub log: Log,
+    pub experiment: ExperimentHandle,
+    pub computation: ComputationHandle,
+    pub supervision: SupervisionHandle,
+}
+
+impl App {
+    #[must_use]
+    pub fn new(config: Arc<Config>, metrics: &'static Metrics, address: SocketAddr) -> Self {
+        Self {
+            openapi: openapi::document(),
+            memory: BodyMemory::new(&config.http),
+            streams: Arc::new(Semaphore::new(config.http.streams_max)),
+            running: OnceLock::new(),
+            recovering: Mutex::default(),
+            measured: RwLock::default(),
+            head: OnceLock::new(),
+            stopping: AtomicBool::new(false),
+            config,
+            metrics,
+            address,
+        }
+    }
+
+    /// Says how far recovery is.
+    pub fn recovering(&self, progress: String) {
+        *self
+            .recovering
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = progress;
+    }
+
+    fn recovery_text(&self) -> String {
+        let text = self.recovering.lock();
+        text.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn measured(&self) -> Option<Measured> {
+        let measured = self.measured.read();
+        measured.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Opens the server for work.
+    pub fn ready(&self, running: Running) {
+        let (send, receive) = watch::channel(running.log.head().seq);
+        running.log.subscribe(Box::new(move |batch| {
+            let last = batch.events.last().map(Recorded::seq);
+            last.is_none_or(|last| send.send(last).is_ok())
+        }));
+        assert!(self.head.set(receive).is_ok(), "a server gets ready once");
+        self.measure(&running);
+        assert!(
+            self.running.set(running).is_ok(),
+            "a server gets ready once"
+        );
+    }
+
+    fn measure(&self, running: &Running) {
+        let measured = health::measure(self, running);
+        let mut place = self
+            .measured
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *place = Some(measured);
+    }
+
+    /// Refuses further work.
+    pub fn begin_stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// Ends when the server begins to stop.
+    async fn stopped(&self) {
+        while !self.is_stopping() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// What handlers work with, or the answer that the server is starting or stopping.
+    fn running(&self) -> Result<&Running, Problem> {
+        if self.is_stopping() {
+            let problem = Problem::new(&error::UNAVAILABLE, "the server is stopping");
+            return Err(problem.retry_after(5).closing());
+        }
+        self.running.get().ok_or_else(|| {
+            let problem = Problem::new(&error::STARTING, "the log is being recovered");
+            problem
+                .hint("ask /health/startup how far it is".to_owned())
+                .retry_after(1)
+        })
+    }
+}
+
+/// Runs `work` where it may read the disk.
+async fn blocking<R: Send + 'static>(
+    app: &Data<App>,
+    work: impl FnOnce(&Running) -> Result<R, Problem> + Send + 'static,
+) -> Result<R, Problem> {
+    let app = app.clone();
+    let done = actix_web::web::block(move || work(app.running()?)).await;
+    done.unwrap_or_else(|error| Err(Problem::new(&error::INTERNAL, error.to_string())))
+}
+
+/// Who asks. There is no authentication, so everybody is the same.
+fn identity(request: &HttpRequest) -> Identity {
+    Identity {
+        event_id: ids::event(),
+        correlation: observe::trace(request).correlation(),
+        principal: Name16::new("anonymous"),
+        tenant: Name16::new("default"),
+    }
+}
+
+/// What has to be done every now and then while a server runs.
+pub async fn chores(app: Data<App>) {
+    let mut tick = tokio::time::interval(CHORES_EVERY);
+    loop {
+        tick.tick().await;
+        app.metrics.upkeep();
+        if let Some(running) = app.running.get() {
+            app.measure(running);
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Around every request: its trace, its metrics, its log line, the limits that need no body, and
+//! the one form in which errors are written.
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::web::Data;
+use actix_web::{Error, HttpMessage, HttpRequest};
+
+use super::App;
+use super::body;
+use super::error::{self, Problem};
+use crate::clock;
+use crate::trace_context::TraceContext;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// The route of requests that no route matches.
+const UNMATCHED: &str = "unmatched";
+
+/// The trace of a request that went through [`observe`].
+pub(crate) fn trace(request: &HttpRequest) -> TraceContext {
+    let known = request.extensions().get::<TraceContext>().copied();
+    known.unwrap_or_else(TraceContext::fresh)
+}
+
+/// The middleware.
+pub(crate) async fn observe<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let started = clock::now();
+    let app = request.app_data::<Data<App>>().cloned();
+    let app = app.expect("every server is built with its state");
+    let header = request.headers().get(&TRACEPARENT);
+    let trace = TraceContext::continued(header.and_then(|value| value.to_str().ok()));
+    request.extensions_mut().insert(trace);
+    let active = app.metrics.request();
+    let mut response = match check_head(&request, &app) {
+        Ok(()) => next.call(request).await?.map_into_boxed_body(),
+        Err(problem) => request.error_response(problem),
+    };
+    drop(active);
+    let problem = problem_of(&response);
+    if let Some(problem) = &problem {
+        response = response.into_response(problem.respond(&trace.trace_id()));
+    }
+    let value = HeaderValue::from_str(&trace.to_string()).expect("hexadecimal digits and dashes");
+    response.headers_mut().insert(TRACEPARENT, value);
+    record(&app, &response, problem.as_ref(), trace, started);
+    Ok(response)
+}
+
+fn check_head(request: &ServiceRequest, app: &App) -> Result<(), Problem> {
+    let http = &app.config.http;
+    let bytes: usize = request
+        .headers()
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    if bytes > http.header_bytes_max {
+        let problem = Problem::new(&error::HEADERS_TOO_LARGE, "too many bytes of header fields");
+        return Err(problem.limit(http.header_bytes_max as u64).closing());
+    }
+    body::check_announced(request.request(), http).map(|_| ())
+}
+
+/// The problem that an answer stands for: ours, or that of an error of the framework.
+fn problem_of(response: &ServiceResponse<BoxBody>) -> Option<Problem> {
+    if let Some(error) = response.response().error() {
+        let framework = || error::from_framework(response.status(), &error.to_string());
+        return Some(
+            error
+                .as_error::<Problem>()
+                .cloned()
+                .unwrap_or_else(framework),
+        );
+    }
+    let status = response.status();
+    let written = response.headers().contains_key("content-type");
+    (status.as_u16() >= 400 && !written).then(|| {
+        error::from_framework(
+            status,
+            status.canonical_reason().unwrap_or("no more is known"),
+        )
+    })
+}
+
+fn record(
+    app: &App,
+    response: &ServiceResponse<BoxBody>,
+    problem: Option<&Problem>,
+    trace: TraceContext,
+    started: std::time::Instant,
+) {
+    let took = clock::now().duration_since(started);
+    let status = response.status().as_u16();
+    let request = response.request();
+    let template = request.match_pattern();
+    let path = template.as_deref().unwrap_or(UNMATCHED);
+    let route = app.metrics.route(path);
+    route.observe(request.method().as_str(), status, took);
+    if status >= 400 {
+        route.error(class(status));
+    }
+    if let Some(problem) = problem.filter(|problem| !problem.is_counted()) {
+        count_shed(app, problem.kind().status);
+    }
+    let method = request.method().as_str();
+    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    if status == error::INTERNAL.status {
+        let trace_id = trace.trace_id();
+        let problem = problem.map(ToString::to_string);
+        tracing::error!(
+            trace_id,
+            method,
+            path,
+            status,
+            micros,
+            problem,
+            "request failed"
+        );
+    } else if tracing::enabled!(tracing::Level::DEBUG) {
+        let trace_id = trace.trace_id();
+        tracing::debug!(trace_id, method, path, status, micros, "request answered");
+    }
+}
+
+/// What was turned away before it was recorded goes into one event a second.
+fn count_shed(app: &App, status: u16) {
+    let Some(running) = app.running.get() else {
+        return;
+    };
+    match status {
+        503 | 507 => running.experiment.count_overloaded(),
+        400 | 408 | 413 | 415 | 422 | 431 => running.experiment.count_malformed(),
+        _ => {}
+    }
+}
+
+const fn class(status: u16) -> &'static str {
+    match status {
+        408 | 504 => "timeout",
+        429 | 503 | 507 => "overload",
+        400..=499 => "client",
+        _ => "server",
+    }
+}

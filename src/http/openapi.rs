@@ -1,0 +1,134 @@
+//! The OpenAPI 3.1 document, generated from the handlers and the types that they read and write.
+
+use std::collections::BTreeMap;
+
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder, ResponsesBuilder};
+use utoipa::{IntoParams, IntoResponses, OpenApi};
+
+use super::error::{KINDS, ProblemDetails};
+use super::{causal, datasets, events, experiments, health, runs};
+use crate::answer::Answer;
+
+/// Headers of a request for a computation.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it only describes the headers")]
+pub(crate) struct LabHeaders {
+    /// `wait=N` waits up to N seconds for the result; `respond-async` does not wait.
+    #[param(rename = "Prefer", example = "wait=10")]
+    prefer: Option<String>,
+    /// A request that is repeated with the same key and body gets the answer of the first.
+    #[param(
+        rename = "Idempotency-Key",
+        min_length = 1,
+        max_length = 255,
+        pattern = "^[!-~]+$"
+    )]
+    idempotency_key: Option<String>,
+    /// W3C trace context; its trace id becomes the correlation id of the events.
+    traceparent: Option<String>,
+}
+
+/// Headers of any other POST.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it only describes the headers")]
+pub(crate) struct PostHeaders {
+    /// A request that is repeated with the same key and body gets the answer of the first.
+    #[param(
+        rename = "Idempotency-Key",
+        min_length = 1,
+        max_length = 255,
+        pattern = "^[!-~]+$"
+    )]
+    idempotency_key: Option<String>,
+    /// W3C trace context; its trace id becomes the correlation id of the events.
+    traceparent: Option<String>,
+}
+
+/// Parameters of every list.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it only describes the parameters")]
+pub(crate) struct PageParameters {
+    /// How many items; 50 if left out.
+    #[param(minimum = 1, maximum = 500)]
+    limit: Option<u32>,
+    /// `next` of the page before.
+    cursor: Option<String>,
+}
+
+/// The answers that every operation may give when something is wrong.
+pub(crate) struct Problems;
+
+impl IntoResponses for Problems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let mut builder = ResponsesBuilder::new();
+        let mut described: BTreeMap<u16, Vec<String>> = BTreeMap::new();
+        for kind in KINDS {
+            let line = format!("{} (`{}`)", kind.title, kind.slug);
+            described.entry(kind.status).or_default().push(line);
+        }
+        for (status, lines) in described {
+            let content = ContentBuilder::new()
+                .schema(Some(Ref::from_schema_name("ProblemDetails")))
+                .build();
+            let response = ResponseBuilder::new()
+                .description(lines.join("; "))
+                .content("application/problem+json", content);
+            builder = builder.response(status.to_string(), response);
+        }
+        builder.build().into()
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Hindcast",
+        description = "Causal experiments over an event log that can be replayed.\n\n\
+            Every answer with a status of 400 or more is an RFC 9457 problem: it names the \
+            offending field, the limit and what to do. Every POST takes an Idempotency-Key. Long \
+            work answers within `Prefer: wait=N` or with 202, a Location and progress as \
+            server-sent events.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
+    ),
+    paths(
+        causal::discover,
+        causal::validate,
+        datasets::add,
+        datasets::list,
+        datasets::show,
+        experiments::create,
+        experiments::list,
+        experiments::show,
+        experiments::cancel,
+        experiments::stats,
+        runs::list,
+        runs::show,
+        runs::cancel,
+        runs::progress,
+        events::list,
+        events::show,
+        health::health,
+        health::live,
+        health::ready,
+        health::startup,
+        health::metrics,
+    ),
+    components(schemas(
+        Answer,
+        ProblemDetails,
+        hindcast_actors::operation::Discovery,
+        hindcast_actors::operation::Validation,
+    ))
+)]
+struct Document;
+
+/// The document as JSON.
+#[must_use]
+pub fn document() -> String {
+    let mut document = Document::openapi();
+    document.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    document.to_json().expect("a document is plain data")
+}

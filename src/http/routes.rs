@@ -1,0 +1,112 @@
+//! Every path and what answers it. A method that a path does not offer is answered with 405 and
+//! the ones that it does, an unknown path with 404; both as problems.
+
+use actix_web::body::BoxBody;
+use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::middleware::{Compress, from_fn};
+use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::{App as WebApp, Error, HttpRequest, Resource, Route, guard};
+
+use super::error::{self, Problem};
+use super::{App, causal, datasets, events, experiments, health, observe, pages, runs};
+
+const GET: &str = "GET, HEAD";
+const POST: &str = "POST";
+const GET_POST: &str = "GET, HEAD, POST";
+
+/// The application of one worker.
+pub fn application(
+    app: Data<App>,
+) -> WebApp<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<BoxBody>,
+        Error = Error,
+        InitError = (),
+    >,
+> {
+    WebApp::new()
+        .app_data(app)
+        .configure(routes)
+        .default_service(web::route().to(unknown_path))
+        .wrap(from_fn(observe::observe))
+}
+
+fn routes(config: &mut ServiceConfig) {
+    config
+        .service(at("/", GET).route(get().to(pages::landing)))
+        .service(at("/docs", GET).route(get().to(pages::docs)))
+        .service(
+            web::scope("/openapi.json")
+                .wrap(Compress::default())
+                .service(at("", GET).route(get().to(pages::openapi))),
+        )
+        .service(
+            web::scope("/metrics")
+                .wrap(Compress::default())
+                .service(at("", GET).route(get().to(health::metrics))),
+        )
+        .service(at("/health", GET).route(get().to(health::health)))
+        .service(at("/health/live", GET).route(get().to(health::live)))
+        .service(at("/health/ready", GET).route(get().to(health::ready)))
+        .service(at("/health/startup", GET).route(get().to(health::startup)))
+        .service(at("/api/v1/causal/discover", POST).route(web::post().to(causal::discover)))
+        .service(at("/api/v1/causal/validate", POST).route(web::post().to(causal::validate)))
+        .configure(stored)
+        .configure(history);
+}
+
+fn stored(config: &mut ServiceConfig) {
+    config
+        .service(
+            at("/api/v1/datasets", GET_POST)
+                .route(get().to(datasets::list))
+                .route(web::post().to(datasets::add)),
+        )
+        .service(at("/api/v1/datasets/{digest}", GET).route(get().to(datasets::show)))
+        .service(
+            at("/api/v1/experiments", GET_POST)
+                .route(get().to(experiments::list))
+                .route(web::post().to(experiments::create)),
+        )
+        .service(at("/api/experiments/stats", GET).route(get().to(experiments::stats)))
+        .service(at("/api/v1/experiments/stats", GET).route(get().to(experiments::stats)))
+        .service(at("/api/v1/experiments/{id}", GET).route(get().to(experiments::show)))
+        .service(
+            at("/api/v1/experiments/{id}/cancel", POST).route(web::post().to(experiments::cancel)),
+        );
+}
+
+fn history(config: &mut ServiceConfig) {
+    config
+        .service(at("/api/v1/runs", GET).route(get().to(runs::list)))
+        .service(at("/api/v1/runs/{id}", GET).route(get().to(runs::show)))
+        .service(at("/api/v1/runs/{id}/cancel", POST).route(web::post().to(runs::cancel)))
+        .service(at("/api/v1/runs/{id}/events", GET).route(get().to(runs::progress)))
+        .service(at("/api/v1/events", GET).route(get().to(events::list)))
+        .service(at("/api/v1/events/{sequence}", GET).route(get().to(events::show)));
+}
+
+/// A path that offers the methods in `allow` and refuses every other.
+fn at(path: &str, allow: &'static str) -> Resource {
+    let refuse = move |request: HttpRequest| async move {
+        let detail = format!("{} is not offered here", request.method());
+        let problem = Problem::new(&error::METHOD_NOT_ALLOWED, detail).allow(allow);
+        Err::<actix_web::HttpResponse, Problem>(problem)
+    };
+    web::resource(path.to_owned()).default_service(web::route().to(refuse))
+}
+
+/// GET, and HEAD with the same head and no body.
+fn get() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
+}
+
+async fn unknown_path(request: HttpRequest) -> Result<actix_web::HttpResponse, Problem> {
+    let problem = Problem::new(
+        &error::NOT_FOUND,
+        format!("nothing is at {}", request.path()),
+    );
+    Err(problem.hint("/docs lists what there is".to_owned()))
+}

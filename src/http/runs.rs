@@ -1,0 +1,470 @@
+//! Runs: one, many, their progress, and their end.
+
+use actix_web::web::{Data, Path};
+use actix_web::{HttpRequest, HttpResponse};
+use hindcast_actors::views::{self, RunStatus, RunView};
+use hindcast_actors::{CancelAnswer, Progress, RunWatch};
+use hindcast_log::{Log, Recorded};
+use hindcast_model::event::{Event, Outcome};
+use hindcast_model::limits::NAME_CHARS_MAX;
+use hindcast_model::{Payload, RunId, Seq, Stream};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio::time::Duration;
+use utoipa::ToSchema;
+
+use super::error::{self, Problem};
+use super::parameters::{self, Query};
+use super::{App, Running, blocking, body, identity, stream};
+use crate::answer::{Answer, Durations, raw};
+
+/// Events looked at for one page; a page may be short, and its cursor goes on.
+const SCAN_EVENTS_MAX: usize = 20_000;
+const SCAN_PIECE: usize = 1_000;
+/// How often the progress of a run is looked at for a stream.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+
+/// A run with everything that is known of it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RunDocument {
+    #[serde(flatten)]
+    view: RunView,
+    /// The result as it was computed, in canonical JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Object, nullable = false)]
+    result: Option<Box<RawValue>>,
+}
+
+/// A run in a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RunSummary {
+    pub(crate) run_id: String,
+    pub(crate) operation: String,
+    #[schema(inline)]
+    pub(crate) status: RunStatus,
+    pub(crate) seed: u64,
+    pub(crate) durations: views::Durations,
+    pub(crate) requested_at: String,
+    pub(crate) finished_at: Option<String>,
+    pub(crate) experiment: Option<String>,
+    pub(crate) result_hash: Option<String>,
+    /// Why there is no result.
+    pub(crate) error: Option<views::RunError>,
+}
+
+/// A page of runs, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RunPage {
+    pub(crate) items: Vec<RunSummary>,
+    /// Where the next page begins; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) next: Option<String>,
+}
+
+/// The answer of a run that has ended, or the problem that it ended with.
+pub(crate) fn answer(running: &Running, run: RunId) -> Result<Answer, Problem> {
+    let events = running.log.read_stream(Stream::run(run))?;
+    let view = views::run(&events, None, &views::no_blobs).ok_or_else(|| unknown(run))?;
+    let stored = stored_result(&events);
+    match (view.status, stored) {
+        (RunStatus::Completed, Some(stored)) => Ok(Answer {
+            run_id: Some(run.to_string()),
+            status: "completed",
+            operation: view.operation,
+            seed: view.seed,
+            durations: Durations {
+                queued_ms: view.durations.queued_ms.unwrap_or(0.0),
+                computed_ms: view.durations.computed_ms.unwrap_or(0.0),
+                total_ms: view.durations.total_ms.unwrap_or(0.0),
+            },
+            result_hash: view.result_hash.unwrap_or_default(),
+            algorithm_version: view.algorithm_version.unwrap_or_default(),
+            result: result(running, stored.clone())?,
+        }),
+        (RunStatus::Cancelled, _) => Err(Problem::new(&error::CANCELLED, "the run was cancelled")
+            .run(run)
+            .counted()),
+        (_, _) => {
+            let problem = match view.error {
+                Some(e) => failure(&e.code, e.field, e.message, e.hint),
+                None => Problem::new(&error::INTERNAL, "the run has no outcome"),
+            };
+            Err(problem.run(run))
+        }
+    }
+}
+
+fn stored_result(events: &[Recorded]) -> Option<&Payload> {
+    events.iter().find_map(|recorded| {
+        let Event::OutcomeObserved(observed) = recorded.event()? else {
+            return None;
+        };
+        match &observed.outcome {
+            Outcome::Completed { result, .. } => Some(result),
+            Outcome::Failed { .. } => None,
+        }
+    })
+}
+
+/// A stored result as it goes into an answer.
+pub(crate) fn result(running: &Running, stored: Payload) -> Result<Box<RawValue>, Problem> {
+    let text = match stored {
+        Payload::Inline(text) => text,
+        Payload::Blob { digest, .. } => {
+            let blob = running.log.blobs().get(digest);
+            let bytes = blob.map_err(|error| Problem::new(&error::INTERNAL, error.to_string()))?;
+            String::from_utf8(bytes)
+                .map_err(|_| Problem::new(&error::INTERNAL, "a result is not UTF-8"))?
+        }
+        Payload::Sealed { .. } => {
+            return Err(Problem::new(
+                &error::GONE,
+                "the result is sealed and its key is gone",
+            ));
+        }
+    };
+    raw(text).map_err(|error| Problem::new(&error::INTERNAL, error.to_string()))
+}
+
+/// The problem of a run that failed with this code.
+pub(crate) fn failure(
+    code: &str,
+    field: Option<String>,
+    message: String,
+    hint: Option<String>,
+) -> Problem {
+    let mut problem = match (code, field) {
+        ("invalid", Some(field)) => error::invalid(field, message, hint),
+        ("invalid", None) => Problem::new(&error::INVALID, message).hint(hint),
+        ("too_large", field) => {
+            let problem = Problem::new(&error::OVER_LIMIT, message).hint(hint);
+            match field {
+                Some(field) => problem.field(field),
+                None => problem,
+            }
+        }
+        ("deadline_exceeded", _) => Problem::new(&error::DEADLINE, message).hint(hint),
+        (_, _) => Problem::new(&error::INTERNAL, message).hint(hint),
+    };
+    problem = problem.counted();
+    problem
+}
+
+fn unknown(run: RunId) -> Problem {
+    Problem::new(&error::NOT_FOUND, format!("there is no run {run}"))
+}
+
+fn run_id(text: &str) -> Result<RunId, Problem> {
+    text.parse()
+        .map_err(|_| Problem::new(&error::NOT_FOUND, "a run's id is a UUID").field("path.id"))
+}
+
+/// One run: state, request, result, timings and what led to what.
+#[utoipa::path(
+    get, path = "/api/v1/runs/{id}", tag = "runs", operation_id = "run",
+    params(("id" = String, Path, description = "The run's id", format = "uuid")),
+    responses(
+        (status = 200, description = "The run", body = RunDocument),
+        super::openapi::Problems,
+    ),
+)]
+pub(crate) async fn show(
+    app: Data<App>,
+    request: HttpRequest,
+    id: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    app.running()?;
+    Query::read(&request, &[])?;
+    parameters::require_json_accepted(&request)?;
+    let run = run_id(&id)?;
+    let document = blocking(&app, move |running| document(running, run)).await?;
+    Ok(HttpResponse::Ok().json(document))
+}
+
+fn document(running: &Running, run: RunId) -> Result<RunDocument, Problem> {
+    let progress = running.computation.progress(run);
+    let events = running.log.read_stream(Stream::run(run))?;
+    let blob = |digest| running.log.blobs().get(digest).ok();
+    let mut view = views::run(&events, progress, &blob).ok_or_else(|| unknown(run))?;
+    view.result = None;
+    let stored = stored_result(&events).filter(|_| view.status == RunStatus::Completed);
+    let result = stored
+        .map(|stored| result(running, stored.clone()))
+        .transpose()?;
+    Ok(RunDocument { view, result })
+}
+
+/// Runs, newest first.
+#[utoipa::path(
+    get, path = "/api/v1/runs", tag = "runs", operation_id = "runs",
+    params(
+        ("status" = Option<String>, Query, description = "queued, running, completed, failed, \
+            cancelled, refused or deduplicated"),
+        ("operation" = Option<String>, Query, description = "Such as causal.discover"),
+        super::openapi::PageParameters,
+    ),
+    responses(
+        (status = 200, description = "A page; it may be short or empty and still have a next", body = RunPage),
+        super::openapi::Problems,
+    ),
+)]
+pub(crate) async fn list(app: Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    app.running()?;
+    let query = Query::read(&request, &["status", "operation", "limit", "cursor"])?;
+    parameters::require_json_accepted(&request)?;
+    let limit = query.limit(&app.config.http)?;
+    let status = query.get("status").map(status_of).transpose()?;
+    let operation = query.get("operation").map(str::to_owned);
+    let cursor = parameters::cursor(&app, &query)?;
+    let keep = move |summary: &RunSummary| {
+        status.is_none_or(|status| summary.status == status)
+            && operation
+                .as_ref()
+                .is_none_or(|name| summary.operation == *name)
+    };
+    let page = blocking(&app, move |running| {
+        let found = scan_back(&running.log, cursor, limit, |recorded| {
+            let Some(Event::RunRequested(requested)) = recorded.event() else {
+                return Ok(None);
+            };
+            Ok(summary(running, requested.run)?.filter(&keep))
+        })?;
+        Ok(RunPage {
+            items: found.items,
+            next: found.next.map(|seq| running.log.position(seq).to_string()),
+        })
+    })
+    .await?;
+    Ok(HttpResponse::Ok().json(page))
+}
+
+fn status_of(text: &str) -> Result<RunStatus, Problem> {
+    Ok(match text {
+        "queued" => RunStatus::Queued,
+        "running" => RunStatus::Running,
+        "completed" => RunStatus::Completed,
+        "failed" => RunStatus::Failed,
+        "cancelled" => RunStatus::Cancelled,
+        "refused" => RunStatus::Refused,
+        "deduplicated" => RunStatus::Deduplicated,
+        _ => {
+            let expected = "queued, running, completed, failed, cancelled, refused or deduplicated";
+            return Err(parameters::wrong("status", expected));
+        }
+    })
+}
+
+fn summary(running: &Running, run: RunId) -> Result<Option<RunSummary>, Problem> {
+    let progress = running.computation.progress(run);
+    let open = running.log.state(|state| {
+        state
+            .run(run)
+            .map(|open| views::open_run(run, open, progress))
+    });
+    let view = match open {
+        Some(view) => Some(view),
+        None => {
+            let events = running.log.read_stream(Stream::run(run))?;
+            views::run(&events, progress, &views::no_blobs)
+        }
+    };
+    Ok(view.map(|view| RunSummary {
+        run_id: view.run_id,
+        operation: view.operation,
+        status: view.status,
+        seed: view.seed,
+        durations: view.durations,
+        requested_at: view.requested_at,
+        finished_at: view.finished_at,
+        experiment: view.experiment,
+        result_hash: view.result_hash,
+        error: view.error,
+    }))
+}
+
+/// What a look back into the log found.
+pub(crate) struct Found<T> {
+    pub(crate) items: Vec<T>,
+    /// The position to go on before; none at the beginning of the log.
+    pub(crate) next: Option<Seq>,
+}
+
+/// Looks back from `before` until `limit` items are found or enough was read.
+pub(crate) fn scan_back<T>(
+    log: &Log,
+    before: Option<Seq>,
+    limit: usize,
+    mut item: impl FnMut(&Recorded) -> Result<Option<T>, Problem>,
+) -> Result<Found<T>, Problem> {
+    let mut before = before.unwrap_or(Seq(u64::MAX));
+    let mut items = Vec::new();
+    for _ in 0..SCAN_EVENTS_MAX / SCAN_PIECE {
+        let events = log.read_back(before, SCAN_PIECE)?;
+        for recorded in &events {
+            before = recorded.seq();
+            items.extend(item(recorded)?);
+            if items.len() == limit {
+                let next = (before > Seq(1)).then_some(before);
+                return Ok(Found { items, next });
+            }
+        }
+        if events.len() < SCAN_PIECE {
+            return Ok(Found { items, next: None });
+        }
+    }
+    let next = (before > Seq(1)).then_some(before);
+    Ok(Found { items, next })
+}
+
+/// Why a run is withdrawn.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Cancellation {
+    /// Recorded with the request.
+    #[serde(default)]
+    #[schema(max_length = 128)]
+    pub(crate) reason: String,
+}
+
+/// What became of a request to cancel.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Cancelled {
+    #[schema(format = "uuid")]
+    pub(crate) run_id: String,
+    pub(crate) status: &'static str,
+    /// Where the request stands in the log.
+    pub(crate) sequence: u64,
+}
+
+/// Withdraw a run that has not ended.
+#[utoipa::path(
+    post, path = "/api/v1/runs/{id}/cancel", tag = "runs", operation_id = "cancel_run",
+    params(
+        ("id" = String, Path, description = "The run's id", format = "uuid"),
+        super::openapi::PostHeaders,
+    ),
+    request_body(content = Option<Cancellation>, content_type = "application/json"),
+    responses(
+        (status = 200, description = "It is recorded, and the computation stops", body = Cancelled),
+        super::openapi::Problems,
+    ),
+)]
+pub(crate) async fn cancel(
+    app: Data<App>,
+    request: HttpRequest,
+    payload: actix_web::web::Payload,
+    id: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let running = app.running()?;
+    Query::read(&request, &[])?;
+    parameters::require_json_accepted(&request)?;
+    // Cancelling twice is the same as cancelling once, so the key needs no memory.
+    parameters::idempotency_key(&request, &app.config.http)?;
+    let cancellation = cancellation(&app, &request, payload).await?;
+    let run = run_id(&id)?;
+    match running
+        .experiment
+        .cancel(run, identity(&request), cancellation.reason)
+        .await?
+    {
+        CancelAnswer::Cancelled { run, seq } => Ok(HttpResponse::Ok().json(Cancelled {
+            run_id: run.to_string(),
+            status: "cancelled",
+            sequence: seq.0,
+        })),
+        CancelAnswer::NotOpen { run } => {
+            let ended = blocking(&app, move |running| document(running, run)).await?;
+            let detail = format!("the run has ended: {:?}", ended.view.status).to_lowercase();
+            Err(Problem::new(&error::CONFLICT, detail).run(run))
+        }
+    }
+}
+
+/// The body of a cancellation, which may be empty.
+pub(crate) async fn cancellation(
+    app: &App,
+    request: &HttpRequest,
+    payload: actix_web::web::Payload,
+) -> Result<Cancellation, Problem> {
+    let body = body::read(request, payload, &app.memory, &app.config.http).await?;
+    if body.bytes.is_empty() {
+        return Ok(Cancellation::default());
+    }
+    body::require_json(request)?;
+    body::check_depth(&body.bytes, app.config.http.json_depth_max)?;
+    let cancellation: Cancellation = body::typed(&body.bytes)?;
+    if cancellation.reason.chars().count() > NAME_CHARS_MAX {
+        let problem = Problem::new(&error::OVER_LIMIT, "the reason is too long");
+        return Err(problem.field("reason").limit(NAME_CHARS_MAX as u64));
+    }
+    Ok(cancellation)
+}
+
+/// The progress of a run as server-sent events, until it ends.
+///
+/// `progress` events carry the stage and how much of it is done; the last event is `end`, with
+/// the run as `GET /api/v1/runs/{id}` shows it.
+#[utoipa::path(
+    get, path = "/api/v1/runs/{id}/events", tag = "runs", operation_id = "run_events",
+    params(("id" = String, Path, description = "The run's id", format = "uuid")),
+    responses(
+        (status = 200, description = "The stream", body = stream::StreamEvent, content_type = "text/event-stream"),
+        super::openapi::Problems,
+    ),
+)]
+pub(crate) async fn progress(
+    app: Data<App>,
+    request: HttpRequest,
+    id: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let running = app.running()?;
+    Query::read(&request, &[])?;
+    if !parameters::accepts(&request, &["text/event-stream"]) {
+        let problem = Problem::new(&error::NOT_ACCEPTABLE, "answers are text/event-stream");
+        return Err(problem.field("header.accept"));
+    }
+    let run = run_id(&id)?;
+    blocking(&app, move |running| document(running, run)).await?;
+    let permit = stream::admit(&app)?;
+    let source = RunSource {
+        watch: running.experiment.watch(run)?,
+        app: app.clone(),
+        told: None,
+        ended: false,
+    };
+    Ok(stream::respond(app, permit, source))
+}
+
+struct RunSource {
+    watch: RunWatch,
+    app: Data<App>,
+    told: Option<Progress>,
+    ended: bool,
+}
+
+impl stream::Source for RunSource {
+    async fn next(&mut self) -> Option<String> {
+        if self.ended {
+            return None;
+        }
+        while !self.watch.is_over() {
+            let progress = self.watch.progress();
+            if progress.is_some() && progress != self.told {
+                self.told = progress;
+                return Some(stream::event("progress", None, &progress));
+            }
+            tokio::select! {
+                () = self.watch.over() => {}
+                () = tokio::time::sleep(PROGRESS_EVERY) => {}
+            }
+        }
+        let run = self.watch.run();
+        let found = blocking(&self.app, move |running| document(running, run)).await;
+        self.ended = true;
+        match found {
+            Ok(document) => Some(stream::event("end", None, &document)),
+            Err(problem) => Some(stream::event("error", None, &problem.to_string())),
+        }
+    }
+}

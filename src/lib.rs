@@ -1,0 +1,15 @@
+//! The binary's library: configuration, wiring, HTTP and the command line. No domain logic.
+
+pub mod answer;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod disk;
+pub mod http;
+pub mod ids;
+pub mod metrics;
+pub mod nearest;
+pub mod series;
+pub mod startup;
+pub mod telemetry;
+pub mod trace_context;

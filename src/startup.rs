@@ -1,0 +1,370 @@
+//! The life of a server: bind the port, open the log, start the actors, serve, stop. The port
+//! answers for health from the first moment; everything else is answered once recovery is done.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::web::Data;
+use actix_web::{HttpServer, rt};
+use hindcast_actors::{ActorOptions, Actors, Environment, operation};
+use hindcast_log::{Checkpoint, Log, LogError, Recovery};
+use hindcast_model::event::{ConfigurationLoaded, Event, ServerStarted, ServerStopped, Settings};
+use hindcast_model::limits::INLINE_BYTES_MAX;
+use hindcast_model::{Command, DECIDER_VERSION, KeyId, Name16, Payload, Submission};
+use metrics_exporter_prometheus::BuildError;
+use tokio::sync::oneshot;
+
+use crate::clock::SystemClock;
+use crate::config::{Config, ConfigError};
+use crate::http::{self, App, Running};
+use crate::{clock, disk, ids, metrics};
+
+/// How often is looked whether a snapshot is due.
+const SNAPSHOT_LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Why a server did not start, or did not stop in good order.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        address: SocketAddr,
+        source: std::io::Error,
+    },
+    #[error("cannot create the data directory {}: {source}", path.display())]
+    DataDir {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("the log did not take an event of the start or the stop: {0}")]
+    Record(String),
+    #[error("metrics: {0}")]
+    Metrics(#[from] BuildError),
+    #[error("serving: {0}")]
+    Io(#[from] std::io::Error),
+    #[error("the start was interrupted: {0}")]
+    Interrupted(String),
+}
+
+/// A moment in the life of a server that its owner wants to know of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// The port is bound; recovery begins.
+    Listening(SocketAddr),
+    /// Work is taken.
+    Ready(SocketAddr),
+}
+
+/// Runs a server until `stop` ends, and returns after everything is closed in good order.
+pub async fn serve(
+    config: Config,
+    tell: impl Fn(Moment),
+    stop: impl Future<Output = &'static str>,
+) -> Result<(), ServeError> {
+    config.check()?;
+    config.check_exposure()?;
+    let metrics = metrics::process_metrics()?;
+    let config = Arc::new(config);
+    let listener = bind(config.server.listen)?;
+    let address = listener.local_addr()?;
+    let app = Data::new(App::new(config.clone(), metrics, address));
+    let server = http_server(app.clone(), listener)?;
+    let handle = server.handle();
+    let serving = rt::spawn(server);
+    tell(Moment::Listening(address));
+    tracing::info!(%address, data_dir = %config.server.data_dir.display(), "port bound");
+
+    let mut stop = std::pin::pin!(stop);
+    let started = tokio::select! {
+        started = recover(&app) => started,
+        reason = &mut stop => {
+            app.begin_stop();
+            stop_http(&handle, &config).await;
+            return Err(ServeError::Interrupted(reason.to_owned()));
+        }
+    };
+    let (log, actors) = match started {
+        Ok(running) => running,
+        Err(error) => {
+            stop_http(&handle, &config).await;
+            return Err(error);
+        }
+    };
+    let chores = rt::spawn(http::chores(app.clone()));
+    let snapshots = rt::spawn(take_snapshots(log.clone(), config.clone()));
+    tracing::info!(%address, head = %log.head(), "ready");
+    tell(Moment::Ready(address));
+    let reason = tokio::select! {
+        reason = &mut stop => reason,
+        ended = serving => {
+            tracing::error!(?ended, "the HTTP server ended by itself");
+            "http server ended"
+        }
+    };
+    tracing::info!(reason, "stopping");
+    app.begin_stop();
+    stop_http(&handle, &config).await;
+    chores.abort();
+    snapshots.abort();
+    close(log, actors, &config, reason).await
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).map_err(|source| ServeError::Bind { address, source })
+}
+
+fn http_server(
+    app: Data<App>,
+    listener: TcpListener,
+) -> Result<actix_web::dev::Server, ServeError> {
+    let config = app.config.clone();
+    let workers = match config.server.workers {
+        0 => std::thread::available_parallelism().map_or(2, usize::from),
+        workers => workers,
+    };
+    let http = &config.http;
+    let connections = app.clone();
+    let server = HttpServer::new(move || http::application(app.clone()))
+        .workers(workers)
+        .max_connections(http.connections_max.div_ceil(workers))
+        .keep_alive(Duration::from_millis(http.keep_alive_ms))
+        .client_request_timeout(Duration::from_millis(http.head_timeout_ms))
+        .client_disconnect_timeout(Duration::from_millis(1_000))
+        .shutdown_timeout(config.server.stop_grace_ms.div_ceil(1_000))
+        .disable_signals()
+        .on_connect(move |_, extensions| {
+            extensions.insert(connections.metrics.connection());
+        })
+        .listen(listener)?
+        .run();
+    Ok(server)
+}
+
+/// Opens the log, records the start, and starts the actors, which dispatch what is pending.
+async fn recover(app: &Data<App>) -> Result<(Log, Actors), ServeError> {
+    let config = app.config.clone();
+    let data_dir = config.server.data_dir.clone();
+    std::fs::create_dir_all(&data_dir).map_err(|source| ServeError::DataDir {
+        path: data_dir.clone(),
+        source,
+    })?;
+    let watched = app.clone();
+    let mut options = log_options(&config);
+    let opening = rt::task::spawn_blocking(move || {
+        options.checkpoint = newest_snapshot(&options.data_dir);
+        Log::open(options, Arc::new(SystemClock), ids::uuid(), &|progress| {
+            watched.recovering(format!("{progress:?}"));
+        })
+    });
+    let (log, recovery) = opening
+        .await
+        .map_err(|error| ServeError::Interrupted(error.to_string()))??;
+    record_start(&log, &recovery, &config).await?;
+    let actors = Actors::start(&log, actor_options(&config), &environment(&config))?;
+    metrics::server_started(&app.address.to_string(), clock::wall());
+    app.ready(Running {
+        log: log.clone(),
+        experiment: actors.experiment.clone(),
+        computation: actors.computation.clone(),
+        supervision: actors.supervision.clone(),
+    });
+    Ok((log, actors))
+}
+
+fn log_options(config: &Config) -> hindcast_log::Options {
+    hindcast_log::Options {
+        data_dir: config.server.data_dir.clone(),
+        segment_bytes: config.log.segment_bytes,
+        queue_max: config.log.queue_max,
+        lag_events_max: config.log.lag_events_max,
+        cache_bytes: config.log.cache_bytes,
+        checkpoint: None,
+    }
+}
+
+/// What a start may skip reading. Without it the whole log is read, so no failure stops a start.
+fn newest_snapshot(data_dir: &Path) -> Option<Checkpoint> {
+    match hindcast_snapshots::newest(data_dir) {
+        Ok(found) => {
+            for bad in &found.set_aside {
+                tracing::warn!(path = %bad.path.display(), why = ?bad.why, "snapshot set aside");
+            }
+            found.checkpoint
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the snapshots cannot be read");
+            None
+        }
+    }
+}
+
+/// Takes a snapshot now and then, so that the next start is quick.
+async fn take_snapshots(log: Log, config: Arc<Config>) {
+    let mut taken = log.head().seq;
+    loop {
+        tokio::time::sleep(SNAPSHOT_LOOK_EVERY).await;
+        let head = log.head().seq;
+        if head.0 - taken.0 >= config.log.snapshot_events {
+            taken = head;
+            take_snapshot(&log, &config).await;
+        }
+    }
+}
+
+async fn take_snapshot(log: &Log, config: &Config) {
+    let (log, data_dir) = (log.clone(), config.server.data_dir.clone());
+    let taking =
+        rt::task::spawn_blocking(move || hindcast_snapshots::take(&data_dir, &log.checkpoint()));
+    match taking.await {
+        Ok(Ok(taken)) => tracing::debug!(seq = taken.seq.0, bytes = taken.bytes, "snapshot taken"),
+        Ok(Err(error)) => tracing::warn!(%error, "no snapshot was taken"),
+        Err(error) => tracing::error!(%error, "taking a snapshot panicked"),
+    }
+}
+
+fn actor_options(config: &Config) -> ActorOptions {
+    let mut options = ActorOptions::default();
+    options.computation.threads = config.runs.threads;
+    options
+}
+
+/// Time, ids and facts of this host, for the actors.
+fn environment(config: &Config) -> Environment {
+    let data_dir = config.server.data_dir.clone();
+    Environment {
+        clock: Arc::new(SystemClock),
+        event_id: Arc::new(ids::event),
+        free_bytes: Arc::new(move || disk::space(&data_dir).map(|(free, _)| free)),
+        numeric_profile: numeric_profile().into(),
+    }
+}
+
+/// What results are computed with: two machines with the same profile give the same bytes.
+#[must_use]
+pub fn numeric_profile() -> String {
+    format!(
+        "{}; libm 0.2; hindcast {}",
+        std::env::consts::ARCH,
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
+/// What decisions read of the configuration.
+#[must_use]
+pub fn settings(config: &Config) -> Settings {
+    Settings {
+        runs_in_flight_max: config.runs.in_flight_max,
+        idempotency_ttl_micros: config.runs.idempotency_ttl_ms.saturating_mul(1_000),
+        idempotency_entries_max: config.runs.idempotency_entries_max,
+        disk_reserve_bytes: config.disk.reserve_bytes,
+    }
+}
+
+async fn record_start(log: &Log, recovery: &Recovery, config: &Config) -> Result<(), ServeError> {
+    let document = config.document();
+    let hash = operation::digest(document.as_bytes());
+    let generation = log.state(|state| state.server().configuration_generation) + 1;
+    let document = match document.len() <= INLINE_BYTES_MAX {
+        true => Payload::Inline(document),
+        false => {
+            return Err(ServeError::Record(
+                "the configuration is too long".to_owned(),
+            ));
+        }
+    };
+    let started = Event::ServerStarted(ServerStarted {
+        binary_version: env!("CARGO_PKG_VERSION").to_owned(),
+        decider_version: DECIDER_VERSION,
+        numeric_profile: numeric_profile(),
+        clean: recovery.clean,
+    });
+    let loaded = Event::ConfigurationLoaded(ConfigurationLoaded {
+        generation,
+        hash,
+        document,
+        settings: settings(config),
+    });
+    let commands = [started, loaded].map(own_command).to_vec();
+    record(log, Submission { commands }).await
+}
+
+/// A command of the server itself.
+pub(crate) fn own_command(event: Event) -> Command {
+    let id = ids::event();
+    Command {
+        event_id: id,
+        causation: id,
+        correlation: id,
+        principal: Name16::new("server"),
+        tenant: Name16::new("system"),
+        key: KeyId(0),
+        expect: None,
+        event,
+    }
+}
+
+async fn record(log: &Log, submission: Submission) -> Result<(), ServeError> {
+    let (send, receive) = oneshot::channel();
+    let reply = Box::new(move |result| {
+        // Nobody waits any more when the start was interrupted.
+        drop(send.send(result));
+    });
+    log.submit(submission, reply)
+        .map_err(|error| ServeError::Record(error.to_string()))?;
+    let result = receive
+        .await
+        .map_err(|_| ServeError::Record("the log closed".to_owned()))?;
+    result
+        .map(|_| ())
+        .map_err(|error| ServeError::Record(error.to_string()))
+}
+
+async fn stop_http(handle: &ServerHandle, config: &Config) {
+    // Event streams never end by themselves, so the grace has an end here too.
+    let grace = Duration::from_millis(config.server.stop_grace_ms);
+    if tokio::time::timeout(grace, handle.stop(true))
+        .await
+        .is_err()
+    {
+        tracing::warn!("requests in flight were cut off at the end of the grace");
+        handle.stop(false).await;
+    }
+}
+
+async fn close(log: Log, actors: Actors, config: &Config, reason: &str) -> Result<(), ServeError> {
+    actors.stop().await;
+    let stopped = Event::ServerStopped(ServerStopped {
+        reason: reason.to_owned(),
+    });
+    let recorded = record(&log, own_command(stopped).into()).await;
+    take_snapshot(&log, config).await;
+    let closing = rt::task::spawn_blocking(move || log.close());
+    closing
+        .await
+        .map_err(|error| ServeError::Interrupted(error.to_string()))?;
+    recorded?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Ends with the name of the signal that asks the process to stop.
+pub async fn stop_signal() -> &'static str {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        tracing::error!("signals cannot be heard; only a kill ends this process");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    }
+}

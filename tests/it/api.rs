@@ -1,0 +1,354 @@
+use serde_json::{Value, json};
+use ureq::http::Method;
+
+use crate::support::{DISCOVER, Server, VALIDATE, sachs, temporary, validation};
+
+fn upload(server: &Server) -> Value {
+    let headers = [("content-type", "text/csv")];
+    server
+        .send(
+            Method::POST,
+            "/api/v1/datasets?name=sachs",
+            &headers,
+            &sachs(),
+        )
+        .expect(201)
+}
+
+#[test]
+fn an_upload_is_discovered_and_the_graph_answers_a_question() {
+    let dir = temporary();
+    let server = Server::start(dir.path());
+    let stored = upload(&server);
+    assert_eq!(
+        (&stored["rows"], &stored["columns"]),
+        (&json!(853), &json!(11))
+    );
+    let digest = stored["digest"].as_str().expect("a digest");
+
+    let request = json!({ "dataset": digest, "algorithm": "boss", "seed": 7 });
+    let answer = server.post(DISCOVER, &request).expect(200);
+    assert_eq!(answer["status"], "completed");
+    assert_eq!(answer["seed"], 7);
+    let graph = &answer["result"]["graph"];
+    assert_eq!(graph["nodes"].as_array().map(Vec::len), Some(11));
+    let edges = graph["edges"].as_array().expect("edges");
+    assert!(
+        edges
+            .iter()
+            .any(|edge| edge["from"] == "raf" && edge["to"] == "mek"),
+        "{edges:?}"
+    );
+
+    let found = edges
+        .iter()
+        .filter(|edge| edge["type"] == "directed")
+        .collect::<Vec<_>>();
+    let question = json!({
+        "graph": { "nodes": graph["nodes"], "edges": found },
+        "treatment": found[0]["from"], "outcome": found[0]["to"],
+    });
+    assert_eq!(
+        server.post(VALIDATE, &question).expect(200)["result"]["identifiable"],
+        true
+    );
+}
+
+#[test]
+fn datasets_come_as_csv_json_or_form_and_are_known_by_their_bytes() {
+    let dir = temporary();
+    let server = Server::start(dir.path());
+    let csv = "a,b\n1,2\n2,1\n3,5\n";
+    let path = "/api/v1/datasets";
+    let first = server
+        .post(path, &json!({ "name": "n", "csv": csv }))
+        .expect(201);
+    assert_eq!(first["profile"]["columns"][0]["name"], "a");
+    let again = server.send(
+        Method::POST,
+        "/api/v1/datasets?name=n",
+        &[("content-type", "text/csv")],
+        csv.as_bytes(),
+    );
+    assert_eq!(again.expect(200)["digest"], first["digest"]);
+    let form = format!(
+        "--B\r\nContent-Disposition: form-data; name=\"name\"\r\n\r\nn\r\n--B\r\n\
+         Content-Disposition: form-data; name=\"file\"; filename=\"t.csv\"\r\n\r\n{csv}\r\n--B--\r\n"
+    );
+    let headers = [("content-type", "multipart/form-data; boundary=B")];
+    let formed = server.send(Method::POST, path, &headers, form.as_bytes());
+    assert_eq!(formed.expect(200)["digest"], first["digest"]);
+
+    let listed = server.get(path).expect(200);
+    assert_eq!(listed["items"].as_array().map(Vec::len), Some(1));
+    let one = format!("{path}/{}", first["digest"].as_str().expect("text"));
+    assert_eq!(server.get(&one).expect(200)["profile"], first["profile"]);
+    server
+        .get(&format!("{path}/{}", "0".repeat(64)))
+        .expect_problem(404, "path.digest");
+}
+
+#[test]
+fn problems_of_a_table_name_row_and_column() {
+    let dir = temporary();
+    let server = Server::start(dir.path());
+    let headers = [("content-type", "text/csv")];
+    for (csv, part) in [
+        ("a,b\n1,2\n3\n", "row 2"),
+        ("a,a\n1,2\n", "duplicate"),
+        ("", "header"),
+        ("a,b\n", "no row"),
+    ] {
+        let reply = server.send(Method::POST, "/api/v1/datasets", &headers, csv.as_bytes());
+        assert_eq!(reply.status, 422, "{csv}: {}", reply.body);
+        assert!(reply.body.contains(part), "{csv}: {}", reply.body);
+    }
+    let text = server.post(
+        "/api/v1/datasets",
+        &json!({ "name": "t", "csv": "a,b\nx,1\ny,2\nz,3\n" }),
+    );
+    let digest = text.expect(201)["digest"].clone();
+    let reply = server.post(DISCOVER, &json!({ "dataset": digest }));
+    assert_eq!(reply.status, 422, "{}", reply.body);
+    assert!(reply.body.contains("column 'a'"), "{}", reply.body);
+    let unknown = server.post(DISCOVER, &json!({ "dataset": "0".repeat(64) }));
+    unknown.expect_problem(422, "dataset");
+}
+
+#[test]
+fn an_experiment_runs_its_series_and_is_counted() {
+    let dir = temporary();
+    let server = Server::start(dir.path());
+    let digest = upload(&server)["digest"].clone();
+    let series = json!({ "name": "two algorithms", "operations": [
+        { "operation": "causal.discover", "request": { "dataset": digest }, "seeds": [1, 2] },
+        { "operation": "causal.discover", "request": { "dataset": digest, "algorithm": "correlation" } },
+        { "operation": "causal.validate", "request": validation() },
+    ]});
+    let headers = [("idempotency-key", "series")];
+    let accepted = server.post_with("/api/v1/experiments", &series, &headers);
+    let view = accepted.expect(202);
+    let path = format!(
+        "/api/v1/experiments/{}",
+        view["experiment_id"].as_str().expect("an id")
+    );
+    assert_eq!(accepted.header("location"), path);
+    let ended = server.wait_until(&path, |view| view["status"] == "completed");
+    assert_eq!(ended["tally"]["completed"], 4);
+    assert_eq!(ended["runs"].as_array().map(Vec::len), Some(4));
+    let repeated = server.post_with("/api/v1/experiments", &series, &headers);
+    assert_eq!(repeated.expect(202)["experiment_id"], view["experiment_id"]);
+    assert_eq!(repeated.header("idempotency-replayed"), "true");
+
+    let listed = server.get("/api/v1/experiments").expect(200);
+    assert_eq!(listed["items"][0]["name"], "two algorithms");
+    for path in ["/api/experiments/stats", "/api/v1/experiments/stats"] {
+        let stats = server.get(path).expect(200);
+        assert_eq!(stats["experiments_total"], 1);
+        assert_eq!(stats["operations"]["causal.discover"]["completed"], 3);
+    }
+    let wrong = json!({ "name": "x", "operations": [{ "operation": "causal.discover", "request": { "data": [[1, "a"]] } }] });
+    server
+        .post("/api/v1/experiments", &wrong)
+        .expect_problem(422, "operations[0].request.data[0][1]");
+}
+
+#[test]
+fn health_metrics_pages_and_document_answer() {
+    let dir = temporary();
+    let server = Server::start(dir.path());
+    let health = server.wait_until("/health", |health| {
+        let actors = health["components"]["actors"].as_array().expect("actors");
+        actors.len() == 3 && actors.iter().all(|actor| actor["phase"] == "running")
+    });
+    assert_eq!(health["status"], "ok");
+    for path in ["/health/live", "/health/ready", "/health/startup"] {
+        assert_eq!(server.get(path).expect(200)["status"], "ok");
+    }
+    let document = server.get("/openapi.json").expect(200);
+    assert_eq!(document["openapi"], "3.1.0");
+    for path in [
+        "/api/v1/causal/discover",
+        "/api/v1/causal/validate",
+        "/api/v1/datasets",
+        "/api/v1/datasets/{digest}",
+        "/api/v1/experiments",
+        "/api/v1/experiments/{id}",
+        "/api/v1/experiments/stats",
+        "/api/v1/runs",
+        "/api/v1/runs/{id}",
+        "/api/v1/events",
+        "/health",
+        "/metrics",
+    ] {
+        assert!(document["paths"][path].is_object(), "{path}");
+    }
+    for path in ["/", "/docs"] {
+        let page = server.get(path);
+        assert_eq!(
+            (page.status, page.header("content-type")),
+            (200, "text/html; charset=utf-8")
+        );
+        assert!(
+            !page.body.contains("https://") && !page.body.contains("src="),
+            "{path} loads nothing"
+        );
+    }
+    assert_eq!(server.send(Method::HEAD, "/health", &[], &[]).status, 200);
+}
+
+#[test]
+fn every_route_of_the_document_is_served() {
+    let dir = temporary();
+    let server = Server::start(dir.path());
+    let document = server.get("/openapi.json").expect(200);
+    let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        let path = path
+            .replace("{id}", id)
+            .replace("{digest}", &"0".repeat(64))
+            .replace("{sequence}", "1");
+        if item["get"].is_object() && !path.ends_with("/events") {
+            let reply = server.get(&path);
+            assert!(
+                reply.status == 200 || reply.body.contains("there is no"),
+                "{path}: {}",
+                reply.body
+            );
+        }
+        let refused = server.send(Method::DELETE, &path, &[], &[]);
+        refused.expect_problem(405, "");
+        assert_ne!(refused.header("allow"), "", "{path}");
+    }
+    server.get("/nowhere").expect_problem(404, "");
+}
+
+#[test]
+fn a_trace_goes_in_and_out_and_into_the_log() {
+    let dir = temporary();
+    let server = Server::start(dir.path());
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let parent = format!("00-{trace}-00f067aa0ba902b7-01");
+    let reply = server.post_with(VALIDATE, &validation(), &[("traceparent", &parent)]);
+    assert!(
+        reply
+            .header("traceparent")
+            .starts_with(&format!("00-{trace}-"))
+    );
+    assert!(reply.header("traceparent").ends_with("-01"));
+    let run = reply.expect(200)["run_id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let events = server
+        .get(&format!("/api/v1/events?stream=run/{run}"))
+        .expect(200);
+    let items = events["items"].as_array().expect("events");
+    assert_eq!(items.len(), 4);
+    for event in items {
+        assert_eq!(
+            event["correlation"]
+                .as_str()
+                .expect("text")
+                .replace('-', ""),
+            trace
+        );
+    }
+    let fresh = server.get("/health");
+    assert_eq!(fresh.header("traceparent").len(), 55);
+    let problem = server.get("/nowhere").expect_problem(404, "");
+    assert_eq!(problem["trace_id"].as_str().map(str::len), Some(32));
+}
+
+#[test]
+fn events_are_paged_filtered_and_streamed_from_where_a_client_was() {
+    let dir = temporary();
+    let server = Server::start(dir.path());
+    for _ in 0..3 {
+        server.post(VALIDATE, &validation()).expect(200);
+    }
+    let first = server.get("/api/v1/events?limit=5").expect(200);
+    let seqs = |page: &Value| -> Vec<u64> {
+        page["items"]
+            .as_array()
+            .expect("items")
+            .iter()
+            .map(|e| e["seq"].as_u64().expect("a number"))
+            .collect()
+    };
+    assert_eq!(seqs(&first), [1, 2, 3, 4, 5]);
+    let next = first["next"].as_str().expect("a cursor");
+    let second = server
+        .get(&format!("/api/v1/events?limit=5&cursor={next}"))
+        .expect(200);
+    assert_eq!(seqs(&second), [6, 7, 8, 9, 10]);
+    let completed = server.get("/api/v1/events?type=run_completed").expect(200);
+    assert_eq!(completed["items"].as_array().map(Vec::len), Some(3));
+    server
+        .get("/api/v1/events?type=run_complete")
+        .expect_problem(400, "query.type");
+
+    let mut seen = Vec::new();
+    server.stream(
+        "/api/v1/events?from=3",
+        &[("last-event-id", next)],
+        |id, event, data| {
+            assert_eq!(
+                (id, event),
+                (
+                    data["cursor"].as_str().expect("text"),
+                    data["type"].as_str().expect("text")
+                )
+            );
+            seen.push(data["seq"].as_u64().expect("a number"));
+            seen.len() == 4
+        },
+    );
+    assert_eq!(seen, [6, 7, 8, 9]);
+
+    let foreign = next.replacen(&next[..1], if next.starts_with('0') { "1" } else { "0" }, 1);
+    let refused = server.get(&format!("/api/v1/events?cursor={foreign}"));
+    refused.expect_problem(409, "query.cursor");
+    let other_epoch = next.replacen("-1-", "-7-", 1);
+    server
+        .get(&format!("/api/v1/events?cursor={other_epoch}"))
+        .expect_problem(410, "query.cursor");
+    server
+        .get("/api/v1/events?cursor=x")
+        .expect_problem(400, "query.cursor");
+}
+
+#[test]
+fn a_stream_shows_what_happens_while_it_is_open() {
+    let dir = temporary();
+    let server = Server::start(dir.path());
+    std::thread::scope(|scope| {
+        let (opened, wait) = std::sync::mpsc::channel();
+        let server = &server;
+        let reader = scope.spawn(move || {
+            let mut types = Vec::new();
+            server.stream("/api/v1/events?from=1", &[], |_, event, _| {
+                if types.is_empty() {
+                    opened.send(()).expect("it is waited for");
+                }
+                types.push(event.to_owned());
+                event == "run_completed"
+            });
+            types
+        });
+        wait.recv().expect("the stream opens");
+        server.post(VALIDATE, &validation()).expect(200);
+        let types = reader.join().expect("the reader ends");
+        assert_eq!(
+            types,
+            [
+                "server_started",
+                "configuration_loaded",
+                "run_requested",
+                "run_admitted",
+                "outcome_observed",
+                "run_completed",
+            ]
+        );
+    });
+}

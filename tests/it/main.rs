@@ -1,0 +1,16 @@
+//! Black-box tests: the real program, real files, real HTTP.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "a test says why it is skipped and what it counted"
+)]
+
+mod api;
+mod cli;
+mod crash;
+mod durability;
+mod inputs;
+mod life;
+mod runs;
+mod support;
+mod tools;
