@@ -10,7 +10,7 @@ use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
 use actix_web::{HttpServer, rt};
 use hindcast_actors::{ActorOptions, Actors, Environment, operation};
-use hindcast_log::{Checkpoint, Log, LogError, Recovery};
+use hindcast_log::{Checkpoint, Log, LogError, Recovery, Vault, VaultError};
 use hindcast_model::event::{ConfigurationLoaded, Event, ServerStarted, ServerStopped, Settings};
 use hindcast_model::limits::INLINE_BYTES_MAX;
 use hindcast_model::{Command, DECIDER_VERSION, KeyId, Name16, Payload, Submission};
@@ -44,6 +44,8 @@ pub enum ServeError {
     Log(#[from] LogError),
     #[error("the log did not take an event of the start or the stop: {0}")]
     Record(String),
+    #[error(transparent)]
+    Vault(#[from] VaultError),
     #[error("metrics: {0}")]
     Metrics(#[from] BuildError),
     #[error("serving: {0}")]
@@ -166,7 +168,7 @@ async fn recover(app: &Data<App>) -> Result<(Log, Actors), ServeError> {
         .await
         .map_err(|error| ServeError::Interrupted(error.to_string()))??;
     record_start(&log, &recovery, &config).await?;
-    let actors = Actors::start(&log, actor_options(&config), &environment(&config))?;
+    let actors = Actors::start(&log, actor_options(&config), &environment(&config)?)?;
     metrics::server_started(&app.address.to_string(), clock::wall());
     app.ready(Running {
         log: log.clone(),
@@ -235,14 +237,16 @@ fn actor_options(config: &Config) -> ActorOptions {
 }
 
 /// Time, ids and facts of this host, for the actors.
-fn environment(config: &Config) -> Environment {
+fn environment(config: &Config) -> Result<Environment, ServeError> {
     let data_dir = config.server.data_dir.clone();
-    Environment {
+    let vault = Vault::open(&data_dir)?;
+    Ok(Environment {
         clock: Arc::new(SystemClock),
         event_id: Arc::new(ids::event),
         free_bytes: Arc::new(move || disk::space(&data_dir).map(|(free, _)| free)),
         numeric_profile: numeric_profile().into(),
-    }
+        vault: Some(Arc::new(vault)),
+    })
 }
 
 /// What results are computed with: two machines with the same profile give the same bytes.

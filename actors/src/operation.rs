@@ -262,11 +262,7 @@ mod tests {
     fn same_operation_and_seed_give_the_same_bytes() {
         let body = json!({"data": [[1.0, 2.0], [2.0, 3.5], [3.0, 7.0], [4.0, 7.5]]});
         let operation = Operation::parse("causal.discover", body).unwrap();
-        let run = || {
-            operation
-                .execute(None, 5, &hindcast_causal::Uncontrolled)
-                .unwrap()
-        };
+        let run = || operation.execute(None, 5, &Uncontrolled).unwrap();
         assert_eq!(run(), run());
         assert_eq!(run().hash, digest(run().json.as_bytes()));
         assert_eq!(run().algorithm_version, "boss/1");
