@@ -5,6 +5,7 @@
 //! outcome in one frame. Every other run is recorded first.
 
 mod dataset;
+mod memo;
 pub(crate) mod request;
 mod run;
 
@@ -41,6 +42,7 @@ struct Door {
     environment: Environment,
     options: ExperimentOptions,
     blob_writers: Arc<Semaphore>,
+    memo: memo::Memo,
 }
 
 impl ExperimentHandle {
@@ -70,6 +72,7 @@ impl ExperimentHandle {
             environment,
             options,
             blob_writers,
+            memo: memo::Memo::default(),
         };
         Self {
             door: Arc::new(door),

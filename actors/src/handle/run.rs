@@ -1,6 +1,7 @@
 //! Requests for runs, as submissions to the log.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use hindcast_causal::{Control, LabError, Stop};
 use hindcast_log::{Clock, Pinned, Receipt};
@@ -9,14 +10,14 @@ use hindcast_model::event::{
     RunDeduplicated, RunRefused, RunRequested,
 };
 use hindcast_model::limits::INLINE_BYTES_MAX;
-use hindcast_model::{Command, ExperimentId, Payload, Refusal, RunId, Submission};
+use hindcast_model::{Command, Digest, ExperimentId, Payload, Refusal, RunId, Submission};
 
 use super::Door;
 use super::request::{Admission, ExperimentAnswer, ExperimentRequest, RunRequest, SubmitFailure};
 use crate::budget::micros;
 use crate::component::panic_text;
 use crate::computation::outcome::{Ending, failed, panicked};
-use crate::operation::{canonical, digest};
+use crate::operation::{Computed, canonical, digest};
 
 /// A payload with what keeps its blob until it is recorded.
 struct Kept {
@@ -26,17 +27,35 @@ struct Kept {
 
 pub(super) async fn request(door: &Door, request: RunRequest) -> Result<Admission, SubmitFailure> {
     let spec = request.operation.spec().map_err(SubmitFailure::Invalid)?;
-    if request.operation.is_cheap(spec.len())
-        && let Some((ending, computed_micros)) = compute(door, &request)?
-    {
-        return record_cheap(door, &request, spec, (ending, computed_micros)).await;
-    }
     let hash = digest(spec.as_bytes());
+    if request.operation.is_cheap(spec.len())
+        && let Some(ended) = remember_or_compute(door, &request, hash)?
+    {
+        return record_cheap(door, &request, (spec, hash), ended).await;
+    }
     let Kept { payload, pinned } = keep(door, spec).await?;
     let event = requested(&request, (payload, hash), false, None);
     let receipt = door.submit(request.identity.command(event).into()).await;
     drop(pinned);
     Ok(admission(request.run, &receipt?))
+}
+
+fn remember_or_compute(
+    door: &Door,
+    request: &RunRequest,
+    spec: Digest,
+) -> Result<Option<(Ending, u64)>, SubmitFailure> {
+    let started = door.environment.clock.monotonic();
+    let key = (request.operation.name(), spec, request.seed);
+    if let Some(known) = door.memo.get(key) {
+        let took = door.environment.clock.monotonic().saturating_sub(started);
+        return Ok(Some((Ending::Computed(Computed::clone(&known)), took)));
+    }
+    let ended = compute(door, request)?;
+    if let Some((Ending::Computed(computed), _)) = &ended {
+        door.memo.put(key, &Arc::new(computed.clone()));
+    }
+    Ok(ended)
 }
 
 /// Computes a cheap run on this thread. `None` when it is not so cheap after all.
@@ -79,11 +98,10 @@ impl Control for Budget<'_> {
 async fn record_cheap(
     door: &Door,
     request: &RunRequest,
-    spec: String,
+    (spec, hash): (String, Digest),
     (ending, computed_micros): (Ending, u64),
 ) -> Result<Admission, SubmitFailure> {
     let run = request.run;
-    let hash = digest(spec.as_bytes());
     let (outcome, pinned) = match ending {
         Ending::Failed(outcome) => (outcome, None),
         Ending::Computed(computed) => {
@@ -163,7 +181,7 @@ pub(super) async fn request_experiment(
 /// A run of an experiment has no idempotency key of its own: the experiment has one.
 fn requested(
     request: &RunRequest,
-    (spec, spec_hash): (Payload, hindcast_model::Digest),
+    (spec, spec_hash): (Payload, Digest),
     immediate: bool,
     experiment: Option<ExperimentId>,
 ) -> Event {

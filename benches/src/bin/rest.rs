@@ -1,6 +1,7 @@
 //! Requests per second and latency over HTTP, beside a bare actix-web JSON handler in the same run:
-//! a durable validation (every run recorded and synced before its answer), and a read that records
-//! nothing. wrk drives both with the same connections.
+//! a durable validation (every run recorded and synced before its answer), the same with a request
+//! that was never seen before, and a read that records nothing. wrk drives all with the same
+//! connections.
 //!
 //! Arguments: `--seconds N` for each measurement (default 5), `--pairs N` (default 3). The server's
 //! binary is the one beside this program: `cargo build --release` first.
@@ -37,6 +38,13 @@ fn argument(name: &str, default: u64) -> u64 {
 fn script(dir: &Path, method: &str) -> PathBuf {
     let path = dir.join(format!("{method}.lua"));
     let request = match method {
+        // Another seed each time, so that nothing about the answer can be remembered.
+        "FRESH" => format!(
+            "wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\n\
+             local n = math.random(1, 2 ^ 30)\n\
+             request = function()\n n = n + 1\n\
+             return wrk.format(nil, nil, nil, ('{BODY}'):gsub('\"seed\":1', '\"seed\":' .. n))\nend\n"
+        ),
         "POST" => format!(
             "wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\nwrk.body = '{BODY}'\n"
         ),
@@ -197,14 +205,17 @@ fn main() {
         0,
     );
     let (post, get) = (script(dir.path(), "POST"), script(dir.path(), "GET"));
+    let fresh = script(dir.path(), "FRESH");
     let idle = server.rss_mib();
     let mut rows = Vec::new();
     for connections in [50, 500] {
         let (mut durable, mut read, mut bare) = (Vec::new(), Vec::new(), Vec::new());
+        let mut never_seen = Vec::new();
         for _ in 0..pairs {
             bare.push(wrk(&post, &yardstick.1, connections, seconds));
             let url = format!("{}/api/v1/causal/validate", server.1);
             durable.push(wrk(&post, &url, connections, seconds));
+            never_seen.push(wrk(&fresh, &url, connections, seconds));
             let url = format!("{}/health/live", server.1);
             read.push(wrk(&get, &url, connections, seconds));
         }
@@ -214,6 +225,8 @@ fn main() {
             &durable,
             &bare,
         ));
+        let name = "POST /api/v1/causal/validate, another seed each time";
+        rows.push(row(name, connections, &never_seen, &bare));
         rows.push(row("GET /health/live", connections, &read, &bare));
     }
     println!(
