@@ -131,8 +131,8 @@ impl Default for LogConfig {
         Self {
             segment_bytes: 64 * 1024 * 1024,
             queue_max: 8_192,
-            lag_events_max: 200_000,
-            cache_bytes: 64 * 1024 * 1024,
+            lag_events_max: 100_000,
+            cache_bytes: 16 * 1024 * 1024,
             snapshot_events: 200_000,
         }
     }

@@ -35,8 +35,6 @@ const TIMER_BYTES: usize = TIMERS_MAX * 2 * (record::HEADER_BYTES + 96);
 pub struct Batch {
     pub first: Seq,
     pub events: Vec<Recorded>,
-    /// The records' bytes.
-    pub(crate) records: Vec<u8>,
 }
 
 /// A submission was not staged.
@@ -51,6 +49,8 @@ pub enum NotStaged {
 /// What `Journal::write` made durable.
 pub(crate) struct Committed {
     pub(crate) batch: Arc<Batch>,
+    /// The bytes of its records.
+    pub(crate) records: Vec<u8>,
     pub(crate) written: Written,
     pub(crate) frame_bytes: usize,
 }
@@ -289,13 +289,9 @@ impl Journal {
         let records = self.frame[frame::HEADER_BYTES..].to_vec();
         self.frame.truncate(frame::HEADER_BYTES);
         let events = std::mem::take(&mut self.staged);
-        let batch = Arc::new(Batch {
-            first,
-            events,
-            records,
-        });
         Ok(Some(Committed {
-            batch,
+            batch: Arc::new(Batch { first, events }),
+            records,
             written,
             frame_bytes,
         }))

@@ -55,8 +55,8 @@ impl Options {
             data_dir: data_dir.into(),
             segment_bytes: 64 << 20,
             queue_max: 4_096,
-            lag_events_max: 200_000,
-            cache_bytes: 32 << 20,
+            lag_events_max: 100_000,
+            cache_bytes: 16 << 20,
             checkpoint: None,
         }
     }

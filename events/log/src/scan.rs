@@ -64,6 +64,8 @@ pub(crate) struct Scanned {
 
 /// Frames handed over at a time: enough to keep both threads busy.
 const STRETCH_FRAMES: usize = 512;
+/// And bytes: few, so that the segments waiting in memory are few.
+const STRETCH_BYTES: usize = 4 << 20;
 
 /// Reads `locations` and hands each stretch of
 /// intact frames to `visit` on the calling thread. The log begins with sequence 1, unless it is
@@ -167,7 +169,8 @@ fn read_segment(
             ..link
         };
         offset += bytes.len();
-        if frames.len() == STRETCH_FRAMES {
+        let bytes = frames.first().map_or(0, |first| offset - first.offset);
+        if frames.len() == STRETCH_FRAMES || bytes >= STRETCH_BYTES {
             let full = std::mem::replace(&mut frames, Vec::with_capacity(STRETCH_FRAMES));
             let segment = Arc::clone(segment);
             deliver(

@@ -9,13 +9,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use hindcast_model::{Command, Event, EventId, KeyId, Name16, Submission, UnixMicros};
+use hindcast_model::{Command, Event, EventId, KeyId, Name16, Seq, Submission, UnixMicros};
 
 use crate::error::{CommitError, LogError};
 use crate::frame::Chain;
 use crate::journal::{Batch, Committed, Journal, NotStaged};
 use crate::log::{Receipt, Reply, Shared};
-use crate::record::Recorded;
+use crate::record::{Recorded, Records};
 use crate::recovery;
 use crate::segment::Location;
 use crate::store::Writer;
@@ -42,7 +42,8 @@ struct Durable {
 
 /// A durable frame on its way to the lookup store.
 struct Apply {
-    batch: Arc<Batch>,
+    first: Seq,
+    records: Vec<u8>,
     segment_changed: bool,
 }
 
@@ -255,6 +256,7 @@ fn follow_all(shared: &Shared, durable: &Receiver<Durable>, apply: &SyncSender<A
     for Durable { committed, replies } in durable {
         let Committed {
             batch,
+            records,
             written,
             frame_bytes,
         } = committed;
@@ -275,7 +277,8 @@ fn follow_all(shared: &Shared, durable: &Receiver<Durable>, apply: &SyncSender<A
             .collect();
         // Full means that the lookup store lags: writing waits for it here.
         drop(apply.send(Apply {
-            batch,
+            first,
+            records,
             segment_changed,
         }));
         for (reply, receipt) in answers {
@@ -347,21 +350,17 @@ fn apply_all(
     mut writer: Writer,
 ) -> Result<(), LogError> {
     for Apply {
-        batch,
+        first,
+        records,
         segment_changed,
     } in batches
     {
         if segment_changed {
             seal_oldest(shared, &mut writer)?;
         }
-        let mut rest = batch.records.as_slice();
-        for recorded in &batch.events {
-            let len = crate::record::header(rest)
-                .map_err(LogError::StoreDamaged)?
-                .len;
-            let (record, after) = rest.split_at(len);
-            writer.push(recorded.context.at, record)?;
-            rest = after;
+        for entry in Records::new(&records, first) {
+            let (_, header, record) = entry.map_err(|(_, what)| LogError::StoreDamaged(what))?;
+            writer.push(header.at, record)?;
         }
     }
     writer.finish()
