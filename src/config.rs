@@ -20,6 +20,7 @@ pub struct Config {
     pub log: LogConfig,
     pub runs: RunsConfig,
     pub disk: DiskConfig,
+    pub privacy: PrivacyConfig,
     pub telemetry: TelemetryConfig,
 }
 
@@ -76,6 +77,12 @@ pub struct RunsConfig {
 #[serde(deny_unknown_fields)]
 pub struct DiskConfig {
     pub reserve_bytes: u64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrivacyConfig {
+    pub seal_payloads: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

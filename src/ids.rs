@@ -1,4 +1,4 @@
-//! The one source of entropy: ids and the seeds of requests that brought none.
+//! The one source of entropy: ids, the seeds of requests that brought none, data keys and nonces.
 
 use hindcast_model::{EventId, ExperimentId, RunId};
 use uuid::Uuid;
@@ -46,6 +46,16 @@ pub fn random() -> u64 {
     high.rotate_left(32) ^ low
 }
 
+/// Random bytes of the operating system: a data key, or a nonce.
+#[must_use]
+pub fn bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    for piece in bytes.chunks_mut(8) {
+        piece.copy_from_slice(&random().to_le_bytes()[..piece.len()]);
+    }
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,5 +67,7 @@ mod tests {
         let seeds: Vec<u64> = (0..64).map(|_| seed()).collect();
         assert!(seeds.iter().all(|seed| *seed < SEED_LIMIT));
         assert!(seeds.windows(2).any(|pair| pair[0] != pair[1]));
+        let (one, two) = (bytes::<20>(), bytes::<20>());
+        assert!(one != two && one[16..] != [0; 4]);
     }
 }

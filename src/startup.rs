@@ -22,6 +22,8 @@ use crate::config::{Config, ConfigError};
 use crate::http::{self, App, Running};
 use crate::{clock, disk, ids, metrics};
 
+/// What payloads are sealed under.
+const DATA_KEY: KeyId = KeyId(1);
 /// How often is looked whether a snapshot is due.
 const SNAPSHOT_LOOK_EVERY: Duration = Duration::from_secs(5);
 
@@ -168,10 +170,12 @@ async fn recover(app: &Data<App>) -> Result<(Log, Actors), ServeError> {
         .await
         .map_err(|error| ServeError::Interrupted(error.to_string()))??;
     record_start(&log, &recovery, &config).await?;
-    let actors = Actors::start(&log, actor_options(&config), &environment(&config)?)?;
+    let environment = environment(&config)?;
+    let actors = Actors::start(&log, actor_options(&config), &environment)?;
     metrics::server_started(&app.address.to_string(), clock::wall());
     app.ready(Running {
         log: log.clone(),
+        vault: environment.vault,
         experiment: actors.experiment.clone(),
         computation: actors.computation.clone(),
         supervision: actors.supervision.clone(),
@@ -240,12 +244,22 @@ fn actor_options(config: &Config) -> ActorOptions {
 fn environment(config: &Config) -> Result<Environment, ServeError> {
     let data_dir = config.server.data_dir.clone();
     let vault = Vault::open(&data_dir)?;
+    let seal_key = match config.privacy.seal_payloads {
+        true => DATA_KEY,
+        false => KeyId(0),
+    };
+    if config.privacy.seal_payloads && !vault.has(DATA_KEY) {
+        vault.add(DATA_KEY, ids::bytes())?;
+        tracing::info!(key = DATA_KEY.0, "data key made");
+    }
     Ok(Environment {
         clock: Arc::new(SystemClock),
         event_id: Arc::new(ids::event),
         free_bytes: Arc::new(move || disk::space(&data_dir).map(|(free, _)| free)),
         numeric_profile: numeric_profile().into(),
-        vault: Some(Arc::new(vault)),
+        vault: Arc::new(vault),
+        seal_key,
+        nonce: Arc::new(ids::bytes),
     })
 }
 

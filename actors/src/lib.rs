@@ -25,7 +25,7 @@ pub mod tests;
 use std::sync::Arc;
 
 use hindcast_log::{Clock, Vault};
-use hindcast_model::EventId;
+use hindcast_model::{EventId, KeyId};
 
 pub use budget::RestartPolicy;
 pub use computation::cache::CacheStats;
@@ -53,6 +53,17 @@ pub struct Environment {
     pub free_bytes: Arc<dyn Fn() -> Option<u64> + Send + Sync>,
     /// Instruction set, maths library and algorithm versions, as in `ServerStarted`.
     pub numeric_profile: Arc<str>,
-    /// The keys of sealed specs; without them a sealed spec cannot be computed.
-    pub vault: Option<Arc<Vault>>,
+    /// The data keys; without its key a sealed spec cannot be computed.
+    pub vault: Arc<Vault>,
+    /// The data key that specs and results are sealed under; 0 leaves them readable.
+    pub seal_key: KeyId,
+    /// Fresh random bytes at every call, to seal with.
+    pub nonce: Arc<dyn Fn() -> [u8; 24] + Send + Sync>,
+}
+
+impl Environment {
+    /// What a payload is sealed with under this key; nothing under key 0.
+    fn seal(&self, key: KeyId) -> Option<(KeyId, [u8; 24])> {
+        (key != KeyId(0)).then(|| (key, (self.nonce)()))
+    }
 }

@@ -1,18 +1,19 @@
 //! `hindcast events`. Without a server the log is read from its files, without taking its lock,
 //! so that this works beside a server that is writing.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use hindcast_actors::views;
-use hindcast_log::{Position, Reader, Recorded};
+use hindcast_log::{Position, Reader, Recorded, Vault};
 use hindcast_model::{Event, Seq, Stream};
 use serde_json::{Value, json};
 
 use super::arguments::{EventFilter, Events, ExportFormat, Global};
 use super::client::Client;
-use super::output::{Failure, Output};
+use super::output::{Failure, Output, note};
 use super::render;
 
 /// Events read at a time.
@@ -218,6 +219,13 @@ impl Source {
                 let Some(head) = reader.head()? else {
                     return Ok(());
                 };
+                let keys = Vault::open(data_dir);
+                let keys = keys.inspect_err(|error| note(&format!("sealed payloads: {error}")));
+                let (keys, blobs) = (keys.ok(), reader.blobs());
+                let read = |key, payload: &_| {
+                    let text = keys.as_ref()?.text(&blobs, key, payload);
+                    text.ok().map(Cow::into_owned)
+                };
                 let mut next = from;
                 while left > 0 {
                     let events = reader.read(next, PIECE)?;
@@ -225,7 +233,7 @@ impl Source {
                         if left == 0 {
                             break;
                         }
-                        visit(&view(recorded, head)?)?;
+                        visit(&view(recorded, head, &read)?)?;
                         left -= 1;
                     }
                     match events.last() {
@@ -267,11 +275,11 @@ impl Source {
     }
 }
 
-fn view(recorded: &Recorded, head: Position) -> Result<Value, Failure> {
+fn view(recorded: &Recorded, head: Position, read: &views::Read<'_>) -> Result<Value, Failure> {
     let cursor = Position {
         seq: recorded.seq(),
         ..head
     };
-    let view = views::event(recorded, cursor.to_string());
+    let view = views::event(recorded, cursor.to_string(), read);
     Ok(serde_json::to_value(view)?)
 }

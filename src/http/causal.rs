@@ -6,8 +6,8 @@ use actix_web::http::header::{HeaderName, LOCATION};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use hindcast_actors::{Admission, Operation, RunRequest};
-use hindcast_model::RunId;
 use hindcast_model::event::Outcome;
+use hindcast_model::{KeyId, RunId};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -109,12 +109,13 @@ async fn lab(
     match admission {
         Admission::Completed {
             outcome,
+            key,
             computed_micros,
             ..
         } => {
             let total = clock::monotonic_micros().saturating_sub(arrived);
             let durations = Durations::from_micros(0, computed_micros, total);
-            immediate(running, (run, name, seed), *outcome, durations)
+            immediate(running, (run, name, seed), (*outcome, key), durations)
         }
         // Who does not want to wait is not answered with a result, however quick it was.
         Admission::Admitted { .. } if wait == Wait::Never => {
@@ -141,7 +142,7 @@ pub(crate) fn deadline(app: &App) -> Option<Duration> {
 fn immediate(
     running: &Running,
     (run, operation, seed): (RunId, &'static str, u64),
-    outcome: Outcome,
+    (outcome, key): (Outcome, KeyId),
     durations: Durations,
 ) -> Result<HttpResponse, Problem> {
     match outcome {
@@ -159,7 +160,7 @@ fn immediate(
                 durations,
                 result_hash: result_hash.to_string(),
                 algorithm_version,
-                result: runs::result(running, result)?,
+                result: runs::result(running, key, result)?,
             };
             Ok(completed(&answer))
         }

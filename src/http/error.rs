@@ -60,7 +60,7 @@ kinds! {
     CONFLICT 409 "conflict" "The request does not fit the state of the resource";
     CANCELLED 409 "cancelled" "The run was cancelled";
     OTHER_LOG 409 "other-log" "The position belongs to another log";
-    GONE 410 "gone" "The position is no longer there";
+    GONE 410 "gone" "It was there and cannot be read any more";
     TOO_LARGE 413 "too-large" "The request is over a limit of size";
     MEDIA_TYPE 415 "media-type" "The body is of a kind that is not read here";
     INVALID 422 "invalid" "A field of the request is wrong";

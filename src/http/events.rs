@@ -101,8 +101,9 @@ impl Filter {
     }
 }
 
-fn view(log: &Log, recorded: &Recorded) -> EventView {
-    views::event(recorded, log.position(recorded.seq()).to_string())
+fn view(running: &Running, recorded: &Recorded) -> EventView {
+    let cursor = running.log.position(recorded.seq()).to_string();
+    views::event(recorded, cursor, &|key, payload| running.read(key, payload))
 }
 
 /// Everything that happened, oldest first.
@@ -158,7 +159,7 @@ fn page(
     let log = &running.log;
     let (events, last) = filter.page(log, after.unwrap_or(Seq(0)), limit)?;
     Ok(EventPage {
-        items: events.iter().map(|recorded| view(log, recorded)).collect(),
+        items: events.iter().map(|event| view(running, event)).collect(),
         next: log.position(last).to_string(),
         more: last < log.head().seq,
     })
@@ -213,7 +214,7 @@ pub(crate) async fn show(
             return Ok(None);
         }
         let events = running.log.read(Seq(seq), 1)?;
-        Ok(events.first().map(|recorded| view(&running.log, recorded)))
+        Ok(events.first().map(|recorded| view(running, recorded)))
     })
     .await?;
     found
@@ -233,10 +234,11 @@ struct LogSource {
 
 impl stream::Source for LogSource {
     async fn next(&mut self) -> Option<String> {
-        let log = self.app.running().ok()?.log.clone();
+        let app = self.app.clone();
+        let running = app.running().ok()?;
         loop {
             if let Some(recorded) = self.waiting.pop() {
-                let view = view(&log, &recorded);
+                let view = view(running, &recorded);
                 return Some(stream::event(&view.kind, Some(&view.cursor), &view));
             }
             if *self.head.borrow_and_update() <= self.after {

@@ -109,10 +109,10 @@ pub(crate) async fn create(
 
 fn view(running: &Running, experiment: ExperimentId) -> Result<ExperimentView, Problem> {
     let events = running.log.read_stream(Stream::experiment(experiment))?;
-    let blob = |digest| running.log.blobs().get(digest).ok();
+    let read = |key, payload: &_| running.read(key, payload);
     let view = running
         .log
-        .state(|state| views::experiment(&events, state, &blob));
+        .state(|state| views::experiment(&events, state, &read));
     view.ok_or_else(|| {
         Problem::new(
             &error::NOT_FOUND,

@@ -16,6 +16,7 @@ mod routes;
 mod runs;
 mod stream;
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
@@ -24,8 +25,8 @@ use std::time::Duration;
 use actix_web::HttpRequest;
 use actix_web::web::Data;
 use hindcast_actors::{ComputationHandle, ExperimentHandle, Identity, SupervisionHandle};
-use hindcast_log::{Log, Recorded};
-use hindcast_model::{Name16, Seq};
+use hindcast_log::{Log, Recorded, Vault};
+use hindcast_model::{KeyId, Name16, Payload, Seq};
 use tokio::sync::{Semaphore, watch};
 
 use crate::config::Config;
@@ -59,9 +60,18 @@ pub struct App {
 /// What is there once recovery is done.
 pub struct Running {
     pub log: Log,
+    pub vault: Arc<Vault>,
     pub experiment: ExperimentHandle,
     pub computation: ComputationHandle,
     pub supervision: SupervisionHandle,
+}
+
+impl Running {
+    /// The text of a payload, for views; none when it is not there or its key is not.
+    fn read(&self, key: KeyId, payload: &Payload) -> Option<String> {
+        let text = self.vault.text(self.log.blobs(), key, payload);
+        text.ok().map(Cow::into_owned)
+    }
 }
 
 impl App {

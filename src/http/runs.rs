@@ -4,10 +4,10 @@ use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use hindcast_actors::views::{self, RunStatus, RunView};
 use hindcast_actors::{CancelAnswer, Progress, RunWatch};
-use hindcast_log::{Log, Recorded};
+use hindcast_log::{Log, PayloadError, Recorded};
 use hindcast_model::event::{Event, Outcome};
 use hindcast_model::limits::NAME_CHARS_MAX;
-use hindcast_model::{Payload, RunId, Seq, Stream};
+use hindcast_model::{KeyId, Payload, RunId, Seq, Stream};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::time::Duration;
@@ -65,10 +65,10 @@ pub(crate) struct RunPage {
 /// The answer of a run that has ended, or the problem that it ended with.
 pub(crate) fn answer(running: &Running, run: RunId) -> Result<Answer, Problem> {
     let events = running.log.read_stream(Stream::run(run))?;
-    let view = views::run(&events, None, &views::no_blobs).ok_or_else(|| unknown(run))?;
+    let view = views::run(&events, None, &views::unread).ok_or_else(|| unknown(run))?;
     let stored = stored_result(&events);
     match (view.status, stored) {
-        (RunStatus::Completed, Some(stored)) => Ok(Answer {
+        (RunStatus::Completed, Some((key, stored))) => Ok(Answer {
             run_id: Some(run.to_string()),
             status: "completed",
             operation: view.operation,
@@ -80,7 +80,7 @@ pub(crate) fn answer(running: &Running, run: RunId) -> Result<Answer, Problem> {
             },
             result_hash: view.result_hash.unwrap_or_default(),
             algorithm_version: view.algorithm_version.unwrap_or_default(),
-            result: result(running, stored.clone())?,
+            result: result(running, key, stored.clone())?,
         }),
         (RunStatus::Cancelled, _) => Err(Problem::new(&error::CANCELLED, "the run was cancelled")
             .run(run)
@@ -95,36 +95,50 @@ pub(crate) fn answer(running: &Running, run: RunId) -> Result<Answer, Problem> {
     }
 }
 
-fn stored_result(events: &[Recorded]) -> Option<&Payload> {
+/// The result of a run, and the key that its record names.
+fn stored_result(events: &[Recorded]) -> Option<(KeyId, &Payload)> {
     events.iter().find_map(|recorded| {
         let Event::OutcomeObserved(observed) = recorded.event()? else {
             return None;
         };
         match &observed.outcome {
-            Outcome::Completed { result, .. } => Some(result),
+            Outcome::Completed { result, .. } => Some((recorded.context.key, result)),
             Outcome::Failed { .. } => None,
         }
     })
 }
 
 /// A stored result as it goes into an answer.
-pub(crate) fn result(running: &Running, stored: Payload) -> Result<Box<RawValue>, Problem> {
-    let text = match stored {
-        Payload::Inline(text) => text,
-        Payload::Blob { digest, .. } => {
-            let blob = running.log.blobs().get(digest);
-            let bytes = blob.map_err(|error| Problem::new(&error::INTERNAL, error.to_string()))?;
-            String::from_utf8(bytes)
-                .map_err(|_| Problem::new(&error::INTERNAL, "a result is not UTF-8"))?
+pub(crate) fn result(
+    running: &Running,
+    key: KeyId,
+    stored: Payload,
+) -> Result<Box<RawValue>, Problem> {
+    answered(text(running, key, stored))
+}
+
+fn text(running: &Running, key: KeyId, stored: Payload) -> Result<String, PayloadError> {
+    match stored {
+        Payload::Inline(text) => Ok(text),
+        stored @ (Payload::Blob { .. } | Payload::Sealed { .. }) => {
+            let text = running.vault.text(running.log.blobs(), key, &stored)?;
+            Ok(text.into_owned())
         }
-        Payload::Sealed { .. } => {
-            return Err(Problem::new(
-                &error::GONE,
-                "the result is sealed and its key is gone",
-            ));
+    }
+}
+
+fn answered(text: Result<String, PayloadError>) -> Result<Box<RawValue>, Problem> {
+    let internal = |message: String| Problem::new(&error::INTERNAL, message);
+    match text {
+        Ok(text) => raw(text).map_err(|error| internal(error.to_string())),
+        Err(error @ PayloadError::Sealed(_)) => {
+            let detail = format!("the result is sealed: {error}");
+            Err(Problem::new(&error::GONE, detail))
         }
-    };
-    raw(text).map_err(|error| Problem::new(&error::INTERNAL, error.to_string()))
+        Err(error @ (PayloadError::Blob(_) | PayloadError::NotText)) => {
+            Err(internal(error.to_string()))
+        }
+    }
 }
 
 /// The problem of a run that failed with this code.
@@ -145,6 +159,7 @@ pub(crate) fn failure(
             }
         }
         ("deadline_exceeded", _) => Problem::new(&error::DEADLINE, message).hint(hint),
+        ("sealed", _) => Problem::new(&error::GONE, message).hint(hint),
         (_, _) => Problem::new(&error::INTERNAL, message).hint(hint),
     };
     problem = problem.counted();
@@ -185,13 +200,15 @@ pub(crate) async fn show(
 fn document(running: &Running, run: RunId) -> Result<RunDocument, Problem> {
     let progress = running.computation.progress(run);
     let events = running.log.read_stream(Stream::run(run))?;
-    let blob = |digest| running.log.blobs().get(digest).ok();
-    let mut view = views::run(&events, progress, &blob).ok_or_else(|| unknown(run))?;
+    let read = |key, payload: &_| running.read(key, payload);
+    let mut view = views::run(&events, progress, &read).ok_or_else(|| unknown(run))?;
     view.result = None;
     let stored = stored_result(&events).filter(|_| view.status == RunStatus::Completed);
-    let result = stored
-        .map(|stored| result(running, stored.clone()))
-        .transpose()?;
+    let result = stored.map(|(key, stored)| match text(running, key, stored.clone()) {
+        Err(PayloadError::Sealed(_)) => answered(Ok(views::reference(key, stored).to_string())),
+        text => answered(text),
+    });
+    let result = result.transpose()?;
     Ok(RunDocument { view, result })
 }
 
@@ -266,7 +283,7 @@ fn summary(running: &Running, run: RunId) -> Result<Option<RunSummary>, Problem>
         Some(view) => Some(view),
         None => {
             let events = running.log.read_stream(Stream::run(run))?;
-            views::run(&events, progress, &views::no_blobs)
+            views::run(&events, progress, &views::unread)
         }
     };
     Ok(view.map(|view| RunSummary {

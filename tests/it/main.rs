@@ -12,5 +12,6 @@ mod durability;
 mod inputs;
 mod life;
 mod runs;
+mod sealed;
 mod support;
 mod tools;

@@ -1,20 +1,20 @@
 //! Where runs are computed: the threads, the table of jobs, and the way of an outcome into the
 //! log. It outlives the incarnations of the actor, which only tells it what became durable.
 
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
 use hindcast_causal::LabError;
-use hindcast_log::{CommitError, Log, Receipt, SubmitError};
+use hindcast_log::{CommitError, Log, Pinned, Receipt, SubmitError};
 use hindcast_model::event::{Event, Outcome, OutcomeObserved};
-use hindcast_model::limits::INLINE_BYTES_MAX;
 use hindcast_model::state::OpenRun;
-use hindcast_model::{Command, KeyId, Name16, Payload, RunId};
+use hindcast_model::{Command, KeyId, Name16, RunId};
 use tokio::sync::Notify;
 
 use super::cache::DatasetCache;
 use super::jobs::{Finished, Job, Jobs, Taken};
-use super::outcome::{failed, internal, panicked};
+use super::outcome::{Ending, failed, internal, panicked, unreadable, withheld};
 use super::{Computation, ComputationOptions, Request};
 use crate::Environment;
 use crate::component::{Slot, panic_text};
@@ -126,22 +126,27 @@ impl Engine {
         job.control.start();
         let started_at = clock.wall();
         let started = clock.monotonic();
-        let result = catch_unwind(AssertUnwindSafe(|| self.execute(job)));
+        let result = catch_unwind(AssertUnwindSafe(|| self.ending(job)));
         let computed_micros = clock.monotonic().saturating_sub(started);
         let queued_micros = started_at.since(job.open.requested.at);
         let finished = if job.control.is_stopped() {
             // The run has ended without this result, or the server is closing.
             None
         } else {
-            let (outcome, pinned) = match result {
-                Ok(Ok(computed)) => self.completed(computed),
-                Ok(Err(error)) => (failed(&error), None),
-                Err(panic) => (panicked(&panic_text(&*panic)), None),
+            let asked_key = job.open.requested.key;
+            let (outcome, key, pinned) = match result {
+                Ok(Ending::Computed(computed)) => self.completed(asked_key, computed),
+                Ok(Ending::Failed(outcome)) => (outcome, KeyId(0), None),
+                Err(panic) => {
+                    let outcome = panicked(&panic_text(&*panic));
+                    (withheld(outcome, asked_key), KeyId(0), None)
+                }
             };
             if let Outcome::Failed { code, message, .. } = &outcome {
                 tracing::info!(run = %job.run, code, message, "run failed");
             }
-            let command = self.observed(job, outcome, (queued_micros, computed_micros));
+            let micros = (queued_micros, computed_micros);
+            let command = self.observed(job, (outcome, key), micros);
             let due = Some(clock.monotonic());
             Some(Finished {
                 command,
@@ -157,11 +162,25 @@ impl Engine {
         self.pump();
     }
 
-    fn execute(&self, job: &Job) -> Result<Computed, LabError> {
+    fn ending(&self, job: &Job) -> Ending {
+        let Some(spec) = &job.open.spec else {
+            return Ending::Failed(internal("the run has no spec to compute".to_owned()));
+        };
+        let key = job.open.requested.key;
+        let text = self.environment.vault.text(self.log.blobs(), key, spec);
+        match text {
+            Err(error) => Ending::Failed(unreadable(&error)),
+            Ok(text) => match self.execute(job, text) {
+                Ok(computed) => Ending::Computed(computed),
+                Err(error) => Ending::Failed(withheld(failed(&error), key)),
+            },
+        }
+    }
+
+    fn execute(&self, job: &Job, text: Cow<'_, str>) -> Result<Computed, LabError> {
         let OpenRun {
             operation,
             schema,
-            spec,
             seed,
             datasets,
             ..
@@ -170,26 +189,6 @@ impl Engine {
             let message = format!("spec schema {schema} is not known to this version");
             return Err(LabError::Internal(message));
         }
-        let text = match spec {
-            Some(Payload::Inline(text)) => text.clone(),
-            Some(Payload::Blob { digest, .. }) => {
-                let unreadable = |error: &dyn std::fmt::Display| {
-                    LabError::Internal(format!("the spec's blob {digest}: {error}"))
-                };
-                let bytes = self
-                    .log
-                    .blobs()
-                    .get(*digest)
-                    .map_err(|error| unreadable(&error))?;
-                String::from_utf8(bytes).map_err(|error| unreadable(&error))?
-            }
-            Some(sealed @ Payload::Sealed { .. }) => self.unseal(job.open.requested.key, sealed)?,
-            None => {
-                return Err(LabError::Internal(
-                    "the run has no spec to compute".to_owned(),
-                ));
-            }
-        };
         let body = serde_json::from_str(&text)
             .map_err(|error| LabError::Internal(format!("the spec is no JSON: {error}")))?;
         drop(text);
@@ -201,57 +200,42 @@ impl Engine {
         operation.execute(dataset.as_deref(), *seed, &job.control)
     }
 
-    fn unseal(&self, key: KeyId, sealed: &Payload) -> Result<String, LabError> {
-        let unreadable = |why: &dyn std::fmt::Display| {
-            LabError::Internal(format!("the sealed spec cannot be read: {why}"))
-        };
-        let vault = self.environment.vault.as_ref();
-        let vault = vault.ok_or_else(|| unreadable(&"there is no vault"))?;
-        let text = vault
-            .text(key, sealed)
-            .map_err(|error| unreadable(&error))?;
-        text.ok_or_else(|| unreadable(&"it is no sealed text"))
-    }
-
-    fn completed(&self, computed: Computed) -> (Outcome, Option<Arc<hindcast_log::Pinned>>) {
+    /// The outcome, and the key that its record names.
+    fn completed(
+        &self,
+        asked_key: KeyId,
+        computed: Computed,
+    ) -> (Outcome, KeyId, Option<Arc<Pinned>>) {
         let Computed {
             json,
             hash,
             schema,
             algorithm_version,
         } = computed;
-        let (result, pinned) = if json.len() <= INLINE_BYTES_MAX {
-            (Payload::Inline(json), None)
-        } else {
-            let bytes = json.len() as u64;
-            match self.log.blobs().put(json.as_bytes()) {
-                Ok(pinned) => (
-                    Payload::Blob {
-                        digest: pinned.digest(),
-                        bytes,
-                    },
-                    Some(Arc::new(pinned)),
-                ),
-                Err(error) => {
-                    return (
-                        internal(format!("the result could not be stored: {error}")),
-                        None,
-                    );
-                }
-            }
+        // The result of a sealed request is sealed, whatever the setting has become.
+        let key = match asked_key {
+            KeyId(0) => self.environment.seal_key,
+            asked => asked,
         };
-        (
-            Outcome::Completed {
-                result,
-                result_hash: hash,
-                schema,
-                algorithm_version,
-            },
-            pinned,
-        )
+        let Environment { vault, .. } = &self.environment;
+        match vault.keep(self.log.blobs(), self.environment.seal(key), json) {
+            Ok((result, pinned)) => {
+                let outcome = Outcome::Completed {
+                    result,
+                    result_hash: hash,
+                    schema,
+                    algorithm_version,
+                };
+                (outcome, key, pinned.map(Arc::new))
+            }
+            Err(error) => {
+                let outcome = internal(format!("the result could not be stored: {error}"));
+                (outcome, KeyId(0), None)
+            }
+        }
     }
 
-    fn observed(&self, job: &Job, outcome: Outcome, micros: (u64, u64)) -> Command {
+    fn observed(&self, job: &Job, (outcome, key): (Outcome, KeyId), micros: (u64, u64)) -> Command {
         let requested = &job.open.requested;
         let (queued_micros, computed_micros) = micros;
         Command {
@@ -260,7 +244,7 @@ impl Engine {
             correlation: requested.correlation,
             principal: Name16::new("computation"),
             tenant: requested.tenant,
-            key: KeyId(0),
+            key,
             expect: None,
             event: Event::OutcomeObserved(OutcomeObserved {
                 run: job.run,

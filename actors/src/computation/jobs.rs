@@ -7,7 +7,7 @@ use std::sync::Arc;
 use hindcast_log::{Clock, Pinned};
 use hindcast_model::event::Outcome;
 use hindcast_model::state::OpenRun;
-use hindcast_model::{Command, RunId};
+use hindcast_model::{Command, KeyId, RunId};
 
 use super::control::JobControl;
 
@@ -205,6 +205,7 @@ impl Jobs {
             ..observed.clone()
         };
         finished.command.event = Event::OutcomeObserved(instead);
+        finished.command.key = KeyId(0);
         finished.replaced = true;
         finished.pinned = None;
         finished.due = Some(now);

@@ -1,6 +1,8 @@
 //! How a computation ended, as the log says it.
 
 use hindcast_causal::{LabError, Stop};
+use hindcast_log::PayloadError;
+use hindcast_model::KeyId;
 use hindcast_model::event::Outcome;
 
 use crate::operation::Computed;
@@ -61,6 +63,33 @@ pub(crate) fn panicked(message: &str) -> Outcome {
 /// A failure that is ours and not the request's.
 pub(crate) fn internal(message: String) -> Outcome {
     fault("internal", message)
+}
+
+/// The outcome of a run whose spec cannot be read.
+pub(crate) fn unreadable(error: &PayloadError) -> Outcome {
+    let code = match error {
+        PayloadError::Sealed(_) => "sealed",
+        PayloadError::Blob(_) | PayloadError::NotText => "internal",
+    };
+    fault(code, format!("the spec cannot be read: {error}"))
+}
+
+/// What a lab says of a sealed request, as it may stand readable in the log: its message may quote
+/// the request.
+pub(crate) fn withheld(mut outcome: Outcome, key: KeyId) -> Outcome {
+    if let Outcome::Failed {
+        code,
+        message,
+        hint,
+        ..
+    } = &mut outcome
+        && key != KeyId(0)
+        && code != "deadline_exceeded"
+    {
+        "the message is not recorded: it may quote the sealed request".clone_into(message);
+        *hint = None;
+    }
+    outcome
 }
 
 fn fault(code: &str, message: String) -> Outcome {

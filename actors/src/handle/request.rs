@@ -6,7 +6,7 @@ use hindcast_causal::LabError;
 use hindcast_causal::data::Profile;
 use hindcast_log::CommitError;
 use hindcast_model::event::{Idempotency, Outcome};
-use hindcast_model::{Digest, EventId, ExperimentId, Name16, Refusal, RunId, Seq};
+use hindcast_model::{Digest, EventId, ExperimentId, KeyId, Name16, Refusal, RunId, Seq};
 
 use crate::operation::Operation;
 
@@ -46,6 +46,8 @@ pub enum Admission {
         run: RunId,
         seq: Seq,
         outcome: Box<Outcome>,
+        /// What its result is sealed under; 0 when it is not.
+        key: KeyId,
         computed_micros: u64,
     },
     /// It repeats an earlier request.

@@ -4,19 +4,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use hindcast_causal::{Control, LabError, Stop};
-use hindcast_log::{Clock, Pinned, Receipt};
+use hindcast_log::{Clock, PayloadError, Pinned, Receipt};
 use hindcast_model::event::{
     Event, ExperimentAdmitted, ExperimentRefused, ExperimentRequested, Outcome, OutcomeObserved,
     RunDeduplicated, RunRefused, RunRequested,
 };
 use hindcast_model::limits::INLINE_BYTES_MAX;
-use hindcast_model::{Command, Digest, ExperimentId, Payload, Refusal, RunId, Submission};
+use hindcast_model::{Command, Digest, ExperimentId, KeyId, Payload, Refusal, RunId, Submission};
 
 use super::Door;
 use super::request::{Admission, ExperimentAnswer, ExperimentRequest, RunRequest, SubmitFailure};
 use crate::budget::micros;
 use crate::component::panic_text;
-use crate::computation::outcome::{Ending, failed, panicked};
+use crate::computation::outcome::{Ending, failed, panicked, withheld};
 use crate::operation::{Computed, canonical, digest};
 
 /// A payload with what keeps its blob until it is recorded.
@@ -35,7 +35,8 @@ pub(super) async fn request(door: &Door, request: RunRequest) -> Result<Admissio
     }
     let Kept { payload, pinned } = keep(door, spec).await?;
     let event = requested(&request, (payload, hash), false, None);
-    let receipt = door.submit(request.identity.command(event).into()).await;
+    let command = sealed(door, request.identity.command(event));
+    let receipt = door.submit(command.into()).await;
     drop(pinned);
     Ok(admission(request.run, &receipt?))
 }
@@ -56,6 +57,12 @@ fn remember_or_compute(
         door.memo.put(key, &Arc::new(computed.clone()));
     }
     Ok(ended)
+}
+
+/// A command whose payload was kept: its record names the key.
+fn sealed(door: &Door, command: Command) -> Command {
+    let key = door.environment.seal_key;
+    Command { key, ..command }
 }
 
 /// Computes a cheap run on this thread. `None` when it is not so cheap after all.
@@ -102,8 +109,13 @@ async fn record_cheap(
     (ending, computed_micros): (Ending, u64),
 ) -> Result<Admission, SubmitFailure> {
     let run = request.run;
-    let (outcome, pinned) = match ending {
-        Ending::Failed(outcome) => (outcome, None),
+    let Kept {
+        payload: spec,
+        pinned: spec_pinned,
+    } = keep(door, spec).await?;
+    let key = door.environment.seal_key;
+    let (outcome, key, pinned) = match ending {
+        Ending::Failed(outcome) => (withheld(outcome, key), KeyId(0), None),
         Ending::Computed(computed) => {
             let Kept { payload, pinned } = keep(door, computed.json).await?;
             let outcome = Outcome::Completed {
@@ -112,7 +124,7 @@ async fn record_cheap(
                 schema: computed.schema,
                 algorithm_version: computed.algorithm_version,
             };
-            (outcome, pinned)
+            (outcome, key, pinned)
         }
     };
     let observed = Event::OutcomeObserved(OutcomeObserved {
@@ -122,15 +134,17 @@ async fn record_cheap(
         queued_micros: 0,
         computed_micros,
     });
-    let request_event = requested(request, (Payload::Inline(spec), hash), true, None);
+    let request_event = requested(request, (spec, hash), true, None);
     let outcome_command = Command {
         event_id: (door.environment.event_id)(),
         causation: request.identity.event_id,
+        key,
         ..request.identity.command(observed)
     };
-    let commands = vec![request.identity.command(request_event), outcome_command];
+    let request_command = sealed(door, request.identity.command(request_event));
+    let commands = vec![request_command, outcome_command];
     let receipt = door.submit(Submission { commands }).await;
-    drop(pinned);
+    drop((spec_pinned, pinned));
     let receipt = receipt?;
     let mut answer = admission(run, &receipt);
     if let Admission::Admitted { run, seq } = answer {
@@ -138,6 +152,7 @@ async fn record_cheap(
             run,
             seq,
             outcome: Box::new(outcome),
+            key,
             computed_micros,
         };
     }
@@ -160,7 +175,7 @@ pub(super) async fn request_experiment(
         runs: runs.clone(),
         idempotency: request.idempotency,
     });
-    let mut commands = vec![request.identity.command(event)];
+    let mut commands = vec![sealed(door, request.identity.command(event))];
     for run in &request.runs {
         let spec = run.operation.spec().map_err(SubmitFailure::Invalid)?;
         let hash = digest(spec.as_bytes());
@@ -170,7 +185,7 @@ pub(super) async fn request_experiment(
         let causation = request.identity.event_id;
         commands.push(Command {
             causation,
-            ..run.identity.command(event)
+            ..sealed(door, run.identity.command(event))
         });
     }
     let receipt = door.submit(Submission { commands }).await;
@@ -204,28 +219,22 @@ fn requested(
 
 /// Large text becomes a blob before it is spoken of in the log.
 async fn keep(door: &Door, text: String) -> Result<Kept, SubmitFailure> {
+    let environment = &door.environment;
+    let seal = environment.seal(environment.seal_key);
     if text.len() <= INLINE_BYTES_MAX {
-        return Ok(Kept {
-            payload: Payload::Inline(text),
-            pinned: None,
-        });
+        return kept(environment.vault.keep(door.log.blobs(), seal, text));
     }
-    let log = door.log.clone();
-    let bytes = text.len() as u64;
-    let pinned = super::dataset::blocking(door, move || {
-        log.blobs().put(text.as_bytes()).map_err(|error| {
-            SubmitFailure::Unavailable(format!("the payload could not be stored: {error}"))
-        })
-    })
-    .await?;
-    let payload = Payload::Blob {
-        digest: pinned.digest(),
-        bytes,
-    };
-    Ok(Kept {
-        payload,
-        pinned: Some(pinned),
-    })
+    let (log, vault) = (door.log.clone(), Arc::clone(&environment.vault));
+    super::dataset::blocking(door, move || kept(vault.keep(log.blobs(), seal, text))).await
+}
+
+fn kept(stored: Result<(Payload, Option<Pinned>), PayloadError>) -> Result<Kept, SubmitFailure> {
+    match stored {
+        Ok((payload, pinned)) => Ok(Kept { payload, pinned }),
+        Err(error) => Err(SubmitFailure::Unavailable(format!(
+            "the payload could not be stored: {error}"
+        ))),
+    }
 }
 
 fn admission(run: RunId, receipt: &Receipt) -> Admission {

@@ -3,6 +3,7 @@
 mod edge;
 mod recovery;
 mod runs;
+mod sealed;
 mod supervision;
 mod support;
 mod throughput;

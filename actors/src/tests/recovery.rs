@@ -1,11 +1,9 @@
 //! What a restart of the whole process finds again.
 
-use hindcast_model::event::{Event, RunRequested, Settings};
-use hindcast_model::{Command, KeyId, Payload, RunId};
+use hindcast_model::event::{Event, Settings};
 
 use super::support::{World, fault, in_system, options, until};
 use super::{FaultRequest, What};
-use crate::Operation;
 use crate::views::RunStatus;
 
 #[test]
@@ -89,51 +87,6 @@ fn a_run_that_ended_before_the_watch_is_over_at_once() {
         let watch = world.actors.experiment.watch(run).unwrap();
         assert!(watch.is_over());
         assert_eq!(watch.progress(), None);
-        world.stop().await;
-    });
-}
-
-#[test]
-fn a_sealed_spec_is_computed_with_its_key_and_fails_without() {
-    in_system(async {
-        let world = World::new(options());
-        let key = KeyId(3);
-        world.vault.add(key, [9; 32]).unwrap();
-        let spec = Operation::Fault(FaultRequest::new(What::Answer))
-            .spec()
-            .unwrap();
-        let nonce = [1; 24];
-        let ciphertext = world.vault.seal(key, nonce, spec.as_bytes()).unwrap();
-        for (named, status) in [(key, RunStatus::Completed), (KeyId(4), RunStatus::Failed)] {
-            let run = RunId(super::support::fresh_id());
-            let event = Event::RunRequested(RunRequested {
-                run,
-                operation: "test.fault".to_owned(),
-                schema: 1,
-                spec: Payload::Sealed {
-                    nonce,
-                    ciphertext: ciphertext.clone(),
-                },
-                spec_hash: crate::operation::digest(spec.as_bytes()),
-                seed: 1,
-                datasets: Vec::new(),
-                deadline_micros: 0,
-                immediate: false,
-                experiment: None,
-                idempotency: None,
-            });
-            let command = Command {
-                key: named,
-                ..super::support::identity().command(event)
-            };
-            world
-                .actors
-                .experiment
-                .submit(command.into())
-                .await
-                .unwrap();
-            assert_eq!(world.end(run).await.status, status);
-        }
         world.stop().await;
     });
 }

@@ -465,7 +465,7 @@ fn an_experiment_is_one_frame_and_ends_with_its_last_run() {
             .read_stream(Stream::experiment(experiment))
             .unwrap();
         let view = world.log.state(|state| {
-            crate::views::experiment(&events, state, &crate::views::no_blobs).unwrap()
+            crate::views::experiment(&events, state, &crate::views::unread).unwrap()
         });
         assert_eq!(
             (view.status, view.tally.completed, view.remaining),

@@ -1,12 +1,15 @@
 //! A log, its actors, and ways to wait for what they do.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hindcast_log::{Body, Clock, Log, Options, Recorded, Vault};
 use hindcast_model::event::{ConfigurationLoaded, Event, Settings};
-use hindcast_model::{Digest, EventId, Name16, Payload, RunId, Seq, State, Stream, UnixMicros};
+use hindcast_model::{
+    Digest, EventId, KeyId, Name16, Payload, RunId, Seq, State, Stream, UnixMicros,
+};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -64,6 +67,7 @@ pub(crate) struct World {
     pub(crate) actors: Actors,
     pub(crate) free: Arc<AtomicU64>,
     options: ActorOptions,
+    seal_key: KeyId,
     dir: TempDir,
 }
 
@@ -123,10 +127,11 @@ pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
 
 impl World {
     pub(crate) fn new(options: ActorOptions) -> Self {
-        Self::open(tempfile::tempdir().unwrap(), options)
+        Self::open(tempfile::tempdir().unwrap(), options, KeyId(0))
     }
 
-    fn open(dir: TempDir, options: ActorOptions) -> Self {
+    /// A world that seals under this key, unless it is 0.
+    pub(crate) fn open(dir: TempDir, options: ActorOptions, seal_key: KeyId) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
         let mut log_options = Options::new(dir.path());
         log_options.segment_bytes = 4 << 20;
@@ -135,12 +140,21 @@ impl World {
         let free = Arc::new(AtomicU64::new(1 << 40));
         let shown = Arc::clone(&free);
         let vault = Arc::new(Vault::open(dir.path()).expect("the vault opens"));
+        if seal_key != KeyId(0) {
+            vault.add(seal_key, [5; 32]).expect("a key");
+        }
         let environment = Environment {
             clock,
             event_id: Arc::new(|| EventId(fresh_id())),
             free_bytes: Arc::new(move || Some(shown.load(Ordering::Relaxed))),
             numeric_profile: Arc::from("test-profile"),
-            vault: Some(Arc::clone(&vault)),
+            vault: Arc::clone(&vault),
+            seal_key,
+            nonce: Arc::new(|| {
+                let mut nonce = [0; 24];
+                nonce[..16].copy_from_slice(fresh_id().as_bytes());
+                nonce
+            }),
         };
         let actors = Actors::start(&log, options, &environment).expect("the actors start");
         Self {
@@ -151,6 +165,7 @@ impl World {
             actors,
             free,
             options,
+            seal_key,
         }
     }
 
@@ -163,9 +178,9 @@ impl World {
 
     /// Stops and starts again over the same directory.
     pub(crate) async fn restart(self) -> Self {
-        let options = self.options;
+        let (options, seal_key) = (self.options, self.seal_key);
         let dir = self.stop().await;
-        Self::open(dir, options)
+        Self::open(dir, options, seal_key)
     }
 
     pub(crate) async fn configure(&self, settings: Settings) {
@@ -203,8 +218,13 @@ impl World {
 
     pub(crate) fn view(&self, run: RunId) -> RunView {
         let events = self.log.read_stream(Stream::run(run)).unwrap();
-        let blob = |digest| self.log.blobs().get(digest).ok();
-        views::run(&events, self.actors.computation.progress(run), &blob).expect("a run")
+        let read = |key, payload: &_| self.read(key, payload);
+        views::run(&events, self.actors.computation.progress(run), &read).expect("a run")
+    }
+
+    pub(crate) fn read(&self, key: KeyId, payload: &Payload) -> Option<String> {
+        let text = self.vault.text(self.log.blobs(), key, payload);
+        text.ok().map(Cow::into_owned)
     }
 
     pub(crate) async fn running(&self, run: RunId) {

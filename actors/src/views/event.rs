@@ -1,9 +1,11 @@
 //! Events as JSON: our own form, and CloudEvents 1.0.
 
 use hindcast_log::{Body, Recorded};
+use hindcast_model::{Event, KeyId, Payload};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::Read;
 use super::time::rfc3339;
 
 /// One event of the log.
@@ -29,9 +31,10 @@ pub struct EventView {
     pub data: Value,
 }
 
-/// The view of a recorded event. `cursor` is what a client continues after.
+/// The view of a recorded event. `cursor` is what a client continues after; `read` is asked for
+/// what is sealed, and blobs stay references.
 #[must_use]
-pub fn event(recorded: &Recorded, cursor: String) -> EventView {
+pub fn event(recorded: &Recorded, cursor: String, read: &Read<'_>) -> EventView {
     EventView {
         seq: recorded.seq().0,
         cursor,
@@ -45,7 +48,7 @@ pub fn event(recorded: &Recorded, cursor: String) -> EventView {
         principal: recorded.context.principal.to_string(),
         tenant: recorded.context.tenant.to_string(),
         observed: recorded.observed,
-        data: data(&recorded.body),
+        data: data(recorded, read),
     }
 }
 
@@ -71,7 +74,7 @@ pub struct CloudEvent {
 
 /// The envelope of a recorded event; `source` names the log, such as `/hindcast/{log id}`.
 #[must_use]
-pub fn cloud_event(recorded: &Recorded, source: &str) -> CloudEvent {
+pub fn cloud_event(recorded: &Recorded, source: &str, read: &Read<'_>) -> CloudEvent {
     CloudEvent {
         specversion: "1.0",
         id: recorded.context.event_id.to_string(),
@@ -83,7 +86,7 @@ pub fn cloud_event(recorded: &Recorded, source: &str) -> CloudEvent {
         sequence: format!("{:020}", recorded.seq().0),
         causationid: recorded.causation.to_string(),
         correlationid: recorded.context.correlation.to_string(),
-        data: data(&recorded.body),
+        data: data(recorded, read),
     }
 }
 
@@ -94,13 +97,38 @@ pub(super) fn kind(body: &Body) -> String {
     }
 }
 
-fn data(body: &Body) -> Value {
-    match body {
-        Body::Known(event) => match serde_json::to_value(event) {
-            Ok(Value::Object(mut tagged)) => tagged.remove("data").unwrap_or(Value::Null),
-            Ok(other) => other,
-            Err(error) => json!({ "unreadable": error.to_string() }),
-        },
+fn data(recorded: &Recorded, read: &Read<'_>) -> Value {
+    match &recorded.body {
+        Body::Known(event) if recorded.context.key == KeyId(0) => plain(event),
+        Body::Known(event) => unsealed(event.clone(), recorded.context.key, read),
         Body::Unknown { payload, .. } => json!({ "bytes": payload.len() }),
     }
+}
+
+fn plain(event: &Event) -> Value {
+    match serde_json::to_value(event) {
+        Ok(Value::Object(mut tagged)) => tagged.remove("data").unwrap_or(Value::Null),
+        Ok(other) => other,
+        Err(error) => json!({ "unreadable": error.to_string() }),
+    }
+}
+
+fn unsealed(mut event: Event, key: KeyId, read: &Read<'_>) -> Value {
+    let Some(payload @ Payload::Sealed { .. }) = event.payload_mut() else {
+        return plain(&event);
+    };
+    if let Some(text) = read(key, payload) {
+        *payload = Payload::Inline(text);
+        return plain(&event);
+    }
+    let sealed = super::reference(key, payload);
+    // Nobody reads ciphertext as a list of numbers.
+    *payload = Payload::Inline(String::new());
+    let mut data = plain(&event);
+    for place in ["/spec", "/outcome/completed/result"] {
+        if let Some(place) = data.pointer_mut(place) {
+            place.clone_from(&sealed);
+        }
+    }
+    data
 }

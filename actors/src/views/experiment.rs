@@ -46,7 +46,7 @@ pub struct ExperimentView {
 pub fn experiment(
     events: &[Recorded],
     state: &State,
-    blob: &dyn Fn(Digest) -> Option<Vec<u8>>,
+    read: &super::Read<'_>,
 ) -> Option<ExperimentView> {
     let (first, request) = events.iter().find_map(|recorded| match &recorded.body {
         Body::Known(Event::ExperimentRequested(request)) => Some((recorded, request)),
@@ -57,7 +57,7 @@ pub fn experiment(
         experiment_id: request.experiment.to_string(),
         name: request.name.clone(),
         status: "running",
-        request: super::payload(&request.spec, blob),
+        request: super::payload(first.context.key, &request.spec, read),
         runs: request.runs.iter().map(ToString::to_string).collect(),
         remaining: open.map_or(0, |open| open.remaining),
         tally: open.map_or_else(Tally::default, |open| open.tally),

@@ -13,7 +13,7 @@ pub use experiment::{
 pub use run::{Cause, Durations, RunError, RunStatus, RunView, open_run, run};
 pub use time::rfc3339;
 
-use hindcast_model::Payload;
+use hindcast_model::{KeyId, Payload};
 use serde_json::{Value, json};
 
 /// How runs ended, in numbers.
@@ -41,29 +41,45 @@ pub struct ProgressSchema {
     pub started_at: u64,
 }
 
-/// A payload as JSON. What does not stand in the log is shown as a reference, unless `blob` can
-/// fetch it.
+/// Fetches the text of a payload that does not stand readable in the log, by the key that the
+/// record's header names.
+pub type Read<'a> = dyn Fn(KeyId, &Payload) -> Option<String> + 'a;
+
+/// A payload as JSON. What `read` does not fetch is shown as a reference.
 #[must_use]
-pub fn payload(
-    payload: &Payload,
-    blob: &dyn Fn(hindcast_model::Digest) -> Option<Vec<u8>>,
-) -> Value {
+pub fn payload(key: KeyId, payload: &Payload, read: &Read<'_>) -> Value {
+    readable(key, payload, read).unwrap_or_else(|| reference(key, payload))
+}
+
+fn readable(key: KeyId, payload: &Payload, read: &Read<'_>) -> Option<Value> {
     match payload {
         Payload::Inline(text) => {
-            serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone()))
+            let value = serde_json::from_str(text);
+            Some(value.unwrap_or_else(|_| Value::String(text.clone())))
         }
-        Payload::Blob { digest, bytes } => blob(*digest)
-            .and_then(|content| serde_json::from_slice(&content).ok())
-            .unwrap_or_else(|| json!({ "blob": digest.to_string(), "bytes": bytes })),
-        Payload::Sealed { ciphertext, .. } => {
-            json!({ "sealed": true, "bytes": ciphertext.len() })
+        Payload::Blob { .. } | Payload::Sealed { .. } => {
+            serde_json::from_str(&read(key, payload)?).ok()
         }
     }
 }
 
-/// Fetches no blob.
+/// What is shown of a payload that cannot be read: where it is, or that it is sealed.
 #[must_use]
-pub fn no_blobs(_: hindcast_model::Digest) -> Option<Vec<u8>> {
+pub fn reference(key: KeyId, payload: &Payload) -> Value {
+    let sealed = |bytes: u64| json!({ "sealed": true, "key": key.0, "bytes": bytes });
+    match payload {
+        Payload::Inline(text) => Value::String(text.clone()),
+        Payload::Blob { digest, bytes } if key == KeyId(0) => {
+            json!({ "blob": digest.to_string(), "bytes": bytes })
+        }
+        Payload::Blob { bytes, .. } => sealed(*bytes),
+        Payload::Sealed { ciphertext, .. } => sealed(ciphertext.len() as u64),
+    }
+}
+
+/// Fetches nothing.
+#[must_use]
+pub fn unread(_: KeyId, _: &Payload) -> Option<String> {
     None
 }
 

@@ -3,10 +3,11 @@
 use hindcast_log::{Body, Recorded};
 use hindcast_model::event::{Event, Outcome, OutcomeObserved, RunRequested};
 use hindcast_model::state::OpenRun;
-use hindcast_model::{Digest, RunId};
+use hindcast_model::{KeyId, Payload, RunId};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::Read;
 use super::event::kind;
 use super::time::rfc3339;
 use crate::computation::control::Progress;
@@ -120,16 +121,12 @@ pub struct RunView {
 /// The view of a run from its stream, in order. `None` when the stream holds no request. A run
 /// that is open is `running` when it has progress.
 #[must_use]
-pub fn run(
-    events: &[Recorded],
-    progress: Option<Progress>,
-    blob: &dyn Fn(Digest) -> Option<Vec<u8>>,
-) -> Option<RunView> {
+pub fn run(events: &[Recorded], progress: Option<Progress>, read: &Read<'_>) -> Option<RunView> {
     let (first, request) = events.iter().find_map(|recorded| match &recorded.body {
         Body::Known(Event::RunRequested(request)) => Some((recorded, request)),
         Body::Known(_) | Body::Unknown { .. } => None,
     })?;
-    let mut view = requested(first, request, blob);
+    let mut view = requested(first, request, read);
     for recorded in events {
         view.last_seq = recorded.seq().0;
         view.causation.push(Cause {
@@ -139,7 +136,7 @@ pub fn run(
             causation: recorded.causation.to_string(),
         });
         if let Body::Known(event) = &recorded.body {
-            fold(&mut view, event, blob);
+            fold(&mut view, (recorded.context.key, event), read);
             if view.status != RunStatus::Queued && view.finished_at.is_none() {
                 view.finished_at = Some(rfc3339(recorded.context.at));
                 view.durations.total_ms = Some(millis(recorded.context.at.since(first.context.at)));
@@ -166,7 +163,7 @@ pub fn open_run(id: RunId, open: &OpenRun, progress: Option<Progress>) -> RunVie
             RunStatus::Queued
         },
         request: open.spec.as_ref().map_or(Value::Null, |spec| {
-            seeded(super::payload(spec, &super::no_blobs), open.seed)
+            seeded((open.requested.key, spec), open.seed, &super::unread)
         }),
         seed: open.seed,
         spec_hash: open.spec_hash.to_string(),
@@ -190,16 +187,12 @@ pub fn open_run(id: RunId, open: &OpenRun, progress: Option<Progress>) -> RunVie
     }
 }
 
-fn requested(
-    first: &Recorded,
-    request: &RunRequested,
-    blob: &dyn Fn(Digest) -> Option<Vec<u8>>,
-) -> RunView {
+fn requested(first: &Recorded, request: &RunRequested, read: &Read<'_>) -> RunView {
     RunView {
         run_id: request.run.to_string(),
         operation: request.operation.clone(),
         status: RunStatus::Queued,
-        request: seeded(super::payload(&request.spec, blob), request.seed),
+        request: seeded((first.context.key, &request.spec), request.seed, read),
         seed: request.seed,
         spec_hash: request.spec_hash.to_string(),
         result: None,
@@ -222,16 +215,19 @@ fn requested(
     }
 }
 
-fn seeded(mut request: Value, seed: u64) -> Value {
+fn seeded((key, spec): (KeyId, &Payload), seed: u64, read: &Read<'_>) -> Value {
+    let Some(mut request) = super::readable(key, spec, read) else {
+        return super::reference(key, spec);
+    };
     if let Value::Object(fields) = &mut request {
         fields.insert("seed".to_owned(), Value::from(seed));
     }
     request
 }
 
-fn fold(view: &mut RunView, event: &Event, blob: &dyn Fn(Digest) -> Option<Vec<u8>>) {
+fn fold(view: &mut RunView, (key, event): (KeyId, &Event), read: &Read<'_>) {
     if let Event::OutcomeObserved(observed) = event {
-        outcome(view, observed, blob);
+        outcome(view, (key, observed), read);
     } else if let Event::RunCompleted(_) = event {
         view.status = RunStatus::Completed;
     } else if let Event::RunFailed(failed) = event {
@@ -262,11 +258,7 @@ fn fold(view: &mut RunView, event: &Event, blob: &dyn Fn(Digest) -> Option<Vec<u
     }
 }
 
-fn outcome(
-    view: &mut RunView,
-    observed: &OutcomeObserved,
-    blob: &dyn Fn(Digest) -> Option<Vec<u8>>,
-) {
+fn outcome(view: &mut RunView, (key, observed): (KeyId, &OutcomeObserved), read: &Read<'_>) {
     view.numeric_profile = Some(observed.numeric_profile.clone());
     view.durations.queued_ms = Some(millis(observed.queued_micros));
     view.durations.computed_ms = Some(millis(observed.computed_micros));
@@ -277,7 +269,7 @@ fn outcome(
             algorithm_version,
             ..
         } => {
-            view.result = Some(super::payload(result, blob));
+            view.result = Some(super::payload(key, result, read));
             view.result_hash = Some(result_hash.to_string());
             view.algorithm_version = Some(algorithm_version.clone());
         }

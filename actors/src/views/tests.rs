@@ -56,7 +56,7 @@ fn a_run_past_its_deadline_has_an_error_without_an_outcome() {
         recorded(1, requested()),
         recorded(3, Event::RunFailed(failed)),
     ];
-    let view = run(&events, None, &no_blobs).unwrap();
+    let view = run(&events, None, &unread).unwrap();
     let shown = serde_json::to_value(&view).unwrap();
     assert_eq!(shown["status"], "failed");
     assert_eq!(shown["request"], json!({ "restarts": 3, "seed": 5 }));
@@ -71,20 +71,20 @@ fn a_run_past_its_deadline_has_an_error_without_an_outcome() {
         (Some(1), Some(3))
     );
     assert_eq!(shown["causation"][1]["type"], "run_failed");
-    assert_eq!(run(&events[1..], None, &no_blobs), None);
+    assert_eq!(run(&events[1..], None, &unread), None);
 }
 
 #[test]
 fn an_event_is_shown_flat_and_as_a_cloud_event() {
     let recorded = recorded(4, requested());
-    let shown = serde_json::to_value(event(&recorded, "log-1-4".to_owned())).unwrap();
+    let shown = serde_json::to_value(event(&recorded, "log-1-4".to_owned(), &unread)).unwrap();
     assert_eq!(
         (shown["type"].as_str(), shown["seq"].as_u64()),
         (Some("run_requested"), Some(4))
     );
     assert_eq!(shown["data"]["operation"], "causal.discover");
     assert!(shown.get("tenant").is_none());
-    let cloud = serde_json::to_value(cloud_event(&recorded, "/hindcast/x")).unwrap();
+    let cloud = serde_json::to_value(cloud_event(&recorded, "/hindcast/x", &unread)).unwrap();
     assert_eq!(cloud["specversion"], "1.0");
     assert_eq!(cloud["type"], "hindcast.run_requested");
     assert_eq!(cloud["sequence"], "00000000000000000004");
@@ -97,15 +97,19 @@ fn payloads_that_are_elsewhere_are_references() {
         digest: Digest::default(),
         bytes: 7,
     };
-    assert_eq!(payload(&elsewhere, &no_blobs)["bytes"], 7);
-    let found = |_| Some(b"[1]".to_vec());
-    assert_eq!(payload(&elsewhere, &found), json!([1]));
+    let (plain, key) = (KeyId(0), KeyId(1));
+    assert_eq!(payload(plain, &elsewhere, &unread)["bytes"], 7);
+    let found = |_, _: &_| Some("[1]".to_owned());
+    assert_eq!(payload(plain, &elsewhere, &found), json!([1]));
     let sealed = Payload::Sealed {
         nonce: [0; 24],
         ciphertext: vec![1, 2],
     };
-    assert_eq!(
-        payload(&sealed, &no_blobs),
-        json!({ "sealed": true, "bytes": 2 })
-    );
+    assert_eq!(payload(key, &sealed, &found), json!([1]));
+    for (payload_, bytes) in [(&sealed, 2), (&elsewhere, 7)] {
+        assert_eq!(
+            payload(key, payload_, &unread),
+            json!({ "sealed": true, "key": 1, "bytes": bytes })
+        );
+    }
 }

@@ -45,5 +45,5 @@ pub use recovery::{Recovery, open_journal};
 pub use replay::{Checkpoint, Progress, Replayed, replay, walk};
 pub use stats::Stats;
 pub use time::{Clock, TimeKeeper};
-pub use vault::{Vault, VaultError};
+pub use vault::{PayloadError, Vault, VaultError};
 pub use verify::{Problem, Report, verify};

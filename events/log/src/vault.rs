@@ -1,6 +1,8 @@
 //! Data keys: payloads sealed under a key are unreadable once the key is gone, though the log and
-//! its hash chain stay whole. XChaCha20-Poly1305; the key's id is bound to what it seals.
+//! its hash chain stay whole. XChaCha20-Poly1305; the key's id is bound to what it seals. Payloads
+//! go into the log and come out of it here, sealed or not.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -10,7 +12,10 @@ use std::sync::RwLock;
 
 use chacha20poly1305::aead::{Aead, Payload as Sealing};
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305};
+use hindcast_model::limits::INLINE_BYTES_MAX;
 use hindcast_model::{KeyId, Payload};
+
+use crate::blobs::{BlobError, Blobs, Pinned};
 
 /// What can be wrong with a sealed payload or its key.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +27,17 @@ pub enum VaultError {
     Refused(KeyId),
     #[error("data keys: {0}")]
     Io(#[from] io::Error),
+}
+
+/// Why a payload cannot be stored or read.
+#[derive(Debug, thiserror::Error)]
+pub enum PayloadError {
+    #[error(transparent)]
+    Sealed(#[from] VaultError),
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    #[error("the payload is not UTF-8")]
+    NotText,
 }
 
 /// The data keys of one data directory.
@@ -91,6 +107,9 @@ impl Vault {
         file.sync_data()?;
         fs::rename(&half, &path)?;
         File::open(&self.dir)?.sync_all()?;
+        if let Some(parent) = self.dir.parent() {
+            File::open(parent)?.sync_all()?;
+        }
         keys.insert(key, XChaCha20Poly1305::new(&bytes.into()));
         Ok(())
     }
@@ -123,18 +142,56 @@ impl Vault {
         })
     }
 
-    /// The text of a payload that stands in the log itself; `None` for a blob.
-    pub fn text(&self, key: KeyId, payload: &Payload) -> Result<Option<String>, VaultError> {
-        match payload {
-            Payload::Inline(text) => Ok(Some(text.clone())),
-            Payload::Blob { .. } => Ok(None),
-            Payload::Sealed { nonce, ciphertext } => {
-                let text = self.unseal(key, *nonce, ciphertext)?;
-                String::from_utf8(text)
-                    .map(Some)
-                    .map_err(|_| VaultError::Refused(key))
+    /// Text as the log holds it: large text becomes a blob, on the medium when this returns. With
+    /// a key and a nonce it is sealed, and the key belongs into the header of the record.
+    pub fn keep(
+        &self,
+        blobs: &Blobs,
+        seal: Option<(KeyId, [u8; 24])>,
+        text: String,
+    ) -> Result<(Payload, Option<Pinned>), PayloadError> {
+        let inline = text.len() <= INLINE_BYTES_MAX;
+        let content = match seal {
+            None if inline => return Ok((Payload::Inline(text), None)),
+            None => text.into_bytes(),
+            Some((key, nonce)) => {
+                let ciphertext = self.seal(key, nonce, text.as_bytes())?;
+                if inline {
+                    return Ok((Payload::Sealed { nonce, ciphertext }, None));
+                }
+                [&nonce[..], &ciphertext].concat()
             }
-        }
+        };
+        let pinned = blobs.put(&content)?;
+        let payload = Payload::Blob {
+            digest: pinned.digest(),
+            bytes: content.len() as u64,
+        };
+        Ok((payload, Some(pinned)))
+    }
+
+    /// The text of a payload, wherever it stands. `key` is that of the record's header.
+    pub fn text<'a>(
+        &self,
+        blobs: &Blobs,
+        key: KeyId,
+        payload: &'a Payload,
+    ) -> Result<Cow<'a, str>, PayloadError> {
+        let bytes = match payload {
+            Payload::Inline(text) => return Ok(Cow::Borrowed(text)),
+            Payload::Blob { digest, .. } if key == KeyId(0) => blobs.get(*digest)?,
+            Payload::Blob { .. } if !self.has(key) => return Err(VaultError::NoKey(key).into()),
+            Payload::Blob { digest, .. } => {
+                let content = blobs.get(*digest)?;
+                let parts = content.split_first_chunk();
+                let (nonce, ciphertext) = parts.ok_or(VaultError::Refused(key))?;
+                self.unseal(key, *nonce, ciphertext)?
+            }
+            Payload::Sealed { nonce, ciphertext } => self.unseal(key, *nonce, ciphertext)?,
+        };
+        String::from_utf8(bytes)
+            .map(Cow::Owned)
+            .map_err(|_| PayloadError::NotText)
     }
 
     fn with(
@@ -150,7 +207,10 @@ impl Vault {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::disk::RealDisk;
 
     #[test]
     fn sealed_payload_needs_its_own_key() {
@@ -165,25 +225,52 @@ mod tests {
         vault.add(two, [8; 32]).expect("added");
         let nonce = [3; 24];
         let ciphertext = vault.seal(one, nonce, b"{\"x\":1}").expect("sealed");
-        let payload = Payload::Sealed {
-            nonce,
-            ciphertext: ciphertext.clone(),
-        };
         let again = Vault::open(dir.path()).expect("opens");
-        let text = again.text(one, &payload).expect("read");
-        assert_eq!(text.as_deref(), Some("{\"x\":1}"));
+        let text = again.unseal(one, nonce, &ciphertext).expect("read");
+        assert_eq!(text, b"{\"x\":1}");
         assert!(matches!(
-            again.text(two, &payload),
+            again.unseal(two, nonce, &ciphertext),
             Err(VaultError::Refused(_))
         ));
         assert!(again.unseal(one, nonce, &ciphertext[1..]).is_err());
         fs::remove_file(dir.path().join("keys").join(file_name(one))).expect("removed");
         let without = Vault::open(dir.path()).expect("opens");
         assert!(matches!(
-            without.text(one, &payload),
+            without.unseal(one, nonce, &ciphertext),
             Err(VaultError::NoKey(_))
         ));
         assert!(without.has(two) && !without.has(one));
+    }
+
+    #[test]
+    fn kept_text_comes_back_from_the_log_and_from_blobs() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let blobs = Blobs::open(Arc::new(RealDisk), dir.path()).expect("opens");
+        let vault = Vault::open(dir.path()).expect("opens");
+        let key = KeyId(1);
+        vault.add(key, [7; 32]).expect("added");
+        let nothing = tempfile::tempdir().expect("a directory");
+        let without = Vault::open(nothing.path()).expect("opens");
+        for bytes in [3, INLINE_BYTES_MAX, INLINE_BYTES_MAX + 1] {
+            let text = "x".repeat(bytes);
+            for (named, seal) in [(KeyId(0), None), (key, Some((key, [4; 24])))] {
+                let kept = vault.keep(&blobs, seal, text.clone());
+                let (payload, pinned) = kept.expect("kept");
+                assert_eq!(payload.blob(), pinned.map(|pinned| pinned.digest()));
+                let read = |vault: &Vault| {
+                    let text = vault.text(&blobs, named, &payload);
+                    text.map(Cow::into_owned)
+                };
+                assert_eq!(read(&vault).expect("read"), text);
+                let refused = matches!(read(&without), Err(PayloadError::Sealed(_)));
+                assert_eq!(refused, seal.is_some());
+                if let (Some(digest), Some(_)) = (payload.blob(), seal) {
+                    let content = blobs.get(digest).expect("there");
+                    assert_eq!(content.len(), 24 + bytes + 16);
+                    assert!(!content.windows(8).any(|piece| piece == b"xxxxxxxx"));
+                }
+            }
+        }
     }
 
     #[test]

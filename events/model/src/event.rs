@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 pub use crate::decided::*;
 use crate::ids::Digest;
 pub use crate::observed::*;
+use crate::payload::Payload;
 
 /// What the record's header says of a kind of event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,6 +155,23 @@ events! {
 }
 
 impl Event {
+    /// The spec or result in this event, which may be sealed.
+    pub fn payload_mut(&mut self) -> Option<&mut Payload> {
+        if let Self::RunRequested(e) = self {
+            Some(&mut e.spec)
+        } else if let Self::ExperimentRequested(e) = self {
+            Some(&mut e.spec)
+        } else if let Self::OutcomeObserved(OutcomeObserved {
+            outcome: Outcome::Completed { result, .. },
+            ..
+        }) = self
+        {
+            Some(result)
+        } else {
+            None
+        }
+    }
+
     /// The blobs that this event names: they are kept as long as the log.
     pub fn blobs(&self) -> impl Iterator<Item = Digest> + use<> {
         let (payload, dataset) = match self {

@@ -118,7 +118,8 @@ pub enum Outcome {
         algorithm_version: String,
     },
     Failed {
-        /// A stable word: `invalid`, `too_large`, `deadline_exceeded`, `panicked`, `internal`.
+        /// A stable word: `invalid`, `too_large`, `deadline_exceeded`, `sealed` (the spec's data
+        /// key is not there), `panicked`, `internal`.
         code: String,
         /// The JSON path of the field at fault, where there is one.
         field: Option<String>,

@@ -11,7 +11,8 @@ use crate::ids::Digest;
 pub enum Payload {
     /// The text itself, up to `INLINE_BYTES_MAX`.
     Inline(String),
-    /// A content-addressed blob of `bytes` bytes.
+    /// A content-addressed blob of `bytes` bytes, the digest being over what is stored: the text,
+    /// or, when the record's header names a data key, 24 bytes of nonce and the ciphertext.
     Blob { digest: Digest, bytes: u64 },
     /// Sealed under the data key that the record's header names: without it, unreadable.
     Sealed {
