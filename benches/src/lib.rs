@@ -11,6 +11,10 @@ use hindcast_model::{
     Command, Digest, Event, EventId, KeyId, Name16, Payload, RunId, Submission, UnixMicros,
 };
 
+/// The server's allocator, so that the figures are the server's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The machine's clocks.
 pub struct RealClock(Instant);
 
