@@ -9,5 +9,5 @@ mod load;
 mod take;
 
 pub use file::{Bad, FORMAT};
-pub use load::{Found, SetAside, newest};
+pub use load::{Checked, Found, SetAside, all, newest};
 pub use take::{Taken, take};

@@ -42,3 +42,17 @@ pub fn newest(data_dir: &Path) -> io::Result<Found> {
     }
     Ok(found)
 }
+
+/// A snapshot's file and what it holds.
+pub type Checked = (PathBuf, Result<Checkpoint, Bad>);
+
+/// Reads every snapshot under `data_dir`, oldest first, and changes nothing.
+pub fn all(data_dir: &Path) -> io::Result<Vec<Checked>> {
+    let paths = list(&folder(data_dir))?.into_iter();
+    paths
+        .map(|path| {
+            let bytes = fs::read(&path)?;
+            Ok((path, file::decode(&bytes)))
+        })
+        .collect()
+}

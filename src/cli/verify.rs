@@ -1,6 +1,7 @@
 //! `hindcast verify`: reads the log from its files, without taking its lock.
 
-use hindcast_log::{Report, verify};
+use hindcast_log::{Problem, Report, StoreCheck, verify};
+use hindcast_model::Seq;
 use serde_json::{Value, json};
 
 use super::arguments::Global;
@@ -13,12 +14,28 @@ pub(crate) fn run(global: &Global, output: &Output) -> Result<(), Failure> {
         return Err(Failure::Usage(message.to_owned()));
     }
     let data_dir = global.configuration()?.server.data_dir;
+    let mut checkpoints = Vec::new();
+    let mut bad = Vec::new();
+    let snapshots = hindcast_snapshots::all(&data_dir)
+        .map_err(|error| Failure::failed(format!("the snapshots cannot be read: {error}")))?;
+    for (path, read) in snapshots {
+        match read {
+            Ok(checkpoint) => checkpoints.push(checkpoint),
+            // Rules of another version are no damage: such a snapshot is passed over at start.
+            Err(hindcast_snapshots::Bad::OtherRules { .. }) => {}
+            Err(why) => bad.push(format!("{}: {why}", path.display())),
+        }
+    }
     let bar = Progress::new();
-    let report = verify(&data_dir, &|progress| {
+    let mut report = verify(&data_dir, &checkpoints, &|progress| {
         let (done, total) = (progress.segments as u64, progress.segments_total as u64);
         bar.set("verifying", done, total);
     })?;
     drop(bar);
+    for what in bad {
+        report.problems_total += 1;
+        report.problems.push(Problem { seq: Seq(0), what });
+    }
     let json = document(&report);
     output.either(&json.to_string(), || Ok(text(&report)))?;
     match report.holds() {
@@ -43,32 +60,45 @@ fn document(report: &Report) -> Value {
         "epoch": report.epoch,
         "events": report.events,
         "segments": report.segments,
-        "chain": report.chain.to_string(),
+        "chain": report.chain.map(|chain| chain.to_string()),
         "state_hash": report.state_hash.to_string(),
         "decided_again": report.decided_again,
         "decided_elsewhere": report.decided_elsewhere,
         "blobs": report.blobs,
-        "store_compared": report.store_compared,
+        "store": store(report.store),
+        "snapshots": report.checkpoints.iter().map(|seq| seq.0).collect::<Vec<_>>(),
         "torn_bytes": report.torn_bytes,
         "problems": problems,
         "problems_total": report.problems_total,
     })
 }
 
+fn store(check: StoreCheck) -> String {
+    match check {
+        StoreCheck::Absent => "absent: the next start writes it again".to_owned(),
+        StoreCheck::InUse => {
+            "not compared: a process has it open, or it may not be written to".to_owned()
+        }
+        StoreCheck::Unreadable => "unreadable".to_owned(),
+        StoreCheck::Compared(records) => format!("{records} records compared"),
+    }
+}
+
 fn text(report: &Report) -> String {
     let mut lines = vec![
         format!("{} events in {} segments", report.events, report.segments),
-        format!("chain       {}", report.chain),
+        match report.chain {
+            Some(chain) => format!("chain       {chain}"),
+            None => "chain       broken".to_owned(),
+        },
         format!("state       {}", report.state_hash),
         format!(
             "decided     {} observed events again, to the same bytes",
             report.decided_again
         ),
         format!("blobs       {}", report.blobs),
-        match report.store_compared {
-            Some(records) => format!("store       {records} records compared"),
-            None => "store       not compared: a process has it open".to_owned(),
-        },
+        format!("snapshots   {}", report.checkpoints.len()),
+        format!("store       {}", store(report.store)),
     ];
     if report.decided_elsewhere > 0 {
         let count = report.decided_elsewhere;

@@ -28,6 +28,19 @@ pub enum LogError {
     Format { found: u32, known: u32 },
     #[error("cursor {0} belongs to another log or epoch")]
     ForeignCursor(String),
+    /// The segments end before events that were acknowledged: a file is gone or was replaced by an
+    /// older one. Going on would give their sequences to other events.
+    #[error(
+        "the log ends at sequence {head}, but {evidence} has sequence {known}: the segments of \
+         acknowledged events are gone from wal/ or archive/"
+    )]
+    TailLost {
+        head: Seq,
+        known: Seq,
+        evidence: &'static str,
+    },
+    #[error("the lookup store belongs to another log and holds events up to {known}")]
+    StoreForeign { known: Seq },
     #[error("the checkpoint at sequence {0} is not of this log")]
     ForeignCheckpoint(Seq),
     #[error("the lookup store: {0}")]

@@ -7,6 +7,7 @@
 //! This crate knows no actor, no HTTP and no lab; it reads no clock but the one it is given.
 
 mod blobs;
+mod chunk;
 mod codec;
 mod disk;
 mod error;
@@ -46,4 +47,4 @@ pub use replay::{Checkpoint, Progress, Replayed, replay, walk};
 pub use stats::Stats;
 pub use time::{Clock, TimeKeeper};
 pub use vault::{PayloadError, Vault, VaultError};
-pub use verify::{Problem, Report, verify};
+pub use verify::{Problem, Report, StoreCheck, verify};

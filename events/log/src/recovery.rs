@@ -119,10 +119,18 @@ impl Lookup {
         (cache_bytes, log): (u64, Uuid),
         locations: &[Location],
     ) -> Result<Self, LogError> {
-        let store = Arc::new(Store::open(&data_dir.join("sled"), cache_bytes, log)?);
+        let store = match Store::open(&data_dir.join("sled"), cache_bytes, log) {
+            // A store alone is what a lost log leaves, or the first start if it was cut short.
+            Err(LogError::StoreForeign { known }) if locations.is_empty() && known > Seq(0) => {
+                return Err(tail_lost(Seq(0), known, STORE));
+            }
+            other => Arc::new(other?),
+        };
         let next = store.sealed_to().next();
         if next > Seq(1) && !locations.iter().any(|location| location.first == next) {
-            return Err(LogError::StoreDamaged("it is ahead of the log".to_owned()));
+            let known = store.known()?.max(next);
+            let head = locations.last().map_or(0, |_| next.0 - 1);
+            return Err(tail_lost(Seq(head), known, STORE));
         }
         let writer = Writer::new(Arc::clone(&store));
         let last = locations.last().map(|location| location.first);
@@ -246,16 +254,24 @@ pub(crate) fn recover(
         let skip = locations.partition_point(|location| location.first <= wanted);
         let rest = &locations[skip.saturating_sub(1)..];
         let replayed = replay::replay_from(disk.as_ref(), rest, start, progress, &mut lookup)?;
-        match lookup.writer.next() > replayed.head().next() {
-            true => Err(LogError::StoreDamaged("it is ahead of the log".to_owned())),
+        let known = lookup.store.known()?;
+        match known > replayed.head() {
+            true => Err(tail_lost(replayed.head(), known, STORE)),
             false => Ok((replayed, lookup)),
         }
     };
+    let snapshot = start.as_ref().map(|start| (start.log, start.state.seq()));
     // A checkpoint that does not fit the log is of no use: the log counts.
     let first = match attempt(start) {
         Err(LogError::ForeignCheckpoint(_)) => attempt(None),
         other => other,
     };
+    if let (Some((log, seq)), Ok((replayed, _))) = (snapshot, &first) {
+        let same = |scanned: &Scanned| scanned.link.log == log;
+        if replayed.scanned.as_ref().is_none_or(same) && seq > replayed.head() {
+            return Err(tail_lost(replayed.head(), seq, "a snapshot"));
+        }
+    }
     let reason = match first {
         Ok((replayed, lookup)) => {
             // A store that was deleted or emptied has been written again, which is told as well.
@@ -266,9 +282,12 @@ pub(crate) fn recover(
             });
             return Ok((replayed, lookup, rebuilt));
         }
-        Err(error @ (LogError::Store(_) | LogError::StoreDamaged(_) | LogError::Codec(_))) => {
-            error.to_string()
-        }
+        Err(
+            error @ (LogError::Store(_)
+            | LogError::StoreDamaged(_)
+            | LogError::StoreForeign { .. }
+            | LogError::Codec(_)),
+        ) => error.to_string(),
         Err(error) => return Err(error),
     };
     let moved_to = move_aside(data_dir, &dir)?.display().to_string();
@@ -279,6 +298,16 @@ pub(crate) fn recover(
         events: lookup.written,
     };
     Ok((replayed, lookup, Some(rebuilt)))
+}
+
+const STORE: &str = "the lookup store";
+
+const fn tail_lost(head: Seq, known: Seq, evidence: &'static str) -> LogError {
+    LogError::TailLost {
+        head,
+        known,
+        evidence,
+    }
 }
 
 fn move_aside(data_dir: &Path, dir: &Path) -> Result<PathBuf, LogError> {

@@ -12,7 +12,7 @@
 //! | `s` first sequence | descriptor of a sealed segment |
 //! | `p` first sequence, piece | postings of a sealed segment |
 //! | `f` first sequence, piece | filter of a sealed segment |
-//! | `m` name | `log`, `durable` |
+//! | `m` name | `log`, `durable`, `known` |
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -25,15 +25,13 @@ use uuid::Uuid;
 
 use hindcast_model::{Seq, Stream, UnixMicros};
 
+use crate::chunk::{CHUNK_BYTES, pack, unpack};
 use crate::codec;
 use crate::error::LogError;
 use crate::frame::Chain;
 use crate::index::{self, Filter, SegmentIndex};
 
 const FORMAT: u8 = 1;
-/// Records of a chunk before compression; with one record over it a value stays under 64 KiB.
-const CHUNK_BYTES: usize = 56 * 1024;
-const CHUNK_HEADER_BYTES: usize = 60;
 const FILTER_PIECE_BYTES: usize = 60 * 1024;
 const SLED_SEGMENT_BYTES: usize = 16 << 20;
 const CHUNKS_CACHED: usize = 8;
@@ -118,7 +116,10 @@ impl Store {
                     .insert(b"mlog", [&[FORMAT][..], log.as_bytes()].concat())?;
             }
             Some(known) if known[..] == *[&[FORMAT][..], log.as_bytes()].concat() => {}
-            Some(_) => return Err(damaged("it belongs to another log or format")),
+            Some(_) => {
+                let known = store.newest_chunk()?;
+                return Err(LogError::StoreForeign { known });
+            }
         }
         store.load_sealed()?;
         store.forget_after_durable()?;
@@ -150,8 +151,38 @@ impl Store {
         Ok(())
     }
 
-    /// What was written after the last sync may be there in part: it is written again.
+    /// The last record that was ever written to it, as far as it knows: such a record was
+    /// acknowledged before, so that a log that ends earlier has lost it.
+    pub(crate) fn known(&self) -> Result<Seq, LogError> {
+        match self.db.get(b"mknown")? {
+            Some(value) if value.len() == 8 => {
+                let bytes = value[..].try_into().expect("eight bytes");
+                Ok(Seq(u64::from_be_bytes(bytes)))
+            }
+            Some(_) | None => Ok(Seq(0)),
+        }
+    }
+
+    fn newest_chunk(&self) -> Result<Seq, LogError> {
+        let mut chunks = self.db.range(key(b'c', Seq(0))..=key(b'c', Seq(u64::MAX)));
+        let Some(entry) = chunks.next_back() else {
+            return Ok(Seq(0));
+        };
+        let (key, value) = entry?;
+        let first = Seq(u64::from_be_bytes(
+            key[1..9].try_into().expect("eight bytes"),
+        ));
+        let count = unpack(&value, first).map_or(1, |(count, _)| count.max(1));
+        Ok(Seq(first.0 + count - 1))
+    }
+
+    /// What was written after the last sync may be there in part: it is written again. How far it
+    /// went is kept, since it tells what was acknowledged.
     fn forget_after_durable(&self) -> Result<(), LogError> {
+        let newest = self.newest_chunk()?;
+        if newest > self.known()? {
+            self.db.insert(b"mknown", &newest.0.to_be_bytes())?;
+        }
         let durable = match self.db.get(b"mdurable")? {
             None => 0,
             Some(value) => u64::from_be_bytes(
@@ -309,53 +340,6 @@ impl Store {
 
 fn damaged(what: &str) -> LogError {
     LogError::StoreDamaged(what.to_owned())
-}
-
-/// A chunk's bytes: version, codec, two zeros, count, length of the records, first and last time,
-/// blake3 of the records, and the records as lz4 or as they are.
-pub(crate) fn pack(
-    count: u32,
-    (first_at, last_at): (UnixMicros, UnixMicros),
-    records: &[u8],
-) -> Vec<u8> {
-    let compressed = lz4_flex::block::compress(records);
-    let (codec, body) = match compressed.len() < records.len() {
-        true => (1, compressed.as_slice()),
-        false => (0, records),
-    };
-    let mut value = Vec::with_capacity(CHUNK_HEADER_BYTES + body.len());
-    value.extend_from_slice(&[FORMAT, codec, 0, 0]);
-    value.extend_from_slice(&count.to_le_bytes());
-    let len = u32::try_from(records.len()).expect("a chunk is small");
-    value.extend_from_slice(&len.to_le_bytes());
-    value.extend_from_slice(&first_at.0.to_le_bytes());
-    value.extend_from_slice(&last_at.0.to_le_bytes());
-    value.extend_from_slice(blake3::hash(records).as_bytes());
-    value.extend_from_slice(body);
-    value
-}
-
-pub(crate) fn unpack(value: &[u8], first: Seq) -> Result<(u64, Vec<u8>), LogError> {
-    let bad = |what: &str| LogError::StoreDamaged(format!("chunk {first}: {what}"));
-    let (header, body) = value
-        .split_at_checked(CHUNK_HEADER_BYTES)
-        .ok_or_else(|| bad("it is cut short"))?;
-    let word = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("4 bytes"));
-    if header[0] != FORMAT {
-        return Err(bad("its format is not known"));
-    }
-    let len = word(8) as usize;
-    let records = match header[1] {
-        0 => body.to_vec(),
-        1 if len <= 4 * CHUNK_BYTES => {
-            lz4_flex::block::decompress(body, len).map_err(|error| bad(&error.to_string()))?
-        }
-        _ => return Err(bad("its codec or length is not known")),
-    };
-    if blake3::hash(&records).as_bytes()[..] != header[28..60] {
-        return Err(bad("its hash does not hold"));
-    }
-    Ok((u64::from(word(4)), records))
 }
 
 /// The writing end of the store.

@@ -16,7 +16,7 @@ use crate::codec;
 use crate::disk::{Disk, RealDisk};
 use crate::error::LogError;
 use crate::record::{self, Body, Recorded};
-use crate::replay::{self, Progress};
+use crate::replay::{self, Checkpoint, Progress};
 use crate::scan;
 use crate::segment;
 use crate::store::Store;
@@ -32,6 +32,20 @@ pub struct Problem {
     pub what: String,
 }
 
+/// How the lookup store was checked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum StoreCheck {
+    /// There is none; the next start writes it again.
+    #[default]
+    Absent,
+    /// A process has the data directory open, or it may not be written to.
+    InUse,
+    /// It does not open, which is a problem that is named.
+    Unreadable,
+    /// So many records were compared.
+    Compared(u64),
+}
+
 /// What was proved, and what was not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
@@ -39,17 +53,19 @@ pub struct Report {
     pub epoch: u32,
     pub events: u64,
     pub segments: u64,
-    /// Hash of the last frame: with it, nobody can change what came before.
-    pub chain: Digest,
-    /// Hash of the state that the log folds to.
+    /// Hash of the last frame: with it, nobody can change what came before. `None` when the log is
+    /// damaged; what follows the damage is not examined.
+    pub chain: Option<Digest>,
+    /// Hash of the state that the log folds to, up to the damage if there is any.
     pub state_hash: Digest,
     /// Observed events that were decided again.
     pub decided_again: u64,
     /// Observed events of another decider version, which are not decided again.
     pub decided_elsewhere: u64,
     pub blobs: u64,
-    /// Records that were compared with the lookup store; `None` while a process has it open.
-    pub store_compared: Option<u64>,
+    pub store: StoreCheck,
+    /// Positions of the checkpoints that agree with the log.
+    pub checkpoints: Vec<Seq>,
     /// Bytes after the last intact frame, which the next start cuts.
     pub torn_bytes: u64,
     pub problems: Vec<Problem>,
@@ -72,13 +88,23 @@ impl Report {
     }
 }
 
-/// Checks the log under `data_dir`. An error means that it could not be read at all; what is
-/// damaged is in the report.
-pub fn verify(data_dir: &Path, progress: &dyn Fn(Progress)) -> Result<Report, LogError> {
+/// Checks the log under `data_dir`, and that the log folds to each of the `checkpoints` at its
+/// place. An error means that there is no log or it could not be read; what is damaged is in the
+/// report.
+pub fn verify(
+    data_dir: &Path,
+    checkpoints: &[Checkpoint],
+    progress: &dyn Fn(Progress),
+) -> Result<Report, LogError> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let wal = segment::wal_dir(data_dir);
+    if !wal.is_dir() {
+        let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+        return Err(LogError::io("read", wal)(missing));
+    }
     let locations = segment::list(disk.as_ref(), data_dir)?;
-    let store = open_store(data_dir, disk.as_ref(), &locations);
-    let mut check = Check::new(store);
+    let opened = open_store(data_dir, disk.as_ref(), &locations);
+    let mut check = Check::new(opened, checkpoints);
     let mut done = Progress {
         events: 0,
         segments: 0,
@@ -90,6 +116,7 @@ pub fn verify(data_dir: &Path, progress: &dyn Fn(Progress)) -> Result<Report, Lo
             done.events += 1;
             Ok(())
         })?;
+        check.places(&stretch.frames);
         done.segments += usize::from(stretch.end.is_some());
         progress(done);
         Ok(())
@@ -101,7 +128,7 @@ pub fn verify(data_dir: &Path, progress: &dyn Fn(Progress)) -> Result<Report, Lo
         Ok(Some(scanned)) => {
             report.log = Some(scanned.link.log);
             report.epoch = scanned.link.epoch;
-            report.chain = Digest(scanned.link.chain);
+            report.chain = Some(Digest(scanned.link.chain));
             report.torn_bytes = scanned.tail.map_or(0, |tail| tail.torn as u64);
         }
         Err(LogError::Corrupt {
@@ -110,30 +137,42 @@ pub fn verify(data_dir: &Path, progress: &dyn Fn(Progress)) -> Result<Report, Lo
             offset,
             what,
         }) => {
-            report.problem(seq, format!("{file} at byte {offset}: {what}"));
+            let what = format!("{file} at byte {offset}: {what}; what follows is not examined");
+            report.problem(seq, what);
         }
         Err(error) => return Err(error),
     }
     Ok(report)
 }
 
-/// The lookup store, if no process has the data directory open.
-fn open_store(
-    data_dir: &Path,
-    disk: &dyn Disk,
-    locations: &[segment::Location],
-) -> Option<(std::fs::File, Result<Store, LogError>)> {
+/// The lookup store, held for this process while it is compared.
+enum Opened {
+    Absent,
+    InUse,
+    Failed(LogError),
+    Open(std::fs::File, Store),
+}
+
+fn open_store(data_dir: &Path, disk: &dyn Disk, locations: &[segment::Location]) -> Opened {
     let dir = data_dir.join("sled");
-    let lock = crate::log::lock(data_dir).ok()?;
     if !dir.exists() {
-        return None;
+        return Opened::Absent;
     }
-    let log = locations
-        .first()
-        .map(|first| segment::Segment::header_of(disk, first))?
-        .ok()?
-        .log;
-    Some((lock, Store::open(&dir, 16 << 20, log)))
+    let Ok(lock) = crate::log::lock(data_dir) else {
+        return Opened::InUse;
+    };
+    let first = locations.first();
+    let header = first.map(|first| segment::Segment::header_of(disk, first));
+    // Without a segment any store that holds something belongs to a log that is gone.
+    let log = match header {
+        Some(Ok(header)) => header.log,
+        Some(Err(_)) => return Opened::Absent,
+        None => Uuid::nil(),
+    };
+    match Store::open(&dir, 16 << 20, log) {
+        Ok(store) => Opened::Open(lock, store),
+        Err(error) => Opened::Failed(error),
+    }
 }
 
 struct Check {
@@ -144,31 +183,82 @@ struct Check {
     store: Option<(std::fs::File, Store)>,
     /// The chunk at hand: where it ends, and how much of it has been compared.
     chunk: Option<(Seq, Arc<Vec<u8>>, usize)>,
+    checkpoints: Vec<Checkpoint>,
     report: Report,
 }
 
 impl Check {
-    fn new(store: Option<(std::fs::File, Result<Store, LogError>)>) -> Self {
+    fn new(opened: Opened, checkpoints: &[Checkpoint]) -> Self {
         let mut report = Report::default();
-        let store = match store {
-            Some((lock, Ok(store))) => {
-                report.store_compared = Some(0);
-                Some((lock, store))
+        let mut store = None;
+        report.store = match opened {
+            Opened::Absent => StoreCheck::Absent,
+            Opened::InUse => StoreCheck::InUse,
+            Opened::Failed(error) => {
+                let what = format!("the lookup store does not open: {error}");
+                report.problem(Seq(0), what);
+                StoreCheck::Unreadable
             }
-            Some((_, Err(error))) => {
-                report.problem(Seq(0), format!("the lookup store does not open: {error}"));
-                None
+            Opened::Open(lock, opened) => {
+                store = Some((lock, opened));
+                StoreCheck::Compared(0)
             }
-            None => None,
         };
-        let (state, expected, blobs) = (State::default(), VecDeque::new(), BTreeMap::new());
         Self {
-            state,
-            expected,
-            blobs,
+            state: State::default(),
+            expected: VecDeque::new(),
+            blobs: BTreeMap::new(),
             store,
             chunk: None,
+            checkpoints: checkpoints.to_vec(),
             report,
+        }
+    }
+
+    /// Compares the checkpoints' places in the chain.
+    fn places(&mut self, frames: &[scan::FrameAt]) {
+        for checkpoint in &self.checkpoints {
+            let seq = checkpoint.state.seq();
+            let at = frames.partition_point(|frame| frame.last < seq);
+            let frame = frames.get(at).filter(|frame| frame.first <= seq);
+            if frame.is_some_and(|frame| frame.last != seq || frame.chain != checkpoint.chain.0) {
+                let what = "a snapshot names another hash than the log has here";
+                self.report.problem(seq, what);
+            }
+        }
+    }
+
+    /// Compares the checkpoints that were taken after `seq`.
+    fn states(&mut self, seq: Seq) {
+        for checkpoint in &self.checkpoints {
+            if checkpoint.state.seq() != seq {
+                continue;
+            }
+            match checkpoint.state == self.state {
+                true => self.report.checkpoints.push(seq),
+                false => {
+                    let what = "a snapshot holds another state than the log folds to";
+                    self.report.problem(seq, what);
+                }
+            }
+        }
+    }
+
+    /// What knows of later events than the log has.
+    fn lost(&mut self) {
+        let head = self.state.seq();
+        let ahead = self
+            .checkpoints
+            .iter()
+            .map(|checkpoint| checkpoint.state.seq());
+        let stored = self
+            .store
+            .as_ref()
+            .and_then(|(_, store)| store.known().ok());
+        let known = ahead.chain(stored).max().unwrap_or(Seq(0));
+        if known > head {
+            let what = format!("the log ends here, but event {known} was acknowledged");
+            self.report.problem(head, what);
         }
     }
 
@@ -181,7 +271,10 @@ impl Check {
         }
         self.compare_store(seq, bytes);
         match &recorded.body {
-            Body::Known(event) => self.known(recorded, event),
+            Body::Known(event) => {
+                self.known(recorded, event);
+                self.states(seq);
+            }
             Body::Unknown { number, schema, .. } => {
                 let place = (recorded.stream, recorded.version);
                 self.state.carry(&recorded.context, place);
@@ -288,12 +381,15 @@ impl Check {
             self.report
                 .problem(seq, "the lookup store holds another record");
         }
-        *self.report.store_compared.get_or_insert(0) += 1;
+        if let StoreCheck::Compared(records) = &mut self.report.store {
+            *records += 1;
+        }
         self.chunk = Some((end, bytes, at + record.len()));
     }
 
     fn finish(mut self, data_dir: &Path, disk: &Arc<dyn Disk>) -> Result<Report, LogError> {
         self.missing_decisions(self.state.seq().next());
+        self.lost();
         let dir = data_dir.join("blobs");
         // Opening removes half-written files, which a running server may be writing.
         let blobs = Blobs::read_only(Arc::clone(disk), data_dir);

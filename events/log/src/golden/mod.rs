@@ -19,7 +19,7 @@ use crate::index::{self, Filter, SegmentIndex};
 use crate::position::Position;
 use crate::record::{self, Recorded};
 use crate::segment;
-use crate::store;
+use crate::{chunk, store};
 use crate::{codec, decode_state, encode_state};
 
 const LOG: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_c0de);
@@ -133,16 +133,16 @@ fn format_1_segment_header_decodes() {
 fn format_1_chunk_decodes() {
     let times = (UnixMicros(5), UnixMicros(9));
     let repeated = two_records().repeat(3);
-    let packed = golden("chunk_1.bin", &store::pack(6, times, &repeated));
+    let packed = golden("chunk_1.bin", &chunk::pack(6, times, &repeated));
     assert_eq!(
-        store::unpack(&packed, Seq(41)).expect("intact"),
+        chunk::unpack(&packed, Seq(41)).expect("intact"),
         (6, repeated)
     );
     // What does not shrink stands as it is.
     let noise = blake3::hash(b"noise").as_bytes().to_vec();
-    let plain = golden("chunk_1_plain.bin", &store::pack(1, times, &noise));
+    let plain = golden("chunk_1_plain.bin", &chunk::pack(1, times, &noise));
     assert_eq!(plain[1], 0);
-    assert_eq!(store::unpack(&plain, Seq(41)).expect("intact"), (1, noise));
+    assert_eq!(chunk::unpack(&plain, Seq(41)).expect("intact"), (1, noise));
 }
 
 fn sample_index() -> SegmentIndex {

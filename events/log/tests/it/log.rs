@@ -505,3 +505,69 @@ fn checkpoint_and_tail_give_the_state_of_the_whole_log() {
     assert_eq!(log.checkpoint(), whole);
     log.close();
 }
+
+/// The sequence that the log is known to have had, if opening says that its end is gone.
+fn lost(dir: &Path) -> Option<(Seq, Seq)> {
+    let opened = Log::open(
+        options(dir),
+        Arc::new(TestClock::default()),
+        crate::support::LOG,
+        &|_| {},
+    );
+    match opened {
+        Err(LogError::TailLost { head, known, .. }) => Some((head, known)),
+        Err(other) => panic!("{other}"),
+        Ok((log, _)) => {
+            log.close();
+            None
+        }
+    }
+}
+
+#[test]
+fn log_that_has_lost_acknowledged_events_does_not_open_over_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (log, _) = open(options(dir.path()));
+    fill(&log, 0, 2_000);
+    log.close();
+    drop(log);
+    let active = segments(dir.path(), "wal").remove(0);
+    let kept = active.with_extension("kept");
+    fs::rename(&active, &kept).expect("moved");
+    for _ in 0..2 {
+        let (head, known) = lost(dir.path()).expect("the end is gone");
+        assert!(head < known && known == Seq(8_000), "{head} {known}");
+    }
+    fs::rename(dir.path().join("archive"), dir.path().join("away")).expect("moved");
+    assert_eq!(lost(dir.path()), Some((Seq(0), Seq(8_000))));
+    fs::remove_dir_all(dir.path().join("archive")).expect("removed");
+    fs::rename(dir.path().join("away"), dir.path().join("archive")).expect("moved back");
+    for path in segments(dir.path(), "wal") {
+        fs::remove_file(path).expect("removed");
+    }
+    fs::rename(&kept, &active).expect("moved back");
+    assert_eq!(lost(dir.path()), None);
+}
+
+#[test]
+fn snapshot_ahead_of_the_log_is_told_as_loss() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (log, _) = open(options(dir.path()));
+    fill(&log, 0, 10);
+    let ahead = log.checkpoint();
+    log.close();
+    drop(log);
+    for gone in ["wal", "sled"] {
+        fs::remove_dir_all(dir.path().join(gone)).expect("removed");
+    }
+    let options = Options {
+        checkpoint: Some(ahead),
+        ..options(dir.path())
+    };
+    let clock = Arc::new(TestClock::default());
+    let opened = Log::open(options, clock, crate::support::LOG, &|_| {});
+    assert!(matches!(
+        opened,
+        Err(LogError::TailLost { known: Seq(40), .. })
+    ));
+}

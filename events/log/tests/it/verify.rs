@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::support::{completed, open, options, request, run_id, submission};
-use hindcast_log::{Reader, Report, state_hash, verify};
+use hindcast_log::{LogError, Reader, Report, StoreCheck, state_hash, verify};
 use hindcast_model::{Event, Payload, Seq, Stream};
 
 fn filled(dir: &Path) -> String {
@@ -31,7 +31,7 @@ fn filled(dir: &Path) -> String {
 }
 
 fn check(dir: &Path) -> Report {
-    verify(dir, &|_| {}).expect("readable")
+    verify(dir, &[], &|_| {}).expect("readable")
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn whole_log_is_proved_and_its_state_hash_is_the_live_one() {
     assert_eq!(report.events, 6_002);
     assert_eq!(report.decided_again, 3_001);
     assert_eq!(report.blobs, 1);
-    assert_eq!(report.store_compared, Some(6_002));
+    assert_eq!(report.store, StoreCheck::Compared(6_002));
     assert_eq!(report.state_hash.to_string(), live);
     assert!(report.segments >= 2);
 }
@@ -106,7 +106,7 @@ fn reader_without_lock_sees_what_a_running_server_has_acknowledged() {
     let folded = state_hash(&reader.state().expect("folds")).expect("encodes");
     assert_eq!(folded, log.state(state_hash).expect("encodes"));
     let report = check(dir.path());
-    assert!(report.holds() && report.store_compared.is_none());
+    assert!(report.holds() && report.store == StoreCheck::InUse);
     log.close();
 }
 
@@ -116,5 +116,43 @@ fn empty_directory_has_an_empty_log() {
     let reader = Reader::open(dir.path()).expect("opens");
     assert_eq!(reader.head().expect("read"), None);
     assert!(reader.read(Seq(1), 10).expect("read").is_empty());
-    assert!(check(dir.path()).holds());
+    let verdict = verify(dir.path(), &[], &|_| {});
+    assert!(
+        matches!(verdict, Err(LogError::Io { .. })),
+        "there is no log to prove"
+    );
+}
+
+#[test]
+fn checkpoints_are_proved_and_lost_events_are_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (log, _) = open(options(dir.path()));
+    for n in 0..20 {
+        log.submit_and_wait(submission(n, request(n, None)))
+            .expect("recorded");
+    }
+    let good = log.checkpoint();
+    log.submit_and_wait(submission(99, request(99, None)))
+        .expect("recorded");
+    let ahead = log.checkpoint();
+    log.close();
+    drop(log);
+    let report = verify(dir.path(), &[good.clone(), ahead.clone()], &|_| {}).expect("readable");
+    assert!(report.holds(), "{:?}", report.problems);
+    assert_eq!(report.checkpoints, [Seq(40), Seq(42)]);
+
+    let mut other = ahead;
+    other.state = good.state.clone();
+    let report = verify(dir.path(), &[other], &|_| {}).expect("readable");
+    assert!(report.problems[0].what.contains("another hash"));
+
+    fs::remove_dir_all(dir.path().join("wal")).expect("removed");
+    fs::create_dir(dir.path().join("wal")).expect("made");
+    let report = verify(dir.path(), &[good], &|_| {}).expect("readable");
+    assert!(
+        report
+            .problems
+            .iter()
+            .any(|problem| problem.what.contains("was acknowledged"))
+    );
 }
