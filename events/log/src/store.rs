@@ -19,6 +19,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -90,16 +91,34 @@ fn piece_key(kind: u8, seq: Seq, piece: usize) -> [u8; 13] {
     bytes
 }
 
+/// How often, and how long each time, the lock of an earlier handle is waited for.
+const LOCK_TRIES: u32 = 500;
+const LOCK_WAIT: Duration = Duration::from_millis(10);
+
+/// Opens sled. Its own threads hold the file for a moment after the last handle is dropped, which
+/// is no damage: it is waited for.
+fn open_sled(dir: &Path, cache_bytes: u64) -> Result<sled::Db, LogError> {
+    let config = sled::Config::new()
+        .path(dir)
+        .segment_size(SLED_SEGMENT_BYTES)
+        .cache_capacity(cache_bytes)
+        .flush_every_ms(None)
+        .print_profile_on_drop(false);
+    for _ in 0..LOCK_TRIES {
+        match config.open() {
+            Err(error) if error.to_string().contains("could not acquire lock") => {
+                std::thread::park_timeout(LOCK_WAIT);
+            }
+            other => return Ok(other?),
+        }
+    }
+    Err(LogError::Locked(dir.to_owned()))
+}
+
 impl Store {
     /// Opens the store of `log`. An error says why it has to be rebuilt.
     pub(crate) fn open(dir: &Path, cache_bytes: u64, log: Uuid) -> Result<Self, LogError> {
-        let db = sled::Config::new()
-            .path(dir)
-            .segment_size(SLED_SEGMENT_BYTES)
-            .cache_capacity(cache_bytes)
-            .flush_every_ms(None)
-            .print_profile_on_drop(false)
-            .open()?;
+        let db = open_sled(dir, cache_bytes)?;
         let fresh = !db.contains_key(b"mlog")?;
         let store = Self {
             db,
