@@ -2,6 +2,7 @@
 //! Where values come from (file, environment, command line) is `load.rs`. What a key does is
 //! explained in `config/default.toml`, and a test keeps the two equal.
 
+mod limits;
 mod load;
 
 use std::net::SocketAddr;
@@ -9,7 +10,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use load::{ConfigError, Overrides, load};
+pub use load::{ConfigError, Overrides, load, misnamed};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -177,24 +178,11 @@ impl Default for TelemetryConfig {
 impl Config {
     /// Refuses values that no server could run with, naming the key.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let at_least = |key: &str, value: u64, least: u64| match value < least {
-            true => Err(ConfigError::value(key, format!("{value} is below {least}"))),
-            false => Ok(()),
-        };
+        limits::check(&toml::Table::try_from(self).map_err(|error| {
+            // TOML has no numbers beyond 63 bits.
+            ConfigError::value("configuration", error.to_string())
+        })?)?;
         let http = &self.http;
-        at_least("http.body_bytes_max", http.body_bytes_max, 1_024)?;
-        at_least("http.json_depth_max", http.json_depth_max as u64, 4)?;
-        at_least("http.header_bytes_max", http.header_bytes_max as u64, 1_024)?;
-        at_least("http.connections_max", http.connections_max as u64, 1)?;
-        at_least("http.head_timeout_ms", http.head_timeout_ms, 1)?;
-        at_least("http.body_timeout_ms", http.body_timeout_ms, 1)?;
-        at_least("http.page_items_default", http.page_items_default as u64, 1)?;
-        at_least("http.stream_heartbeat_ms", http.stream_heartbeat_ms, 10)?;
-        at_least("log.segment_bytes", self.log.segment_bytes, 64 * 1024)?;
-        at_least("log.queue_max", self.log.queue_max as u64, 1)?;
-        at_least("log.snapshot_events", self.log.snapshot_events, 1)?;
-        at_least("log.lag_events_max", self.log.lag_events_max, 1)?;
-        at_least("runs.in_flight_max", u64::from(self.runs.in_flight_max), 1)?;
         if http.page_items_default > http.page_items_max {
             let message = format!("is over http.page_items_max, {}", http.page_items_max);
             return Err(ConfigError::value("http.page_items_default", message));
@@ -260,11 +248,15 @@ mod tests {
     #[test]
     fn values_out_of_range_are_named() {
         let refused = |text: &str| {
-            let config = parse(text).expect("well-formed");
-            config.check().expect_err("out of range").to_string()
+            let checked = parse(text).and_then(|config| config.check());
+            checked.expect_err("out of range").to_string()
         };
         assert!(refused("http.body_bytes_max = 3").starts_with("http.body_bytes_max: 3 is below"));
         assert!(refused("http.wait_default_ms = 900000").starts_with("http.wait_default_ms"));
+        let mut config = Config::default();
+        config.runs.threads = 1_000_000;
+        let message = config.check().expect_err("out of range").to_string();
+        assert_eq!(message, "runs.threads: 1000000 is over the limit of 1024");
         assert!(refused("telemetry.filter = 'a=b=c'").starts_with("telemetry.filter"));
     }
 

@@ -56,6 +56,22 @@ pub enum ServeError {
     Interrupted(String),
 }
 
+impl ServeError {
+    /// What to do about it, when that is not plain from the message.
+    #[must_use]
+    pub fn advice(&self, data_dir: &Path) -> Option<String> {
+        let Self::Log(LogError::Corrupt { .. }) = self else {
+            return None;
+        };
+        let dir = data_dir.display();
+        Some(format!(
+            "nothing was changed; copy {dir} before anything else, then \
+             `hindcast verify --data-dir {dir}` names everything that is damaged; to go on, put a \
+             copy of the whole data directory from before the damage in its place"
+        ))
+    }
+}
+
 /// A moment in the life of a server that its owner wants to know of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
@@ -96,6 +112,8 @@ pub async fn serve(
     let (log, actors) = match started {
         Ok(running) => running,
         Err(error) => {
+            let advice = error.advice(&config.server.data_dir);
+            tracing::error!(%error, advice, "the server does not start");
             stop_http(&handle, &config).await;
             return Err(error);
         }
@@ -169,6 +187,7 @@ async fn recover(app: &Data<App>) -> Result<(Log, Actors), ServeError> {
     let (log, recovery) = opening
         .await
         .map_err(|error| ServeError::Interrupted(error.to_string()))??;
+    tell_repairs(&recovery);
     record_start(&log, &recovery, &config).await?;
     let environment = environment(&config)?;
     let actors = Actors::start(&log, actor_options(&config), &environment)?;
@@ -181,6 +200,27 @@ async fn recover(app: &Data<App>) -> Result<(Log, Actors), ServeError> {
         supervision: actors.supervision.clone(),
     });
     Ok((log, actors))
+}
+
+/// Whoever runs the server hears what opening the log found and repaired.
+fn tell_repairs(recovery: &Recovery) {
+    let events = recovery.events;
+    if !recovery.clean && !recovery.fresh {
+        tracing::warn!(events, "the last process did not stop in good order");
+    }
+    if let Some(torn) = &recovery.torn {
+        let (segment, kept_in) = (&torn.segment, &torn.kept_in);
+        let (offset, bytes) = (torn.offset, torn.bytes);
+        tracing::warn!(%segment, offset, bytes, %kept_in, "torn tail of the log cut");
+    }
+    if let Some(rebuilt) = &recovery.rebuilt {
+        let (reason, moved_to) = (&rebuilt.reason, &rebuilt.moved_to);
+        let written = rebuilt.events;
+        tracing::warn!(%reason, %moved_to, written, "lookup store rebuilt from the log");
+    }
+    if let Some(why) = &recovery.read_only {
+        tracing::error!(%why, events, "the log is read-only: nothing is recorded");
+    }
 }
 
 fn log_options(config: &Config) -> hindcast_log::Options {

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{Config, ConfigError, Overrides, load};
+use super::output::{Failure, note};
+use crate::config::{Config, Overrides, load, misnamed};
 
 /// Causal experiments over an event log that can be replayed, restored and asked what if.
 #[derive(Debug, Parser)]
@@ -317,16 +318,21 @@ pub(crate) enum ConfigVerb {
 
 impl Global {
     /// The configuration from all sources, checked.
-    pub(crate) fn configuration(&self) -> Result<Config, ConfigError> {
+    pub(crate) fn configuration(&self) -> Result<Config, Failure> {
+        for (name, right) in misnamed(std::env::vars_os().map(|(name, _)| name)) {
+            note(&format!(
+                "warning: {name} has no effect; the variable is called {right}"
+            ));
+        }
         let overrides = Overrides {
             file: self.config.clone(),
             set: self.set.clone(),
         };
-        let mut config = load(&overrides, std::env::vars_os())?;
+        let mut config = load(&overrides, std::env::vars_os()).map_err(Failure::configuration)?;
         if let Some(data_dir) = &self.data_dir {
             config.server.data_dir.clone_from(data_dir);
         }
-        config.check()?;
+        config.check().map_err(Failure::configuration)?;
         Ok(config)
     }
 }

@@ -24,23 +24,40 @@ pub(crate) fn run(global: &Global, verb: Causal, output: &Output) -> Result<(), 
 }
 
 fn discover(global: &Global, options: &Discover, output: &Output) -> Result<(), Failure> {
-    let mut request = discover_request(options)?;
+    let request = discover_request(options)?;
+    let fields = options
+        .options
+        .iter()
+        .filter_map(|o| Some(o.split_once('=')?.0));
+    let given: Vec<&str> = fields.chain(["algorithm", "seed"]).collect();
+    let given = match options.request {
+        // What a file says is no matter of the command line.
+        Some(_) => &[][..],
+        None => &given[..],
+    };
+    let answer = discovered(global, options, request).map_err(|failure| failure.blaming(given))?;
+    output.either(&answer, || {
+        render::discovery(&serde_json::from_str(&answer)?)
+    })
+}
+
+fn discovered(global: &Global, options: &Discover, mut request: Value) -> Result<String, Failure> {
     let path = "/api/v1/causal/discover";
-    let answer = match (&global.server, &options.data, &options.dataset) {
+    match (&global.server, &options.data, &options.dataset) {
         (Some(url), Some(file), _) => {
             let client = Client::new(url)?;
             let bytes = read(file)?;
             let name = super::data::name_of(file);
             let stored = super::data::upload(&client, &bytes, &name)?;
             request["dataset"] = stored.value()?["digest"].clone();
-            client.compute(path, &request)?
+            client.compute(path, &request)
         }
-        (Some(url), None, _) => Client::new(url)?.compute(path, &request)?,
+        (Some(url), None, _) => Client::new(url)?.compute(path, &request),
         (None, _, Some(_)) => {
             let session = Session::open(global)?;
             let answer = session.client.compute(path, &request);
             session.close()?;
-            answer?
+            answer
         }
         (None, Some(file), None) => {
             let bytes = read(file)?;
@@ -51,13 +68,10 @@ fn discover(global: &Global, options: &Discover, output: &Output) -> Result<(), 
                 "causal.discover",
                 request,
                 Some(&table.dataset().map_err(lab_failure)?),
-            )?
+            )
         }
-        (None, None, None) => compute("causal.discover", request, None)?,
-    };
-    output.either(&answer, || {
-        render::discovery(&serde_json::from_str(&answer)?)
-    })
+        (None, None, None) => compute("causal.discover", request, None),
+    }
 }
 
 fn discover_request(options: &Discover) -> Result<Value, Failure> {
@@ -110,6 +124,15 @@ fn validate_request(options: &Validate) -> Result<Value, Failure> {
             return Err(Failure::Usage(message.to_owned()));
         }
     };
+    for (flag, names) in [
+        ("--treatment", &options.treatment),
+        ("--outcome", &options.outcome),
+    ] {
+        if names.is_empty() && options.request.is_none() {
+            let message = format!("name a node of the graph with {flag}");
+            return Err(Failure::Usage(message));
+        }
+    }
     for (field, names) in [
         ("treatment", &options.treatment),
         ("outcome", &options.outcome),
@@ -131,8 +154,12 @@ fn graph_of(argument: &str) -> Result<Value, Failure> {
     let text = if argument == "-" || Path::new(argument).is_file() {
         let bytes = read(Path::new(argument))?;
         String::from_utf8(bytes).map_err(|_| Failure::failed(format!("{argument}: not UTF-8")))?
-    } else {
+    } else if argument.contains(|c: char| c.is_whitespace() || "{}".contains(c)) {
         argument.to_owned()
+    } else {
+        // No graph is written without either, so a file is meant.
+        let message = format!("cannot read {argument}: no such file");
+        return Err(Failure::failed(message));
     };
     let Ok(value @ Value::Object(_)) = serde_json::from_str::<Value>(&text) else {
         return Ok(text.into());

@@ -15,9 +15,11 @@ pub(crate) fn run(global: &Global, verb: ConfigVerb, output: &Output) -> Result<
                 set: global.set.clone(),
             };
             // What is checked is the file, not the environment of whoever checks it.
-            let config = load(&overrides, [])?;
-            config.check()?;
-            config.check_exposure()?;
+            let checked = load(&overrides, []).and_then(|config| {
+                config.check()?;
+                config.check_exposure()
+            });
+            checked.map_err(Failure::configuration)?;
             output.either(r#"{"valid":true}"#, || {
                 Ok(format!("{} is right", file.display()))
             })

@@ -3,11 +3,14 @@
 use std::path::Path;
 
 use hindcast_actors::operation::{Limits, Table};
+use hindcast_actors::views;
 use hindcast_model::Digest;
+use serde_json::{Value, json};
 
 use super::arguments::{Data, Global};
 use super::causal::{lab_failure, read};
 use super::client::{Client, Reply, print};
+use super::directory::Directory;
 use super::local::Session;
 use super::output::{Failure, Output};
 use super::render;
@@ -23,26 +26,46 @@ pub(crate) fn run(global: &Global, verb: Data, output: &Output) -> Result<(), Fa
             print(output, &reply?, render::dataset)
         }
         Data::List => {
-            let session = Session::open(global)?;
-            let reply = session.client.get("/api/v1/datasets?limit=500");
-            session.close()?;
-            print(output, &reply?, render::datasets)
+            if let Some(url) = &global.server {
+                let reply = Client::new(url)?.get("/api/v1/datasets?limit=500")?;
+                return print(output, &reply, render::datasets);
+            }
+            let state = Directory::open(global)?.reader.state()?;
+            let page = json!({ "items": views::datasets(&state, None, usize::MAX) });
+            output.either(&page.to_string(), || Ok(render::datasets(&page)))
         }
         Data::Profile { table } => profile(global, &table, output),
     }
 }
 
 fn profile(global: &Global, table: &str, output: &Output) -> Result<(), Failure> {
-    if table.parse::<Digest>().is_ok() {
-        let session = Session::open(global)?;
-        let reply = session.client.get(&format!("/api/v1/datasets/{table}"));
-        session.close()?;
-        return print(output, &reply?, render::dataset);
+    if let Ok(digest) = table.parse::<Digest>() {
+        if let Some(url) = &global.server {
+            let reply = Client::new(url)?.get(&format!("/api/v1/datasets/{table}"))?;
+            return print(output, &reply, render::dataset);
+        }
+        let value = stored(&Directory::open(global)?, digest)?;
+        return output.either(&value.to_string(), || Ok(render::dataset(&value)));
     }
     let bytes = read(Path::new(table))?;
     let table = Table::parse_csv(bytes.as_slice(), &Limits::default()).map_err(lab_failure)?;
-    let value = serde_json::json!({ "profile": table.profile() });
+    let value = json!({ "profile": table.profile() });
     output.either(&value.to_string(), || Ok(render::dataset(&value)))
+}
+
+/// A stored table and its profile, as the server shows it.
+fn stored(directory: &Directory, digest: Digest) -> Result<Value, Failure> {
+    let state = directory.reader.state()?;
+    let Some(meta) = state.dataset(digest) else {
+        let missing = Failure::failed(format!("there is no dataset '{digest}'"));
+        let hint = "`hindcast data list` shows what is stored";
+        return Err(missing.with_hint(Some(hint.to_owned())));
+    };
+    let bytes = directory.blobs.get(digest)?;
+    let table = Table::parse_csv(bytes.as_slice(), &Limits::default()).map_err(lab_failure)?;
+    let mut value = serde_json::to_value(views::dataset(digest, meta))?;
+    value["profile"] = serde_json::to_value(table.profile())?;
+    Ok(value)
 }
 
 /// Stores a table.

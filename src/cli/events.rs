@@ -1,19 +1,19 @@
 //! `hindcast events`. Without a server the log is read from its files, without taking its lock,
 //! so that this works beside a server that is writing.
 
-use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use hindcast_actors::views;
-use hindcast_log::{Position, Reader, Recorded, Vault};
+use hindcast_log::{Position, Reader, Recorded};
 use hindcast_model::{Event, Seq, Stream};
 use serde_json::{Value, json};
 
 use super::arguments::{EventFilter, Events, ExportFormat, Global};
 use super::client::Client;
-use super::output::{Failure, Output, note};
+use super::directory::{self, Directory};
+use super::output::{Failure, Output};
 use super::render;
 
 /// Events read at a time.
@@ -159,17 +159,8 @@ impl Source {
                 filter: pair("stream", &filter.stream) + &pair("type", &filter.kind),
             });
         }
-        let data_dir = global.configuration()?.server.data_dir;
-        if !data_dir.is_dir() {
-            let message = format!("there is no data directory {}", data_dir.display());
-            return Err(Failure::Failed {
-                message,
-                field: None,
-                hint: Some("name it with --data-dir, or a server with --server".to_owned()),
-            });
-        }
         Ok(Self::Files {
-            data_dir,
+            data_dir: directory::existing(global)?,
             filter: files,
         })
     }
@@ -215,17 +206,12 @@ impl Source {
                 Ok(())
             }
             Self::Files { data_dir, filter } => {
-                let reader = Reader::open(data_dir)?;
+                let directory = Directory::at(data_dir)?;
+                let reader = &directory.reader;
                 let Some(head) = reader.head()? else {
                     return Ok(());
                 };
-                let keys = Vault::open(data_dir);
-                let keys = keys.inspect_err(|error| note(&format!("sealed payloads: {error}")));
-                let (keys, blobs) = (keys.ok(), reader.blobs());
-                let read = |key, payload: &_| {
-                    let text = keys.as_ref()?.text(&blobs, key, payload);
-                    text.ok().map(Cow::into_owned)
-                };
+                let read = |key, payload: &_| directory.text(key, payload);
                 let mut next = from;
                 while left > 0 {
                     let events = reader.read(next, PIECE)?;

@@ -30,6 +30,7 @@ pub(crate) struct Session {
 impl LocalServer {
     /// Starts a server and waits until it is ready.
     pub(crate) fn start(mut config: Config) -> Result<Self, Failure> {
+        let data_dir = config.server.data_dir.clone();
         config.server.listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let (stop, stopped) = oneshot::channel();
         let (tell, told) = mpsc::channel();
@@ -55,7 +56,10 @@ impl LocalServer {
                 thread: Some(thread),
             }),
             Err(_) => Err(match thread.join() {
-                Ok(Err(error)) => error.into(),
+                Ok(Err(error)) => {
+                    let advice = error.advice(&data_dir);
+                    Failure::from(error).with_hint(advice)
+                }
                 Ok(Ok(())) => Failure::failed("the server ended before it was ready"),
                 Err(_) => Failure::failed("the server panicked"),
             }),

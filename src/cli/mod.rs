@@ -1,6 +1,7 @@
-//! The command line. A verb that works on data in files computes right here; one that works on
-//! the log speaks to a server: the one that `--server` names, or one that is started in this
-//! process for as long as the verb runs. So both ways are the same code and print the same JSON.
+//! The command line. A verb that works on data in files computes right here; one that only reads
+//! the log reads its files; one that adds to it speaks to a server: the one that `--server` names,
+//! or one that is started in this process for as long as the verb runs. All ways print the same
+//! JSON.
 
 mod arguments;
 mod causal;
@@ -8,6 +9,7 @@ mod client;
 mod configuration;
 mod data;
 mod demo;
+mod directory;
 mod events;
 mod experiment;
 mod local;
@@ -20,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use arguments::{Cli, Shell, Verb};
+use arguments::{Cli, ConfigVerb, Global, Shell, Verb};
 use output::{Failure, Output};
 
 /// Runs the program with the arguments of this process.
@@ -37,6 +39,7 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
     let global = &cli.global;
+    refuse_ignored(global, &cli.verb)?;
     match cli.verb {
         Verb::Serve(options) => serve::run(global, &options, output),
         Verb::Demo(options) => demo::run(&options, output),
@@ -48,6 +51,51 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Verb::Config { verb } => configuration::run(global, verb, output),
         Verb::Completions { shell } => completions(shell, output),
     }
+}
+
+/// Refuses the global flags that a verb would not look at.
+fn refuse_ignored(global: &Global, verb: &Verb) -> Result<(), Failure> {
+    let (server, config, data_dir, set) = ("--server", "--config", "--data-dir", "--set");
+    let ignored: &[&str] = match verb {
+        Verb::Demo(_)
+        | Verb::Completions { .. }
+        | Verb::Config {
+            verb: ConfigVerb::Default,
+        } => &[server, config, data_dir, set],
+        Verb::Config {
+            verb: ConfigVerb::Check { .. },
+        } => &[server, config, data_dir],
+        Verb::Config {
+            verb: ConfigVerb::Show,
+        }
+        | Verb::Serve(_) => &[server],
+        // It says itself what it reads instead.
+        Verb::Verify => &[],
+        Verb::Causal { .. } | Verb::Data { .. } | Verb::Experiment { .. } | Verb::Events { .. } => {
+            match global.server {
+                // The server has a configuration of its own.
+                Some(_) => &[config, data_dir, set],
+                None => &[],
+            }
+        }
+    };
+    let given = [
+        (server, global.server.is_some()),
+        (config, global.config.is_some()),
+        (data_dir, global.data_dir.is_some()),
+        (set, !global.set.is_empty()),
+    ];
+    for (flag, given) in given {
+        if given && ignored.contains(&flag) {
+            let beside = match global.server {
+                Some(_) if flag != server => " beside --server",
+                _ => "",
+            };
+            let message = format!("{flag} has no meaning here{beside}");
+            return Err(Failure::Usage(message));
+        }
+    }
+    Ok(())
 }
 
 fn completions(shell: Shell, output: &Output) -> Result<(), Failure> {

@@ -7,11 +7,19 @@ use std::process::ExitCode;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::config::ConfigError;
+
 /// Why a verb did not do what it was asked.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The command line is wrong: exit code 2.
     Usage(String),
+    /// A value on the command line is wrong: exit code 2.
+    Misused {
+        message: String,
+        field: Option<String>,
+        hint: Option<String>,
+    },
     /// Anything else: exit code 1.
     Failed {
         message: String,
@@ -28,6 +36,84 @@ impl Failure {
             message: message.into(),
             field: None,
             hint: None,
+        }
+    }
+
+    /// The same, with what to do about it.
+    pub(crate) fn with_hint(self, advice: Option<String>) -> Self {
+        match self {
+            Self::Failed {
+                message,
+                field,
+                hint,
+            } => Self::Failed {
+                message,
+                field,
+                hint: hint.or(advice),
+            },
+            Self::Usage(_) | Self::Misused { .. } | Self::ReaderGone => self,
+        }
+    }
+
+    /// The same as wrong usage, if it is about a field that the command line gave.
+    pub(crate) fn blaming(self, given: &[&str]) -> Self {
+        match self {
+            Self::Failed {
+                message,
+                field: Some(field),
+                hint,
+            } if given.contains(&field.split(['.', '[']).next().unwrap_or("")) => Self::Misused {
+                message,
+                field: Some(field),
+                hint,
+            },
+            Self::Failed { .. } | Self::Usage(_) | Self::Misused { .. } | Self::ReaderGone => self,
+        }
+    }
+
+    /// What is wrong with a configuration.
+    pub(crate) fn configuration(error: ConfigError) -> Self {
+        let usage = error.is_usage();
+        let (message, field, hint) = match error {
+            ConfigError::UnknownKey {
+                source_name,
+                key,
+                nearest,
+            } => {
+                let hint = format!("did you mean `{nearest}`?");
+                (format!("unknown key in {source_name}"), Some(key), hint)
+            }
+            ConfigError::Value {
+                key,
+                message,
+                source_name,
+            } => {
+                let from = source_name.map_or_else(String::new, |name| format!(" (set by {name})"));
+                let hint = "`hindcast config default` shows every key with its meaning and range";
+                (format!("{message}{from}"), Some(key), hint.to_owned())
+            }
+            other @ (ConfigError::Unreadable { .. }
+            | ConfigError::Syntax { .. }
+            | ConfigError::Exposed(_)) => {
+                let message = other.to_string();
+                return match usage {
+                    true => Self::Usage(message),
+                    false => Self::failed(message),
+                };
+            }
+        };
+        let hint = Some(hint);
+        match usage {
+            true => Self::Misused {
+                message,
+                field,
+                hint,
+            },
+            false => Self::Failed {
+                message,
+                field,
+                hint,
+            },
         }
     }
 }
@@ -82,6 +168,11 @@ impl Output {
         let (code, message, field, hint) = match failure {
             Failure::ReaderGone => return ExitCode::SUCCESS,
             Failure::Usage(message) => (2, message, None, None),
+            Failure::Misused {
+                message,
+                field,
+                hint,
+            } => (2, message, field.as_deref(), hint.as_deref()),
             Failure::Failed {
                 message,
                 field,

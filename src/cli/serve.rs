@@ -14,7 +14,7 @@ pub(crate) fn run(global: &Global, options: &Serve, output: &Output) -> Result<(
         config.server.listen = listen;
     }
     config.server.allow_unauthenticated |= options.allow_unauthenticated;
-    config.check_exposure()?;
+    config.check_exposure().map_err(Failure::configuration)?;
     telemetry::start(&config.telemetry)?;
     let tell = |moment| {
         // Whoever started the server may not read what it prints.
@@ -34,6 +34,10 @@ pub(crate) fn run(global: &Global, options: &Serve, output: &Output) -> Result<(
             tracing::debug!("nobody reads standard output");
         }
     };
-    System::new().block_on(startup::serve(config, tell, startup::stop_signal()))?;
-    Ok(())
+    let data_dir = config.server.data_dir.clone();
+    let served = System::new().block_on(startup::serve(config, tell, startup::stop_signal()));
+    served.map_err(|error| {
+        let advice = error.advice(&data_dir);
+        Failure::from(error).with_hint(advice)
+    })
 }

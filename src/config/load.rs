@@ -1,15 +1,17 @@
 //! Where values come from: built-in defaults, then a file, then the environment, then the
 //! command line; each later one wins. A key that does not exist is refused with the nearest name.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::Config;
+use super::{Config, limits};
 
 const PREFIX: &str = "HINDCAST__";
+const COMMAND_LINE: &str = "--set";
 
 /// What is wrong with the configuration, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,8 +29,13 @@ pub enum ConfigError {
         key: String,
         nearest: String,
     },
-    #[error("{key}: {message}")]
-    Value { key: String, message: String },
+    #[error("{key}: {message}{}", origin(source_name.as_deref()))]
+    Value {
+        key: String,
+        message: String,
+        /// The file, variable or flag that it was set by.
+        source_name: Option<String>,
+    },
     #[error(
         "refusing to listen on {0}: there is no authentication, so everybody who reaches this \
          address could use the server; listen on 127.0.0.1, or pass --allow-unauthenticated \
@@ -42,8 +49,35 @@ impl ConfigError {
         Self::Value {
             key: key.to_owned(),
             message: message.into(),
+            source_name: None,
         }
     }
+
+    fn from_source(key: &str, message: impl Into<String>, source: &str) -> Self {
+        Self::Value {
+            key: key.to_owned(),
+            message: message.into(),
+            source_name: Some(source.to_owned()),
+        }
+    }
+
+    /// Whether it is the command line that is wrong.
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        let source = match self {
+            Self::Syntax { source_name, .. } | Self::UnknownKey { source_name, .. } => source_name,
+            Self::Value { source_name, .. } => match source_name {
+                Some(source_name) => source_name,
+                None => return false,
+            },
+            Self::Unreadable { .. } | Self::Exposed(_) => return false,
+        };
+        source == COMMAND_LINE
+    }
+}
+
+fn origin(source: Option<&str>) -> String {
+    source.map_or_else(String::new, |source| format!(" (set by {source})"))
 }
 
 /// What the command line says about the configuration.
@@ -89,7 +123,10 @@ pub(super) fn from_text(
     variables: &[(String, String)],
     settings: &[String],
 ) -> Result<Config, ConfigError> {
-    let mut merged = Table::try_from(Config::default()).expect("a configuration is plain data");
+    let mut merged = Merged {
+        table: defaults(),
+        origins: BTreeMap::new(),
+    };
     let file: Table = text.parse().map_err(|error: toml::de::Error| {
         let source_name = source.to_owned();
         let message = error.to_string();
@@ -98,94 +135,145 @@ pub(super) fn from_text(
             message,
         }
     })?;
-    merge(&mut merged, file, "", source)?;
+    merged.merge(file, source)?;
     let mut variables = variables.to_vec();
     variables.sort();
     for (name, value) in &variables {
         let key = name[PREFIX.len()..].to_lowercase().replace("__", ".");
-        set(&mut merged, &key, value, name)?;
+        merged.set(&key, value, name)?;
     }
     for setting in settings {
         let Some((key, value)) = setting.split_once('=') else {
-            let source_name = "--set".to_owned();
+            let source_name = COMMAND_LINE.to_owned();
             let message = format!("`{setting}` is not key=value");
             return Err(ConfigError::Syntax {
                 source_name,
                 message,
             });
         };
-        set(&mut merged, key.trim(), value.trim(), "--set")?;
+        merged.set(key.trim(), value.trim(), COMMAND_LINE)?;
     }
-    typed(&merged)
+    merged.typed()
 }
 
-fn merge(into: &mut Table, from: Table, path: &str, source: &str) -> Result<(), ConfigError> {
-    for (name, value) in from {
-        let key = match path {
-            "" => name.clone(),
-            path => format!("{path}.{name}"),
-        };
-        match (into.get_mut(&name), value) {
-            (None, _) => return Err(unknown(&key, source)),
-            (Some(Value::Table(inner)), Value::Table(more)) => merge(inner, more, &key, source)?,
-            (Some(place), value) => *place = fitting(&key, place, value)?,
+/// The values so far, and who set them.
+struct Merged {
+    table: Table,
+    origins: BTreeMap<String, String>,
+}
+
+impl Merged {
+    fn merge(&mut self, file: Table, source: &str) -> Result<(), ConfigError> {
+        for (section, values) in file {
+            let Some(known) = self.table.get_mut(&section) else {
+                return Err(unknown(&section, source));
+            };
+            let Value::Table(values) = values else {
+                let message = format!("must be of type table, not {}", values.type_str());
+                return Err(ConfigError::from_source(&section, message, source));
+            };
+            for (name, value) in values {
+                let key = format!("{section}.{name}");
+                let Some(place) = known.get_mut(&name) else {
+                    return Err(unknown(&key, source));
+                };
+                *place = fitting(&key, place, value, source)?;
+                self.origins.insert(key, source.to_owned());
+            }
         }
+        Ok(())
     }
-    Ok(())
+
+    fn set(&mut self, key: &str, text: &str, source: &str) -> Result<(), ConfigError> {
+        let place = key
+            .split_once('.')
+            .and_then(|(section, name)| self.table.get_mut(section)?.as_table_mut()?.get_mut(name))
+            .ok_or_else(|| unknown(key, source))?;
+        // Text needs no quotes here; everything else is written as in the file.
+        let value = if place.is_str() {
+            Value::String(text.trim_matches('"').to_owned())
+        } else {
+            let message = || format!("`{text}` is not of type {}", place.type_str());
+            format!("value = {text}")
+                .parse::<Table>()
+                .ok()
+                .and_then(|mut table| table.remove("value"))
+                .ok_or_else(|| ConfigError::from_source(key, message(), source))?
+        };
+        *place = fitting(key, place, value, source)?;
+        self.origins.insert(key.to_owned(), source.to_owned());
+        Ok(())
+    }
+
+    fn typed(&self) -> Result<Config, ConfigError> {
+        serde_path_to_error::deserialize(Value::Table(self.table.clone())).map_err(
+            |error: serde_path_to_error::Error<toml::de::Error>| {
+                let key = error.path().to_string();
+                let source_name = self.origins.get(&key).cloned();
+                let message = error.into_inner().message().to_owned();
+                ConfigError::Value {
+                    key,
+                    message,
+                    source_name,
+                }
+            },
+        )
+    }
 }
 
-fn set(merged: &mut Table, key: &str, text: &str, source: &str) -> Result<(), ConfigError> {
-    let place = key
-        .split_once('.')
-        .and_then(|(section, name)| merged.get_mut(section)?.as_table_mut()?.get_mut(name))
-        .ok_or_else(|| unknown(key, source))?;
-    // Text needs no quotes here; everything else is written as in the file.
-    let value = if place.is_str() {
-        Value::String(text.trim_matches('"').to_owned())
-    } else {
-        format!("value = {text}")
-            .parse::<Table>()
-            .ok()
-            .and_then(|mut table| table.remove("value"))
-            .ok_or_else(|| ConfigError::value(key, format!("`{text}` is not a value")))?
-    };
-    *place = fitting(key, place, value)?;
-    Ok(())
-}
-
-/// The value, if it is of the kind that the default is of.
-fn fitting(key: &str, default: &Value, value: Value) -> Result<Value, ConfigError> {
+/// The value, if it is of the kind that the default is of, and in its range.
+fn fitting(key: &str, default: &Value, value: Value, source: &str) -> Result<Value, ConfigError> {
     if default.type_str() != value.type_str() {
         let message = format!(
             "must be of type {}, not {}",
             default.type_str(),
             value.type_str()
         );
-        return Err(ConfigError::value(key, message));
+        return Err(ConfigError::from_source(key, message, source));
     }
-    if value.as_integer().is_some_and(|number| number < 0) {
-        return Err(ConfigError::value(key, "must not be negative"));
+    match limits::complaint(key, &value) {
+        Some(message) => Err(ConfigError::from_source(key, message, source)),
+        None => Ok(value),
     }
-    Ok(value)
 }
 
-fn typed(merged: &Table) -> Result<Config, ConfigError> {
-    serde_path_to_error::deserialize(Value::Table(merged.clone())).map_err(
-        |error: serde_path_to_error::Error<toml::de::Error>| {
-            let key = error.path().to_string();
-            ConfigError::value(&key, error.into_inner().message())
-        },
-    )
+fn defaults() -> Table {
+    Table::try_from(Config::default()).expect("a configuration is plain data")
 }
 
-fn unknown(key: &str, source: &str) -> ConfigError {
-    let all = Table::try_from(Config::default()).expect("a configuration is plain data");
+fn keys() -> Vec<String> {
     let mut known: Vec<String> = Vec::new();
-    for (section, value) in &all {
+    for (section, value) in &defaults() {
         known.push(section.clone());
         let names = value.as_table().into_iter().flatten();
         known.extend(names.map(|(name, _)| format!("{section}.{name}")));
     }
+    known
+}
+
+/// Variables that look like keys with one underscore where two are needed, each with its right
+/// name: they have no effect.
+#[must_use]
+pub fn misnamed(names: impl IntoIterator<Item = OsString>) -> Vec<(String, String)> {
+    let keys = keys();
+    let plain = |text: &str| text.to_lowercase().replace(['.', '_'], "");
+    let names = names.into_iter().filter_map(|name| name.into_string().ok());
+    let found = names.filter_map(|name| {
+        let rest = name.strip_prefix("HINDCAST_")?;
+        if rest.starts_with('_') {
+            return None;
+        }
+        let key = keys.iter().find(|key| plain(key) == plain(rest))?;
+        let right = format!("{PREFIX}{}", key.to_uppercase().replace('.', "__"));
+        Some((name, right))
+    });
+    let mut found: Vec<_> = found.collect();
+    found.sort();
+    found
+}
+
+fn unknown(key: &str, source: &str) -> ConfigError {
+    let known = keys();
     ConfigError::UnknownKey {
         source_name: source.to_owned(),
         key: key.to_owned(),
@@ -241,14 +329,22 @@ mod tests {
         let refused = |text: &str| load(text, &[], &[]).expect_err("wrong type");
         assert_eq!(
             refused("[runs]\nin_flight_max = 'many'\n"),
-            "runs.in_flight_max: must be of type integer, not string"
+            "runs.in_flight_max: must be of type integer, not string (set by x.toml)"
         );
         assert_eq!(
             refused("[http]\nwait_max_ms = -1\n"),
-            "http.wait_max_ms: must not be negative"
+            "http.wait_max_ms: -1 must not be negative (set by x.toml)"
         );
         assert!(refused("runs.in_flight_max = 5000000000").starts_with("runs.in_flight_max: "));
-        assert!(refused("server.listen = 'nowhere'").starts_with("server.listen: "));
+        let listen = refused("server.listen = 'nowhere'");
+        assert!(listen.starts_with("server.listen: "), "{listen}");
+        assert!(listen.ends_with("(set by x.toml)"), "{listen}");
+        let workers = [("HINDCAST__SERVER__WORKERS", "x")];
+        let variable = load("", &workers, &[]).expect_err("wrong type");
+        assert!(
+            variable.ends_with("(set by HINDCAST__SERVER__WORKERS)"),
+            "{variable}"
+        );
         assert!(refused("telemetry.format = 'xml'").starts_with("telemetry.format: "));
         assert!(refused("runs = 3").starts_with("runs: must be of type table"));
         assert!(refused("[runs").starts_with("x.toml: "));
@@ -258,5 +354,19 @@ mod tests {
     fn a_setting_without_a_value_is_refused() {
         assert!(load("", &[], &["runs"]).is_err_and(|m| m.contains("not key=value")));
         assert!(load("", &[], &["runs.threads="]).is_err_and(|m| m.starts_with("runs.threads")));
+    }
+
+    #[test]
+    fn a_variable_with_one_underscore_is_told_its_right_name() {
+        let names = [
+            "HINDCAST_RUNS_IN_FLIGHT_MAX",
+            "HINDCAST__RUNS__THREADS",
+            "HINDCAST_HOME",
+        ];
+        let right = "HINDCAST__RUNS__IN_FLIGHT_MAX".to_owned();
+        assert_eq!(
+            misnamed(names.map(OsString::from)),
+            [(names[0].to_owned(), right)]
+        );
     }
 }

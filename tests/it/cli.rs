@@ -200,6 +200,16 @@ fn data_and_experiments_work_on_a_directory_without_a_server() {
         4
     );
     assert_eq!(here(&["verify"])["holds"], true);
+
+    let text = std::fs::read_to_string(&series).expect("read");
+    std::fs::write(&series, text.replace(digest, &"0".repeat(64))).expect("written");
+    let file = series.to_str().expect("UTF-8");
+    let (out, errors, code) = run(&["experiment", "run", file, "--data-dir", data_dir]);
+    assert_eq!(code, Some(1), "{out}");
+    assert!(
+        errors.starts_with("error: of 3 runs, 3 refused"),
+        "{errors}"
+    );
 }
 
 #[test]
@@ -243,9 +253,57 @@ fn events_are_read_beside_a_running_server() {
         run(&["events", "show", "99", "--data-dir", data_dir]).2,
         Some(1)
     );
-    let (_, errors, code) = run(&["data", "list", "--data-dir", data_dir]);
+    let (_, errors, code) = run(&["experiment", "cancel", "x", "--data-dir", data_dir]);
     assert_eq!(code, Some(1));
     assert!(errors.contains("--server"), "{errors}");
+}
+
+#[test]
+fn verbs_that_read_write_nothing_and_say_what_a_server_says() {
+    let dir = temporary();
+    let server = Server::start(dir.path());
+    let data_dir = dir.path().to_str().expect("UTF-8");
+    let table = sachs_path();
+    let table = table.to_str().expect("UTF-8");
+    let (stored, errors, _) = run(&["data", "add", table, "--json", "--server", &server.url]);
+    let stored: Value = serde_json::from_str(&stored).expect(&errors);
+    let digest = stored["digest"].as_str().expect("a digest");
+    let step = json!({ "operation": "causal.validate", "request": validation(), "repeat": 2 });
+    let series = json!({ "name": "twice", "operations": [step] });
+    let begun = server.post("/api/v1/experiments", &series).expect(202);
+    let id = begun["experiment_id"].as_str().expect("an id");
+    server.wait_until(&format!("/api/v1/experiments/{id}"), |view| {
+        view["status"] == "completed"
+    });
+    let files = || {
+        let (out, errors, code) = run(&["events", "export", "--data-dir", data_dir]);
+        assert_eq!(code, Some(0), "{errors}");
+        out
+    };
+    let read = |words: &[&str], place: &[&str]| {
+        let (out, errors, code) = run(&[words, &["--json"], place].concat());
+        assert_eq!(code, Some(0), "{words:?}: {errors}");
+        serde_json::from_str::<Value>(&out).expect("JSON")
+    };
+    let verbs = [
+        vec!["data", "list"],
+        vec!["data", "profile", digest],
+        vec!["experiment", "list"],
+        vec!["experiment", "show", id],
+        vec!["experiment", "stats"],
+    ];
+    let before = files();
+    for verb in &verbs {
+        let beside = read(verb, &["--data-dir", data_dir]);
+        assert_eq!(beside, read(verb, &["--server", &server.url]), "{verb:?}");
+    }
+    assert_eq!(files(), before);
+    assert_eq!(server.stop(), Some(0));
+    let before = files();
+    for verb in &verbs {
+        read(verb, &["--data-dir", data_dir]);
+    }
+    assert_eq!(files(), before);
 }
 
 #[test]
@@ -281,7 +339,15 @@ fn the_demo_shows_a_graph_and_leaves_nothing_behind() {
     command.env("TMPDIR", home.path());
     let (out, errors, code) = finish(command, &[]);
     assert_eq!(code, Some(0), "{errors}");
-    for part in ["raf -- mek", "is identifiable", "run_completed", "Now try"] {
+    let start = format!("{} serve", crate::support::BINARY);
+    for part in [
+        "raf -- mek",
+        "\"graph\":\"dag { raf -> mek; ",
+        "Assumed instead: the published consensus network",
+        "is identifiable",
+        "run_completed",
+        &start,
+    ] {
         assert!(out.contains(part), "{part} is missing in\n{out}");
     }
     assert_eq!(

@@ -15,3 +15,4 @@ mod runs;
 mod sealed;
 mod support;
 mod tools;
+mod usage;

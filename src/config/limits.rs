@@ -1,0 +1,110 @@
+//! The range of every number in the configuration. A number without a row here would be taken
+//! however absurd it is, so a test asks for one for each key.
+
+use toml::{Table, Value};
+
+use super::ConfigError;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const HOUR_MS: u64 = 3_600_000;
+const DAY_MS: u64 = 24 * HOUR_MS;
+
+/// Key, least and greatest value.
+const RANGES: [(&str, u64, u64); 27] = [
+    ("server.workers", 0, 1_024),
+    ("server.stop_grace_ms", 0, HOUR_MS),
+    ("http.body_bytes_max", KIB, 4 * GIB),
+    ("http.json_depth_max", 4, 128),
+    ("http.header_bytes_max", KIB, MIB),
+    ("http.connections_max", 1, 1_000_000),
+    ("http.keep_alive_ms", 0, DAY_MS),
+    ("http.head_timeout_ms", 1, HOUR_MS),
+    ("http.body_timeout_ms", 1, DAY_MS),
+    ("http.wait_default_ms", 0, HOUR_MS),
+    ("http.wait_max_ms", 0, HOUR_MS),
+    ("http.idempotency_key_bytes_max", 1, 4 * KIB),
+    ("http.page_items_default", 1, 10_000),
+    ("http.page_items_max", 1, 10_000),
+    ("http.streams_max", 0, 100_000),
+    ("http.stream_heartbeat_ms", 10, HOUR_MS),
+    ("log.segment_bytes", 64 * KIB, GIB),
+    ("log.queue_max", 1, 1_000_000),
+    ("log.lag_events_max", 1, 10_000_000),
+    ("log.cache_bytes", MIB, 64 * GIB),
+    ("log.snapshot_events", 1, 1_000_000_000),
+    ("runs.in_flight_max", 1, 1_000_000),
+    ("runs.threads", 0, 1_024),
+    ("runs.deadline_ms", 0, 30 * DAY_MS),
+    ("runs.idempotency_ttl_ms", 0, 365 * DAY_MS),
+    ("runs.idempotency_entries_max", 0, 100_000_000),
+    ("disk.reserve_bytes", 0, 16 * KIB * GIB),
+];
+
+/// What is wrong with this value of this key, if it is a number.
+pub(super) fn complaint(key: &str, value: &Value) -> Option<String> {
+    let number = value.as_integer()?;
+    let (_, least, most) = RANGES.iter().find(|(name, ..)| *name == key)?;
+    match u64::try_from(number) {
+        Err(_) => Some(format!("{number} must not be negative")),
+        Ok(number) if number < *least => Some(format!("{number} is below {least}")),
+        Ok(number) if number > *most => Some(format!("{number} is over the limit of {most}")),
+        Ok(_) => None,
+    }
+}
+
+/// Refuses the first number that is out of its range.
+pub(super) fn check(all: &Table) -> Result<(), ConfigError> {
+    for (section, values) in all {
+        for (name, value) in values.as_table().into_iter().flatten() {
+            let key = format!("{section}.{name}");
+            if let Some(message) = complaint(&key, value) {
+                return Err(ConfigError::value(&key, message));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Config, load};
+
+    use super::*;
+
+    #[test]
+    fn every_number_has_a_range_and_refuses_the_absurd() {
+        let all = Table::try_from(Config::default()).expect("plain data");
+        let mut numbers = 0;
+        for (section, values) in &all {
+            for (name, value) in values.as_table().expect("a section") {
+                if !value.is_integer() {
+                    continue;
+                }
+                numbers += 1;
+                let key = format!("{section}.{name}");
+                let row = RANGES.iter().find(|(known, ..)| *known == key);
+                let (_, least, most) = row.unwrap_or_else(|| panic!("{key} has no range"));
+                let refused = |value: i128| {
+                    let settings = [format!("{key}={value}")];
+                    let refusal = load::from_text("", "x", &[], &settings).err();
+                    refusal.map(|error| error.to_string())
+                };
+                assert_eq!(refused(i128::from(*least)), None, "{key}");
+                if !key.starts_with("http.page_items_d") && key != "http.wait_default_ms" {
+                    assert_eq!(refused(i128::from(*most)), None, "{key}");
+                }
+                for absurd in [i128::from(*most) + 1, 1 << 62, -1] {
+                    let message = refused(absurd).unwrap_or_else(|| panic!("{key}={absurd}"));
+                    assert!(message.starts_with(&key), "{message}");
+                    assert!(message.contains(&absurd.to_string()), "{message}");
+                }
+                if *least > 0 {
+                    assert!(refused(0).is_some(), "{key}");
+                }
+            }
+        }
+        assert_eq!(numbers, RANGES.len());
+    }
+}
