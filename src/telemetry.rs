@@ -8,8 +8,10 @@ use crate::config::{LogFormat, TelemetryConfig};
 
 /// The filter that a text such as `info,hindcast::http=debug` stands for.
 pub fn filter(text: &str) -> Result<EnvFilter, ParseError> {
-    // The embedded store logs every page it touches at trace level, the framework its workers.
-    EnvFilter::builder().parse(format!("sled=warn,actix_server=warn,{text}"))
+    // The embedded store logs every page it touches at trace level, the framework its workers and
+    // as errors what clients send that is no HTTP.
+    let ours = "sled=warn,actix_server=warn,actix_http::h1::dispatcher=off";
+    EnvFilter::builder().parse(format!("{ours},{text}"))
 }
 
 /// Starts logging for this process. A second call changes nothing, so that several servers can

@@ -4,6 +4,7 @@
 //! equal requests have equal hashes, and reading the spec back gives the same operation.
 
 mod canonical;
+mod words;
 
 pub use hindcast_causal::data::{Dataset, Limits, Profile, Table};
 use hindcast_causal::discover::discover;
@@ -14,6 +15,7 @@ pub use hindcast_causal::{Control, LabError, Stop, Uncontrolled};
 use hindcast_model::Digest;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+pub use words::plain;
 
 pub(crate) use canonical::canonical;
 
@@ -27,6 +29,9 @@ pub const CHEAP_SPEC_BYTES_MAX: usize = 4 * 1024;
 
 /// The largest seed: every reader of JSON takes it exactly.
 pub const SEED_MAX: u64 = (1 << 53) - 1;
+
+/// What a digest looks like.
+pub const DIGEST_HINT: &str = "a digest has 64 lowercase hexadecimal digits";
 
 /// What can be computed.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,6 +72,7 @@ impl Operation {
             "causal.discover" => {
                 let request: DiscoverRequest = read(body)?;
                 request.options()?;
+                check_digest(&request)?;
                 request.inline_dataset(&Limits::default())?;
                 Ok(Self::Discover(Box::new(request)))
             }
@@ -197,6 +203,18 @@ impl Operation {
     }
 }
 
+/// A stored dataset is named by a digest that can be read: `datasets` tells the log of it.
+fn check_digest(request: &DiscoverRequest) -> Result<(), LabError> {
+    match (&request.data, &request.dataset) {
+        (None, Some(text)) if text.parse::<Digest>().is_err() => Err(LabError::invalid_with_hint(
+            "dataset",
+            "is not the digest of a dataset",
+            DIGEST_HINT,
+        )),
+        (_, _) => Ok(()),
+    }
+}
+
 /// The blake3 hash of some bytes.
 #[must_use]
 pub fn digest(bytes: &[u8]) -> Digest {
@@ -230,7 +248,7 @@ fn read<T: DeserializeOwned>(body: serde_json::Value) -> Result<T, LabError> {
             (_, Some((name, _))) => format!("{path}.{name}"),
             (_, None) => path,
         };
-        LabError::invalid(field, message)
+        LabError::invalid(field, plain(&message))
     })
 }
 
@@ -284,6 +302,15 @@ mod tests {
             "restarts"
         );
         assert_eq!(field("causal.discover", json!({})), "data");
+        for digest in [
+            "A".repeat(64),
+            "a".repeat(63),
+            "g".repeat(64),
+            String::new(),
+        ] {
+            let body = json!({ "dataset": digest });
+            assert_eq!(field("causal.discover", body), "dataset", "{digest}");
+        }
         assert_eq!(field("causal.validate", json!({})), "graph");
         assert_eq!(field("causal.discover", json!(7)), "body");
         assert_eq!(field("causal.guess", json!({})), "operation");

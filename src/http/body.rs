@@ -15,6 +15,7 @@ use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::{self, Problem};
+use super::unique::{self, Unfit};
 use crate::config::HttpConfig;
 
 /// Bodies up to this size are not counted against the memory for all bodies.
@@ -81,7 +82,7 @@ pub(crate) fn too_large(config: &HttpConfig) -> Problem {
     )
     .field("body")
     .limit(config.body_bytes_max)
-    .hint("upload data in parts, or raise http.body_bytes_max".to_owned())
+    .hint("send less, or raise http.body_bytes_max".to_owned())
     .closing()
 }
 
@@ -93,6 +94,7 @@ pub(crate) async fn read(
     config: &HttpConfig,
 ) -> Result<Body, Problem> {
     let announced = check_announced(request, config)?;
+    require_plain(request)?;
     let deadline = Duration::from_millis(config.body_timeout_ms);
     let reading = collect(payload, announced, memory, config);
     match tokio::time::timeout(deadline, reading).await {
@@ -156,6 +158,18 @@ pub(crate) fn require_json(request: &HttpRequest) -> Result<(), Problem> {
     Err(problem.hint("send application/json".to_owned()))
 }
 
+/// Refuses a body that is compressed: its length would say nothing.
+fn require_plain(request: &HttpRequest) -> Result<(), Problem> {
+    let mut codings = request.headers().get_all(header::CONTENT_ENCODING);
+    let plain = |value: &header::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    if codings.all(plain) {
+        return Ok(());
+    }
+    let problem = Problem::new(&error::MEDIA_TYPE, "no content coding is read here");
+    let problem = problem.field("header.content-encoding").closing();
+    Err(problem.hint("send the body as it is, without Content-Encoding".to_owned()))
+}
+
 /// Refuses JSON that nests deeper than the limit. Whether it is JSON at all is the parser's to
 /// say.
 pub(crate) fn check_depth(bytes: &[u8], limit: usize) -> Result<(), Problem> {
@@ -181,7 +195,13 @@ pub(crate) fn check_depth(bytes: &[u8], limit: usize) -> Result<(), Problem> {
 
 /// A JSON body, which is an object on every endpoint.
 pub(crate) fn object(bytes: &[u8]) -> Result<Value, Problem> {
-    let value: Value = serde_json::from_slice(bytes).map_err(error::malformed_json)?;
+    let value = unique::parse(bytes).map_err(|unfit| match unfit {
+        Unfit::Json(error) => error::malformed_json(error),
+        Unfit::Repeated(path) => {
+            let problem = Problem::new(&error::INVALID, "the key is given more than once");
+            problem.field(path).hint("give it once".to_owned())
+        }
+    })?;
     if value.is_object() {
         return Ok(value);
     }

@@ -114,6 +114,7 @@ async fn lab(
             ..
         } => {
             let total = clock::monotonic_micros().saturating_sub(arrived);
+            let total = total.max(computed_micros);
             let durations = Durations::from_micros(0, computed_micros, total);
             immediate(running, (run, name, seed), (*outcome, key), durations)
         }
@@ -123,7 +124,8 @@ async fn lab(
         }
         Admission::Admitted { .. } => wait_for(app, running, run, wait).await,
         Admission::Deduplicated { original, .. } => {
-            let mut response = wait_for(app, running, original, wait).await?;
+            let answered = wait_for(app, running, original, wait).await;
+            let mut response = answered.map_err(Problem::replayed)?;
             let replayed = actix_web::http::header::HeaderValue::from_static("true");
             response.headers_mut().insert(REPLAYED, replayed);
             Ok(response)

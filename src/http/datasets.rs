@@ -5,13 +5,14 @@ use actix_web::http::header::LOCATION;
 use actix_web::web::{Bytes, Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::{StreamExt, stream};
-use hindcast_actors::operation::{Limits, Profile, Table};
+use hindcast_actors::operation::{DIGEST_HINT, Limits, Profile, Table};
 use hindcast_actors::views::{self, DatasetView};
 use hindcast_actors::{DatasetAnswer, Upload};
 use hindcast_model::{Digest, State};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::causal::REPLAYED;
 use super::error::{self, Problem};
 use super::parameters::{self, Query};
 use super::{App, blocking, body, identity};
@@ -97,6 +98,7 @@ pub(crate) async fn add(
         DatasetAnswer::Registered {
             digest,
             known,
+            replayed,
             profile,
             ..
         } => {
@@ -111,6 +113,9 @@ pub(crate) async fn add(
                 false => HttpResponse::Created(),
             };
             builder.insert_header((LOCATION, format!("/api/v1/datasets/{digest}")));
+            if replayed {
+                builder.insert_header((REPLAYED, "true"));
+            }
             Ok(builder.json(answer))
         }
         DatasetAnswer::Refused { refusal, .. } => Err(refusal.into()),
@@ -238,7 +243,8 @@ pub(crate) async fn show(
         let detail = format!("there is no dataset '{digest}'");
         Problem::new(&error::NOT_FOUND, detail).field("path.digest")
     };
-    let wanted: Digest = digest.parse().map_err(|_| missing())?;
+    let wanted = digest.parse::<Digest>();
+    let wanted = wanted.map_err(|_| missing().hint(DIGEST_HINT.to_owned()))?;
     let found = blocking(&app, move |running| {
         let view = |state: &State| {
             let meta = state.dataset(wanted)?;

@@ -7,13 +7,14 @@ use actix_web::http::header::{self, HeaderValue};
 use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::{HttpResponse, ResponseError};
 use hindcast_actors::SubmitFailure;
-use hindcast_actors::operation::LabError;
+use hindcast_actors::operation::{LabError, plain};
 use hindcast_log::{CommitError, LogError};
 use hindcast_model::{Refusal, RunId};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::nearest;
+use super::causal::REPLAYED;
+use super::hints;
 
 /// A refused or failed request. The body is written by the middleware, which knows the trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +32,7 @@ struct Facts {
     allow: Option<&'static str>,
     closes: bool,
     counted: bool,
+    replayed: bool,
 }
 
 /// A kind of problem: what stays the same over all its occurrences.
@@ -122,6 +124,7 @@ impl Problem {
             allow: None,
             closes: false,
             counted: false,
+            replayed: false,
         }))
     }
 
@@ -177,6 +180,13 @@ impl Problem {
         self
     }
 
+    /// It is the answer of an earlier request with the same idempotency key.
+    #[must_use]
+    pub(crate) fn replayed(mut self) -> Self {
+        self.0.replayed = true;
+        self
+    }
+
     #[must_use]
     pub(crate) fn is_counted(&self) -> bool {
         self.0.counted
@@ -190,13 +200,14 @@ impl Problem {
     /// The whole answer.
     #[must_use]
     pub(crate) fn respond(&self, trace_id: &str) -> HttpResponse {
+        let own_hint = || hints::of(self.0.kind, self.0.allow);
         let details = ProblemDetails {
             kind: format!("urn:hindcast:problem:{}", self.0.kind.slug),
             title: self.0.kind.title,
             status: self.0.kind.status,
             detail: self.0.detail.clone(),
             field: self.0.field.clone(),
-            hint: self.0.hint.clone(),
+            hint: self.0.hint.clone().or_else(own_hint),
             limit: self.0.limit,
             run_id: self.0.run.map(|run| run.to_string()),
             trace_id: trace_id.to_owned(),
@@ -206,6 +217,9 @@ impl Problem {
         builder.content_type("application/problem+json");
         if let Some(seconds) = self.0.retry_after_seconds {
             builder.insert_header((header::RETRY_AFTER, seconds));
+        }
+        if self.0.replayed {
+            builder.insert_header((REPLAYED, "true"));
         }
         if let Some(methods) = self.0.allow {
             builder.insert_header((header::ALLOW, HeaderValue::from_static(methods)));
@@ -275,21 +289,13 @@ pub(crate) fn unfitting_json(path: &str, error: &serde_json::Error) -> Problem {
         (path, Some(name)) => format!("{path}.{name}"),
         (path, None) => path.to_owned(),
     };
-    invalid(field, message, None)
+    invalid(field, plain(&message), None)
 }
 
 /// The problem of a wrong field. A field that is not known gets the nearest name as a hint.
 pub(crate) fn invalid(field: String, message: String, hint: Option<String>) -> Problem {
-    let hint = hint.or_else(|| nearest_field(&message));
+    let hint = hint.or_else(|| hints::of_field(&message));
     Problem::new(&INVALID, message).field(field).hint(hint)
-}
-
-fn nearest_field(message: &str) -> Option<String> {
-    let rest = message.strip_prefix("unknown field `")?;
-    let (given, rest) = rest.split_once('`')?;
-    let known: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
-    let near = nearest::name(given, known.iter().copied())?;
-    Some(format!("did you mean `{near}`?"))
 }
 
 impl From<LabError> for Problem {
@@ -309,6 +315,7 @@ impl From<LabError> for Problem {
                 format!("{actual} is over the limit of {limit}"),
             )
             .field(field)
+            .hint(format!("at most {limit} are allowed here"))
             .limit(limit),
             LabError::Stopped(_) => Self::new(&UNAVAILABLE, "the computation was stopped"),
             LabError::Internal(message) => Self::new(&INTERNAL, message),

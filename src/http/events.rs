@@ -114,7 +114,7 @@ fn view(running: &Running, recorded: &Recorded) -> EventView {
 #[utoipa::path(
     get, path = "/api/v1/events", tag = "history", operation_id = "events",
     params(
-        ("from" = Option<u64>, Query, minimum = 1, maximum = 9_007_199_254_740_991_i64, description = "The first sequence number, instead of a cursor"),
+        ("from" = Option<u64>, Query, minimum = 1, maximum = 9_007_199_254_740_991_i64, description = "The first sequence number, instead of a cursor; beyond the end of the log, `next` is that end"),
         ("stream" = Option<String>, Query, description = "Such as run/ID or system/server"),
         ("type" = Option<String>, Query, description = "Such as run_completed"),
         super::openapi::PageParameters,
@@ -158,10 +158,12 @@ fn page(
 ) -> Result<EventPage, Problem> {
     let log = &running.log;
     let (events, last) = filter.page(log, after.unwrap_or(Seq(0)), limit)?;
+    let head = log.head().seq;
     Ok(EventPage {
         items: events.iter().map(|event| view(running, event)).collect(),
-        next: log.position(last).to_string(),
-        more: last < log.head().seq,
+        // `from` may lie beyond the end of the log, a cursor may not.
+        next: log.position(last.min(head)).to_string(),
+        more: last < head,
     })
 }
 

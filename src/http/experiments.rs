@@ -4,7 +4,7 @@ use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use hindcast_actors::views::{self, ExperimentView, Stats};
-use hindcast_actors::{CancelAnswer, ExperimentAnswer, ExperimentRequest, Identity, RunRequest};
+use hindcast_actors::{ExperimentAnswer, ExperimentRequest, Identity, RunRequest};
 use hindcast_model::{Event, ExperimentId, RunId, Stream};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::causal::{REPLAYED, deadline};
 use super::error::{self, Problem};
 use super::parameters::{self, Query};
-use super::{App, Running, blocking, body, identity, runs};
+use super::{App, Running, blocking, body, identity, runs, scan};
 use crate::ids;
 use crate::series::Series;
 
@@ -118,6 +118,7 @@ fn view(running: &Running, experiment: ExperimentId) -> Result<ExperimentView, P
             &error::NOT_FOUND,
             format!("there is no experiment {experiment}"),
         )
+        .field("path.id")
     })
 }
 
@@ -143,7 +144,7 @@ pub(crate) async fn list(app: Data<App>, request: HttpRequest) -> Result<HttpRes
     let limit = query.limit(&app.config.http)?;
     let cursor = parameters::cursor(&app, &query)?;
     let page = blocking(&app, move |running| {
-        let found = runs::scan_back(&running.log, cursor, limit, |recorded| {
+        let found = scan::back(&running.log, cursor, limit, |recorded| {
             let Some(Event::ExperimentRequested(requested)) = recorded.event() else {
                 return Ok(None);
             };
@@ -197,7 +198,7 @@ pub(crate) async fn show(
 pub(crate) struct ExperimentCancelled {
     #[schema(format = "uuid")]
     pub(crate) experiment_id: String,
-    /// The runs that were withdrawn; the others had ended.
+    /// The runs that are withdrawn, by this request or before; the others ended otherwise.
     pub(crate) cancelled: Vec<String>,
 }
 
@@ -236,22 +237,34 @@ pub(crate) async fn cancel(
             .collect()
     });
     let own = identity(&request);
-    let mut cancelled = Vec::new();
     for run in open {
         let identity = Identity {
             event_id: ids::event(),
             ..own
         };
         let reason = cancellation.reason.clone();
-        let answer = running.experiment.cancel(run, identity, reason).await?;
-        if let CancelAnswer::Cancelled { run, .. } = answer {
-            cancelled.push(run.to_string());
-        }
+        // A run that ended meanwhile stays as it is.
+        running.experiment.cancel(run, identity, reason).await?;
     }
+    let cancelled = blocking(&app, move |running| withdrawn(running, experiment)).await?;
     Ok(HttpResponse::Ok().json(ExperimentCancelled {
         experiment_id: experiment.to_string(),
         cancelled,
     }))
+}
+
+fn withdrawn(running: &Running, experiment: ExperimentId) -> Result<Vec<String>, Problem> {
+    let mut cancelled = Vec::new();
+    for text in view(running, experiment)?.runs {
+        let Ok(run) = text.parse::<RunId>() else {
+            continue;
+        };
+        let events = running.log.read_stream(Stream::run(run))?;
+        if runs::cancellation_of(&events).is_some() {
+            cancelled.push(text);
+        }
+    }
+    Ok(cancelled)
 }
 
 /// Totals since the log began: runs by operation and outcome, experiments, datasets.
@@ -268,4 +281,19 @@ pub(crate) async fn stats(app: Data<App>, request: HttpRequest) -> Result<HttpRe
     parameters::require_json_accepted(&request)?;
     let stats = running.log.state(views::stats);
     Ok(HttpResponse::Ok().json(stats))
+}
+
+/// The same as `/api/v1/experiments/stats`.
+#[utoipa::path(
+    get, path = "/api/experiments/stats", tag = "experiments", operation_id = "unversioned_stats",
+    responses(
+        (status = 200, description = "The totals", body = Stats),
+        super::openapi::Problems,
+    ),
+)]
+pub(crate) async fn unversioned_stats(
+    app: Data<App>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    stats(app, request).await
 }

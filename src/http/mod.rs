@@ -8,13 +8,16 @@ mod error;
 mod events;
 mod experiments;
 mod health;
+mod hints;
 mod observe;
 mod openapi;
 mod pages;
 mod parameters;
 mod routes;
 mod runs;
+mod scan;
 mod stream;
+mod unique;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;

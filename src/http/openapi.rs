@@ -104,6 +104,7 @@ impl IntoResponses for Problems {
         experiments::show,
         experiments::cancel,
         experiments::stats,
+        experiments::unversioned_stats,
         runs::list,
         runs::show,
         runs::cancel,

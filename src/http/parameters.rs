@@ -175,12 +175,12 @@ impl Query {
 
     /// How many items a page shall have.
     pub(crate) fn limit(&self, config: &HttpConfig) -> Result<usize, Problem> {
-        let expected = "a page has at least 1 item";
-        match self.parse::<usize>("limit", expected)? {
+        let expected = format!("a whole number from 1 to {}", config.page_items_max);
+        match self.parse::<usize>("limit", &expected)? {
             None => Ok(config.page_items_default),
-            Some(0) => Err(wrong("limit", expected)),
+            Some(0) => Err(wrong("limit", &expected)),
             Some(limit) if limit > config.page_items_max => {
-                let problem = wrong("limit", "a page has no more items than the limit");
+                let problem = wrong("limit", &expected);
                 Err(problem.limit(config.page_items_max as u64))
             }
             Some(limit) => Ok(limit),
@@ -227,7 +227,8 @@ pub(crate) fn position(app: &App, text: &str, field: &str) -> Result<Seq, Proble
 
 /// The problem of a query parameter whose value is not what was expected.
 pub(crate) fn wrong(name: &str, expected: &str) -> Problem {
-    Problem::new(&error::BAD_PARAMETER, expected).field(format!("query.{name}"))
+    Problem::new(&error::BAD_PARAMETER, format!("expected: {expected}"))
+        .field(format!("query.{name}"))
 }
 
 fn decoded(text: &str) -> Option<String> {

@@ -70,7 +70,7 @@ fn stored(config: &mut ServiceConfig) {
                 .route(get().to(experiments::list))
                 .route(web::post().to(experiments::create)),
         )
-        .service(at("/api/experiments/stats", GET).route(get().to(experiments::stats)))
+        .service(at("/api/experiments/stats", GET).route(get().to(experiments::unversioned_stats)))
         .service(at("/api/v1/experiments/stats", GET).route(get().to(experiments::stats)))
         .service(at("/api/v1/experiments/{id}", GET).route(get().to(experiments::show)))
         .service(

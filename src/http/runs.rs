@@ -4,7 +4,7 @@ use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use hindcast_actors::views::{self, RunStatus, RunView};
 use hindcast_actors::{CancelAnswer, Progress, RunWatch};
-use hindcast_log::{Log, PayloadError, Recorded};
+use hindcast_log::{PayloadError, Recorded};
 use hindcast_model::event::{Event, Outcome};
 use hindcast_model::limits::NAME_CHARS_MAX;
 use hindcast_model::{KeyId, Payload, RunId, Seq, Stream};
@@ -15,12 +15,9 @@ use utoipa::ToSchema;
 
 use super::error::{self, Problem};
 use super::parameters::{self, Query};
-use super::{App, Running, blocking, body, identity, stream};
+use super::{App, Running, blocking, body, identity, scan, stream};
 use crate::answer::{Answer, Durations, raw};
 
-/// Events looked at for one page; a page may be short, and its cursor goes on.
-const SCAN_EVENTS_MAX: usize = 20_000;
-const SCAN_PIECE: usize = 1_000;
 /// How often the progress of a run is looked at for a stream.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
@@ -167,7 +164,7 @@ pub(crate) fn failure(
 }
 
 fn unknown(run: RunId) -> Problem {
-    Problem::new(&error::NOT_FOUND, format!("there is no run {run}"))
+    Problem::new(&error::NOT_FOUND, format!("there is no run {run}")).field("path.id")
 }
 
 fn run_id(text: &str) -> Result<RunId, Problem> {
@@ -241,7 +238,7 @@ pub(crate) async fn list(app: Data<App>, request: HttpRequest) -> Result<HttpRes
                 .is_none_or(|name| summary.operation == *name)
     };
     let page = blocking(&app, move |running| {
-        let found = scan_back(&running.log, cursor, limit, |recorded| {
+        let found = scan::back(&running.log, cursor, limit, |recorded| {
             let Some(Event::RunRequested(requested)) = recorded.event() else {
                 return Ok(None);
             };
@@ -298,40 +295,6 @@ fn summary(running: &Running, run: RunId) -> Result<Option<RunSummary>, Problem>
         result_hash: view.result_hash,
         error: view.error,
     }))
-}
-
-/// What a look back into the log found.
-pub(crate) struct Found<T> {
-    pub(crate) items: Vec<T>,
-    /// The position to go on before; none at the beginning of the log.
-    pub(crate) next: Option<Seq>,
-}
-
-/// Looks back from `before` until `limit` items are found or enough was read.
-pub(crate) fn scan_back<T>(
-    log: &Log,
-    before: Option<Seq>,
-    limit: usize,
-    mut item: impl FnMut(&Recorded) -> Result<Option<T>, Problem>,
-) -> Result<Found<T>, Problem> {
-    let mut before = before.unwrap_or(Seq(u64::MAX));
-    let mut items = Vec::new();
-    for _ in 0..SCAN_EVENTS_MAX / SCAN_PIECE {
-        let events = log.read_back(before, SCAN_PIECE)?;
-        for recorded in &events {
-            before = recorded.seq();
-            items.extend(item(recorded)?);
-            if items.len() == limit {
-                let next = (before > Seq(1)).then_some(before);
-                return Ok(Found { items, next });
-            }
-        }
-        if events.len() < SCAN_PIECE {
-            return Ok(Found { items, next: None });
-        }
-    }
-    let next = (before > Seq(1)).then_some(before);
-    Ok(Found { items, next })
 }
 
 /// Why a run is withdrawn.
@@ -391,11 +354,40 @@ pub(crate) async fn cancel(
             sequence: seq.0,
         })),
         CancelAnswer::NotOpen { run } => {
-            let ended = blocking(&app, move |running| document(running, run)).await?;
-            let detail = format!("the run has ended: {:?}", ended.view.status).to_lowercase();
-            Err(Problem::new(&error::CONFLICT, detail).run(run))
+            let before = blocking(&app, move |running| cancelled_before(running, run)).await?;
+            Ok(HttpResponse::Ok().json(before))
         }
     }
+}
+
+/// The answer of the request that cancelled the run; a run that ended otherwise stays as it is.
+fn cancelled_before(running: &Running, run: RunId) -> Result<Cancelled, Problem> {
+    let events = running.log.read_stream(Stream::run(run))?;
+    let view = views::run(&events, None, &views::unread).ok_or_else(|| unknown(run))?;
+    match cancellation_of(&events) {
+        Some(seq) => Ok(Cancelled {
+            run_id: run.to_string(),
+            status: "cancelled",
+            sequence: seq.0,
+        }),
+        None => {
+            let detail = format!("the run has ended: {:?}", view.status).to_lowercase();
+            let problem = Problem::new(&error::CONFLICT, detail).field("path.id");
+            let hint = format!("what has ended stays as it is; GET /api/v1/runs/{run} shows it");
+            Err(problem.hint(hint).run(run))
+        }
+    }
+}
+
+/// Where the request stands that cancelled the run; none when it was not cancelled.
+pub(crate) fn cancellation_of(events: &[Recorded]) -> Option<Seq> {
+    let end = events
+        .iter()
+        .position(|recorded| matches!(recorded.event(), Some(Event::RunCancelled(_))))?;
+    let request = events[..end]
+        .iter()
+        .rfind(|recorded| matches!(recorded.event(), Some(Event::CancelRequested(_))));
+    request.map(Recorded::seq)
 }
 
 /// The body of a cancellation, which may be empty.

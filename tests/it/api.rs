@@ -113,6 +113,18 @@ fn problems_of_a_table_name_row_and_column() {
     assert!(reply.body.contains("column 'a'"), "{}", reply.body);
     let unknown = server.post(DISCOVER, &json!({ "dataset": "0".repeat(64) }));
     unknown.expect_problem(422, "dataset");
+    let upper = "ABCDEF0123456789".repeat(4);
+    let hint = "a digest has 64 lowercase hexadecimal digits";
+    let request = json!({ "dataset": upper });
+    let refused = server.post(DISCOVER, &request);
+    assert_eq!(refused.expect_problem(422, "dataset")["hint"], hint);
+    let step = json!({ "operation": "causal.discover", "request": request });
+    let series = json!({ "name": "n", "operations": [step] });
+    let refused = server.post("/api/v1/experiments", &series);
+    let problem = refused.expect_problem(422, "operations[0].request.dataset");
+    assert_eq!(problem["hint"], hint);
+    let refused = server.get(&format!("/api/v1/datasets/{upper}"));
+    assert_eq!(refused.expect_problem(404, "path.digest")["hint"], hint);
 }
 
 #[test]
@@ -175,6 +187,7 @@ fn health_metrics_pages_and_document_answer() {
         "/api/v1/experiments",
         "/api/v1/experiments/{id}",
         "/api/v1/experiments/stats",
+        "/api/experiments/stats",
         "/api/v1/runs",
         "/api/v1/runs/{id}",
         "/api/v1/events",
@@ -284,6 +297,20 @@ fn events_are_paged_filtered_and_streamed_from_where_a_client_was() {
     assert_eq!(seqs(&second), [6, 7, 8, 9, 10]);
     let completed = server.get("/api/v1/events?type=run_completed").expect(200);
     assert_eq!(completed["items"].as_array().map(Vec::len), Some(3));
+    let beyond = server.get("/api/v1/events?from=9000000").expect(200);
+    assert_eq!(beyond["items"], json!([]));
+    let at_end = format!(
+        "/api/v1/events?cursor={}",
+        beyond["next"].as_str().expect("text")
+    );
+    assert_eq!(server.get(&at_end).expect(200)["more"], false);
+    let asked = server.get("/api/v1/events?type=run_requested").expect(200);
+    assert_eq!(asked["items"][0]["data"]["spec"]["treatment"], json!(["x"]));
+    let observed = server
+        .get("/api/v1/events?type=outcome_observed")
+        .expect(200);
+    let result = &observed["items"][0]["data"]["outcome"]["completed"]["result"];
+    assert_eq!(result["identifiable"], true);
     server
         .get("/api/v1/events?type=run_complete")
         .expect_problem(400, "query.type");

@@ -124,6 +124,85 @@ fn a_wrong_field_is_named_by_its_path() {
 }
 
 #[test]
+fn a_problem_says_what_to_do_in_plain_words() {
+    let dir = temporary();
+    let server = Server::start(dir.path());
+    let data = json!([[1, 2], [2, 3], [3, 1]]);
+    let with = |name: &str, value: Value| {
+        let mut body = json!({ "data": data });
+        body[name] = value;
+        server.post(DISCOVER, &body).expect_problem(422, name)
+    };
+    assert_eq!(
+        with("algorithm", json!("BOSS"))["hint"],
+        "did you mean `boss`?"
+    );
+    let range = with("restarts", json!(1001))["hint"].clone();
+    assert_eq!(range, "give a value that is from 0 to 1000");
+    for (name, value, words) in [
+        ("restarts", json!(1.5), "a whole number"),
+        (
+            "seed",
+            json!(-1),
+            "a whole number from 0 to 9007199254740991",
+        ),
+        ("penalty_discount", json!("a"), "a number"),
+        ("algorithm", json!(7), "a text or an object"),
+    ] {
+        let detail = with(name, value)["detail"].clone();
+        let detail = detail.as_str().expect("text");
+        assert!(detail.ends_with(&format!("expected {words}")), "{detail}");
+    }
+    let hinted = |reply: crate::support::Reply, status, field: &str| {
+        let problem = reply.expect_problem(status, field);
+        assert!(problem["hint"].is_string(), "{problem}");
+    };
+    hinted(server.send(Method::DELETE, "/health", &[], &[]), 405, "");
+    let html = server.post_with(VALIDATE, &validation(), &[("accept", "text/html")]);
+    hinted(html, 406, "header.accept");
+    let packed = server.post_with(VALIDATE, &validation(), &[("content-encoding", "gzip")]);
+    hinted(packed, 415, "header.content-encoding");
+    let plain = server.post_with(VALIDATE, &validation(), &[("content-encoding", "identity")]);
+    plain.expect(200);
+    let limit = server.get("/api/v1/runs?limit=abc");
+    let detail = limit.expect_problem(400, "query.limit")["detail"].clone();
+    assert_eq!(detail, "expected: a whole number from 1 to 500");
+    let table = json!({ "name": "n", "csv": "a,a\n1,2\n" });
+    let twice = server.post("/api/v1/datasets", &table);
+    twice.expect_problem(422, "csv.header[1]");
+}
+
+#[test]
+fn a_key_that_is_given_twice_is_named() {
+    let dir = temporary();
+    let server = Server::start(dir.path());
+    for (path, body, field) in [
+        (
+            VALIDATE,
+            r#"{"treatment": "x", "graph": "dag { x -> y }", "treatment": "y"}"#,
+            "treatment",
+        ),
+        (
+            VALIDATE,
+            r#"{"graph": {"nodes": ["x"], "edges": [{"from": "x", "from": "y"}]}}"#,
+            "graph.edges[0].from",
+        ),
+        (
+            "/api/v1/experiments",
+            r#"{"name": "n", "operations": [{"request": {"seed": 1, "seed": 2}}]}"#,
+            "operations[0].request.seed",
+        ),
+        (
+            "/api/v1/datasets",
+            r#"{"name": "n", "name": "m", "csv": ""}"#,
+            "name",
+        ),
+    ] {
+        raw(&server, path, body).expect_problem(422, field);
+    }
+}
+
+#[test]
 fn sizes_over_the_limit_are_refused_before_they_cost_anything() {
     let dir = temporary();
     let server = Server::start(dir.path());

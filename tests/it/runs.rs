@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use crate::support::{DISCOVER, Server, VALIDATE, slow_discovery, temporary, validation};
+use crate::support::{DISCOVER, Reply, Server, VALIDATE, slow_discovery, temporary, validation};
 
 #[test]
 fn a_run_is_shown_with_request_result_timings_and_causation() {
@@ -15,7 +15,10 @@ fn a_run_is_shown_with_request_result_timings_and_causation() {
     assert_eq!(run["request"]["treatment"], json!(["x"]));
     assert_eq!(run["status"], "completed");
     assert_eq!(run["causation"].as_array().map(Vec::len), Some(4));
-    assert!(run["durations"]["computed_ms"].is_number());
+    for durations in [&run["durations"], &answer["durations"]] {
+        let ms = |name: &str| durations[name].as_f64().expect("a number");
+        assert!(ms("total_ms") >= ms("computed_ms"), "{durations}");
+    }
     let text = |body: &str| body[body.find("\"result\":{").expect("a result")..].to_owned();
     let result = text(&reply.body);
     assert!(
@@ -27,7 +30,7 @@ fn a_run_is_shown_with_request_result_timings_and_causation() {
     );
     server
         .get("/api/v1/runs/01890a5d-ac96-774b-bcce-b302099a8057")
-        .expect_problem(404, "");
+        .expect_problem(404, "path.id");
     server.get("/api/v1/runs/7").expect_problem(404, "path.id");
 }
 
@@ -122,6 +125,8 @@ fn a_slow_run_reports_progress_and_is_cancelled() {
             event == "progress",
             "it takes longer than that: {event} {data}"
         );
+        let started = data["started_at"].as_str().expect("a time");
+        assert!(started.ends_with('Z'), "{started}");
         data["stage"].is_string()
     });
     assert_eq!(server.get(&path).expect(200)["status"], "running");
@@ -137,7 +142,10 @@ fn a_slow_run_reports_progress_and_is_cancelled() {
     assert_eq!(cancelled["status"], "cancelled");
     assert_eq!(server.get(&path).expect(200)["status"], "cancelled");
     let again = server.post(&format!("{path}/cancel"), &json!({}));
-    again.expect_problem(409, "");
+    assert_eq!(again.expect(200), cancelled);
+    let ended = late.json()["run_id"].as_str().expect("an id").to_owned();
+    let refused = server.post(&format!("/api/v1/runs/{ended}/cancel"), &json!({}));
+    assert!(refused.expect_problem(409, "path.id")["hint"].is_string());
     server.wait_until("/health", |health| {
         health["components"]["runs"]["in_flight"] == 0
     });
@@ -161,12 +169,42 @@ fn the_same_key_and_body_is_the_same_request() {
     refused.expect_problem(422, "header.idempotency-key");
     let elsewhere = server.post_with(DISCOVER, &json!({ "data": [[1, 2], [2, 1], [3, 3]] }), &key);
     elsewhere.expect_problem(422, "header.idempotency-key");
+    // A refused request does not bind its key.
+    let key = [("idempotency-key", "k-2")];
+    let refused = server.post_with(VALIDATE, &json!({}), &key);
+    refused.expect_problem(422, "graph");
+    server.post_with(VALIDATE, &validation(), &key).expect(200);
     let long = "k".repeat(256);
     let refused = server.post_with(VALIDATE, &validation(), &[("idempotency-key", &long)]);
     assert_eq!(
         refused.expect_problem(400, "header.idempotency-key")["limit"],
         255
     );
+}
+
+#[test]
+fn replays_of_uploads_and_failed_runs_are_marked() {
+    let dir = temporary();
+    let server = Server::start(dir.path());
+    let upload = |name: &str, key: &str| {
+        let body = json!({ "name": name, "csv": "a,b\nx,1\ny,2\nz,3\n" });
+        server.post_with("/api/v1/datasets", &body, &[("idempotency-key", key)])
+    };
+    let told = |reply: &Reply| (reply.status, reply.header("idempotency-replayed") == "true");
+    let first = upload("n", "u-1");
+    let again = upload("n", "u-1");
+    assert_eq!((told(&first), told(&again)), ((201, false), (201, true)));
+    assert_eq!(first.json(), again.json());
+    let (second, again) = (upload("m", "u-2"), upload("m", "u-2"));
+    assert_eq!((told(&second), told(&again)), ((200, false), (200, true)));
+    assert_eq!(second.json()["name"], "n", "the first name stays");
+
+    let failing = json!({ "dataset": first.json()["digest"], "seed": 1 });
+    let run = || server.post_with(DISCOVER, &failing, &[("idempotency-key", "f-1")]);
+    let (first, again) = (run(), run());
+    assert_eq!((told(&first), told(&again)), ((422, false), (422, true)));
+    assert_eq!(first.json()["run_id"], again.json()["run_id"]);
+    assert_eq!(first.json()["field"], again.json()["field"]);
 }
 
 #[test]

@@ -16,7 +16,12 @@ pub struct Progress {
     pub done: u64,
     /// 0 when it is not known.
     pub total: u64,
+    #[serde(serialize_with = "as_text")]
     pub started_at: UnixMicros,
+}
+
+fn as_text<S: serde::Serializer>(at: &UnixMicros, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&crate::views::rfc3339(*at))
 }
 
 /// What the computing thread looks at and others reach for.

@@ -1,5 +1,6 @@
 //! Uploads: checked and profiled before they are kept, kept before they are recorded.
 
+use hindcast_causal::LabError;
 use hindcast_causal::data::{Limits, Profile, Table};
 use hindcast_log::Pinned;
 use hindcast_model::event::{DatasetRefused, DatasetRegistered, DatasetUploaded, Event};
@@ -27,7 +28,7 @@ pub(super) async fn upload(door: &Door, upload: Upload) -> Result<DatasetAnswer,
         bytes,
     } = blocking(door, move || {
         let table = Table::parse_csv(bytes.as_slice(), &Limits::default())
-            .map_err(SubmitFailure::Invalid)?;
+            .map_err(|error| SubmitFailure::Invalid(within_csv(error)))?;
         let profile = table.profile();
         let pinned = log.blobs().put(&bytes).map_err(|error| {
             SubmitFailure::Unavailable(format!("the dataset could not be stored: {error}"))
@@ -40,6 +41,11 @@ pub(super) async fn upload(door: &Door, upload: Upload) -> Result<DatasetAnswer,
     })
     .await?;
     let digest = pinned.digest();
+    let now = door.environment.clock.wall();
+    let first = door.log.state(|state| {
+        let at = state.first_upload(identity.principal, idempotency.as_ref()?, digest, now)?;
+        Some((at, state.dataset(digest)?.registered_at))
+    });
     let event = Event::DatasetUploaded(DatasetUploaded {
         digest,
         name,
@@ -60,7 +66,8 @@ pub(super) async fn upload(door: &Door, upload: Upload) -> Result<DatasetAnswer,
             Some(DatasetAnswer::Registered {
                 digest,
                 seq: receipt.first,
-                known,
+                known: first.map_or(known, |(at, registered_at)| at != registered_at),
+                replayed: first.is_some(),
                 bytes,
                 profile,
             })
@@ -69,6 +76,25 @@ pub(super) async fn upload(door: &Door, upload: Upload) -> Result<DatasetAnswer,
         }
     });
     Ok(answer.expect("every upload is registered or refused"))
+}
+
+/// The header is part of the field that holds the table.
+fn within_csv(error: LabError) -> LabError {
+    match error {
+        LabError::Invalid {
+            field,
+            message,
+            hint,
+        } if field.starts_with("header") => LabError::Invalid {
+            field: format!("csv.{field}"),
+            message,
+            hint,
+        },
+        other @ (LabError::Invalid { .. }
+        | LabError::TooLarge { .. }
+        | LabError::Stopped(_)
+        | LabError::Internal(_)) => other,
+    }
 }
 
 /// Runs `work` where it may wait for the disk, unless too many do.

@@ -109,8 +109,10 @@ pub enum DatasetAnswer {
     Registered {
         digest: Digest,
         seq: Seq,
-        /// The same bytes were there before.
+        /// The same bytes were there before; of a replay, before its first request.
         known: bool,
+        /// The same request came before with the same idempotency key.
+        replayed: bool,
         bytes: u64,
         profile: Box<Profile>,
     },

@@ -99,8 +99,7 @@ pub(super) fn kind(body: &Body) -> String {
 
 fn data(recorded: &Recorded, read: &Read<'_>) -> Value {
     match &recorded.body {
-        Body::Known(event) if recorded.context.key == KeyId(0) => plain(event),
-        Body::Known(event) => unsealed(event.clone(), recorded.context.key, read),
+        Body::Known(event) => known(event.clone(), recorded.context.key, read),
         Body::Unknown { payload, .. } => json!({ "bytes": payload.len() }),
     }
 }
@@ -113,21 +112,22 @@ fn plain(event: &Event) -> Value {
     }
 }
 
-fn unsealed(mut event: Event, key: KeyId, read: &Read<'_>) -> Value {
-    let Some(payload @ Payload::Sealed { .. }) = event.payload_mut() else {
+/// The data of an event, with its payload as the JSON that it is.
+fn known(mut event: Event, key: KeyId, read: &Read<'_>) -> Value {
+    let Some(payload) = event.payload_mut() else {
         return plain(&event);
     };
-    if let Some(text) = read(key, payload) {
-        *payload = Payload::Inline(text);
-        return plain(&event);
-    }
-    let sealed = super::reference(key, payload);
-    // Nobody reads ciphertext as a list of numbers.
+    let shown = match payload {
+        // Where it is says nothing of whether it can be read.
+        Payload::Blob { .. } => super::reference(KeyId(0), payload),
+        Payload::Inline(_) | Payload::Sealed { .. } => super::payload(key, payload, read),
+    };
+    // Nobody reads a payload as text in text, or ciphertext as a list of numbers.
     *payload = Payload::Inline(String::new());
     let mut data = plain(&event);
     for place in ["/spec", "/outcome/completed/result"] {
         if let Some(place) = data.pointer_mut(place) {
-            place.clone_from(&sealed);
+            place.clone_from(&shown);
         }
     }
     data

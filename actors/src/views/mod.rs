@@ -37,8 +37,8 @@ pub struct ProgressSchema {
     pub done: u64,
     /// 0 when it is not known.
     pub total: u64,
-    /// Microseconds since 1970.
-    pub started_at: u64,
+    /// RFC 3339.
+    pub started_at: String,
 }
 
 /// Fetches the text of a payload that does not stand readable in the log, by the key that the

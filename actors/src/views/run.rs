@@ -139,7 +139,10 @@ pub fn run(events: &[Recorded], progress: Option<Progress>, read: &Read<'_>) -> 
             fold(&mut view, (recorded.context.key, event), read);
             if view.status != RunStatus::Queued && view.finished_at.is_none() {
                 view.finished_at = Some(rfc3339(recorded.context.at));
-                view.durations.total_ms = Some(millis(recorded.context.at.since(first.context.at)));
+                let total = millis(recorded.context.at.since(first.context.at));
+                // What is cheap was computed before the log saw the request.
+                let computed = view.durations.computed_ms.unwrap_or(0.0);
+                view.durations.total_ms = Some(total.max(computed));
             }
         }
     }

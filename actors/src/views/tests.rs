@@ -83,6 +83,7 @@ fn an_event_is_shown_flat_and_as_a_cloud_event() {
         (Some("run_requested"), Some(4))
     );
     assert_eq!(shown["data"]["operation"], "causal.discover");
+    assert_eq!(shown["data"]["spec"], json!({ "restarts": 3 }));
     assert!(shown.get("tenant").is_none());
     let cloud = serde_json::to_value(cloud_event(&recorded, "/hindcast/x", &unread)).unwrap();
     assert_eq!(cloud["specversion"], "1.0");

@@ -265,6 +265,21 @@ impl State {
         self.idempotency.len()
     }
 
+    /// When this upload was first made under its idempotency key, if the key is remembered.
+    #[must_use]
+    pub fn first_upload(
+        &self,
+        principal: Name16,
+        idempotency: &Idempotency,
+        digest: Digest,
+        now: UnixMicros,
+    ) -> Option<UnixMicros> {
+        let known = self.idempotency.get(&(principal, idempotency.key))?;
+        let same = known.body == idempotency.body && known.subject == Subject::Dataset(digest);
+        let fresh = now.since(known.at) < self.settings.idempotency_ttl_micros;
+        (same && fresh).then_some(known.at)
+    }
+
     /// The whole state as text, a line for each fact, for tests and for comparing two states. The
     /// destructuring is exhaustive, so that a field added to the state has to be shown here.
     #[must_use]

@@ -48,7 +48,7 @@ pub struct DiscoverRequest {
     /// Names of the columns of `data`; `x0`, `x1`, ... when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variable_names: Option<Vec<String>>,
-    /// Digest (64 hexadecimal digits) of a stored dataset.
+    /// Digest (64 lowercase hexadecimal digits) of a stored dataset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataset: Option<String>,
     /// Seed of the search; chosen by the server when absent.
