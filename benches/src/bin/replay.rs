@@ -2,7 +2,8 @@
 //! replay, and the lookup of single runs. Beside it, in the same run, the time to read the same
 //! bytes from the page cache and hash them: the least that any verifying replay can do.
 //!
-//! Arguments: `--runs N` (default 250000, four events each), `--dir DIR` to keep the log.
+//! Arguments: `--runs N` (default 250000, four events each), `--dir DIR` to keep the log,
+//! `--cache-mib N` for the lookup store's cache.
 
 use std::fs;
 use std::path::Path;
@@ -23,8 +24,12 @@ fn argument(name: &str) -> Option<String> {
 }
 
 fn open(dir: &Path) -> Log {
+    let mut options = Options::new(dir);
+    if let Some(mib) = argument("--cache-mib").and_then(|mib| mib.parse::<u64>().ok()) {
+        options.cache_bytes = mib << 20;
+    }
     let id = Uuid::from_u128(1);
-    Log::open(Options::new(dir), RealClock::start(), id, &|_| {})
+    Log::open(options, RealClock::start(), id, &|_| {})
         .expect("opens")
         .0
 }
