@@ -1,11 +1,13 @@
 //! Durable appends through decide and group commit, beside a plain segmented file: as many
 //! closed-loop writers, as many bytes, the same batching, the same fdatasync, nothing else.
 //!
-//! Arguments: `--seconds N` for each run (default 2), `--pairs N` (default 5).
+//! Arguments: `--seconds N` for each run (default 2), `--pairs N` (default 5), `--writers N` for one
+//! number of writers instead of 1, 16 and 256.
 
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -207,7 +209,7 @@ fn compare(workload: Workload, writers: u64, pairs: u64, seconds: f64) -> serde_
     })
 }
 
-fn argument(name: &str, default: f64) -> f64 {
+fn argument<T: FromStr>(name: &str, default: T) -> T {
     let mut arguments = std::env::args().skip_while(|argument| argument != name);
     arguments
         .nth(1)
@@ -218,16 +220,14 @@ fn argument(name: &str, default: f64) -> f64 {
 #[expect(clippy::print_stdout, reason = "the figures are the program's output")]
 fn main() {
     let seconds = argument("--seconds", 2.0);
-    let pairs = argument("--pairs", 5.0).clamp(1.0, 100.0);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "it is clamped"
-    )]
-    let pairs = pairs as u64;
+    let pairs = argument("--pairs", 5).clamp(1, 100);
+    let writers = match argument("--writers", 0) {
+        0 => vec![1, 16, 256],
+        one => vec![one],
+    };
     let rows: Vec<serde_json::Value> = WORKLOADS
         .into_iter()
-        .flat_map(|workload| [1, 16, 256].map(|writers| (workload, writers)))
+        .flat_map(|workload| writers.iter().map(move |writers| (workload, *writers)))
         .map(|(workload, writers)| compare(workload, writers, pairs, seconds))
         .collect();
     println!(

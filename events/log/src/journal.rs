@@ -49,8 +49,6 @@ pub enum NotStaged {
 /// What `Journal::write` made durable.
 pub(crate) struct Committed {
     pub(crate) batch: Arc<Batch>,
-    /// The bytes of its records.
-    pub(crate) records: Vec<u8>,
     pub(crate) written: Written,
     pub(crate) frame_bytes: usize,
 }
@@ -286,12 +284,10 @@ impl Journal {
         let count = u32::try_from(self.staged.len()).expect("a frame holds few records");
         let written = self.wal.append(&mut self.frame, count)?;
         let frame_bytes = self.frame.len();
-        let records = self.frame[frame::HEADER_BYTES..].to_vec();
         self.frame.truncate(frame::HEADER_BYTES);
         let events = std::mem::take(&mut self.staged);
         Ok(Some(Committed {
             batch: Arc::new(Batch { first, events }),
-            records,
             written,
             frame_bytes,
         }))

@@ -51,13 +51,19 @@ impl Reader {
             .partition_point(|location| location.first <= from);
         let mut last = None;
         for location in &self.locations[start.saturating_sub(1)..] {
-            let segment = Segment::read(self.disk.as_ref(), location)?;
+            let segment = Segment::open(self.disk.as_ref(), location)?;
             let mut offset = segment::HEADER_BYTES;
-            while let Some((header, bytes)) = segment.frame(offset) {
-                last = Some((header.log, header.epoch, Seq(header.next().0 - 1)));
-                let corrupt = |(seq, what): (Seq, String)| segment.corrupt(seq, offset, what);
-                if header.next() > from {
-                    for entry in Records::new(&bytes[frame::HEADER_BYTES..], header.first) {
+            loop {
+                let (window, start) = (segment.window(offset)?, offset);
+                while let Some((header, bytes)) = window.frame(offset) {
+                    last = Some((header.log, header.epoch, Seq(header.next().0 - 1)));
+                    let corrupt = |(seq, what): (Seq, String)| segment.corrupt(seq, offset, what);
+                    let wanted = if header.next() > from {
+                        bytes
+                    } else {
+                        &bytes[..frame::HEADER_BYTES]
+                    };
+                    for entry in Records::new(&wanted[frame::HEADER_BYTES..], header.first) {
                         let (seq, record_header, record) = entry.map_err(corrupt)?;
                         if seq < from {
                             continue;
@@ -69,8 +75,11 @@ impl Reader {
                             return Ok(last);
                         }
                     }
+                    offset += bytes.len();
                 }
-                offset += bytes.len();
+                if offset == start {
+                    break;
+                }
             }
         }
         Ok(last)

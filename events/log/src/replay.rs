@@ -114,9 +114,11 @@ pub(crate) fn records(
     stretch: &Stretch,
     mut visit: impl FnMut(&record::Header, &[u8], Recorded) -> Result<(), LogError>,
 ) -> Result<(), LogError> {
+    let Some(window) = &stretch.window else {
+        return Ok(());
+    };
     for frame in &stretch.frames {
-        let body = frame.offset + crate::frame::HEADER_BYTES;
-        let bytes = &stretch.segment.bytes[body..frame.offset + frame.len];
+        let bytes = &window.slice(frame.offset, frame.len)[crate::frame::HEADER_BYTES..];
         let corrupt = |seq, what| stretch.segment.corrupt(seq, frame.offset, what);
         let mut next = frame.first;
         for entry in Records::new(bytes, frame.first) {

@@ -13,7 +13,7 @@ use hindcast_model::Seq;
 use crate::disk::Disk;
 use crate::error::LogError;
 use crate::frame::{self, Chain};
-use crate::segment::{self, Location, Segment};
+use crate::segment::{self, Location, Segment, Window};
 
 /// A position in the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub(crate) struct FrameAt {
 /// Frames of one segment, in order.
 pub(crate) struct Stretch {
     pub(crate) segment: Arc<Segment>,
+    /// Their bytes; none at the end of the segment.
+    pub(crate) window: Option<Window>,
     /// No frame of the segment came before.
     pub(crate) begins: bool,
     pub(crate) frames: Vec<FrameAt>,
@@ -62,13 +64,10 @@ pub(crate) struct Scanned {
     pub(crate) tail: Option<Tail>,
 }
 
-/// Frames handed over at a time: enough to keep both threads busy.
-const STRETCH_FRAMES: usize = 512;
-/// And bytes: few, so that the segments waiting in memory are few.
-const STRETCH_BYTES: usize = 4 << 20;
+/// Stretches read ahead of the one that is folded.
+const STRETCHES_AHEAD: usize = 4;
 
-/// Reads `locations` and hands each stretch of
-/// intact frames to `visit` on the calling thread. The log begins with sequence 1, unless it is
+/// Reads `locations` and hands each stretch of intact frames to `visit` on the calling thread. The log begins with sequence 1, unless it is
 /// read from the middle: then the first segment's header is taken at its word.
 pub(crate) fn scan(
     disk: &dyn Disk,
@@ -77,7 +76,8 @@ pub(crate) fn scan(
     mut visit: impl FnMut(&Stretch) -> Result<(), LogError>,
 ) -> Result<Option<Scanned>, LogError> {
     std::thread::scope(|scope| {
-        let (send, receive): (SyncSender<Stretch>, Receiver<Stretch>) = sync_channel(4);
+        let (send, receive): (SyncSender<Stretch>, Receiver<Stretch>) =
+            sync_channel(STRETCHES_AHEAD);
         let reader = scope.spawn(move || read_all(disk, locations, from_middle, &send));
         for stretch in receive {
             visit(&stretch)?;
@@ -97,7 +97,7 @@ fn read_all(
     let mut link = None;
     let mut tail = None;
     for (index, location) in locations.iter().enumerate() {
-        let segment = Arc::new(Segment::read(disk, location)?);
+        let segment = Arc::new(Segment::open(disk, location)?);
         // A segment is archived only when another follows it: its end is never torn.
         let may_be_torn = index + 1 == locations.len() && !location.archived;
         let from = link.unwrap_or_else(|| beginning(&segment, from_middle));
@@ -148,63 +148,61 @@ fn read_segment(
     send: &SyncSender<Stretch>,
 ) -> Result<(Link, Tail), LogError> {
     let mut offset = segment::HEADER_BYTES;
-    let mut frames = Vec::with_capacity(STRETCH_FRAMES);
-    let mut begins = true;
     let mut last = offset;
-    while let Some((header, bytes)) = segment.frame(offset) {
-        check_frame(segment, &header, &link, offset)?;
-        let chain = frame::hash(bytes);
-        frames.push(FrameAt {
-            first: header.first,
-            offset,
-            len: bytes.len(),
-            last: Seq(header.next().0 - 1),
-            chain,
-        });
-        last = offset;
-        link = Link {
-            epoch: header.epoch,
-            next: header.next(),
-            chain,
-            ..link
-        };
-        offset += bytes.len();
-        let bytes = frames.first().map_or(0, |first| offset - first.offset);
-        if frames.len() == STRETCH_FRAMES || bytes >= STRETCH_BYTES {
-            let full = std::mem::replace(&mut frames, Vec::with_capacity(STRETCH_FRAMES));
-            let segment = Arc::clone(segment);
-            deliver(
-                send,
-                Stretch {
-                    segment,
-                    begins,
-                    frames: full,
-                    end: None,
-                },
-            );
-            begins = false;
+    let mut begins = true;
+    let torn = loop {
+        let window = segment.window(offset)?;
+        let mut frames = Vec::new();
+        while let Some((header, bytes)) = window.frame(offset) {
+            check_frame(segment, &header, &link, offset)?;
+            let chain = frame::hash(bytes);
+            frames.push(FrameAt {
+                first: header.first,
+                offset,
+                len: bytes.len(),
+                last: Seq(header.next().0 - 1),
+                chain,
+            });
+            last = offset;
+            link = Link {
+                epoch: header.epoch,
+                next: header.next(),
+                chain,
+                ..link
+            };
+            offset += bytes.len();
         }
-    }
-    let torn = check_end(segment, &link, offset, may_be_torn)?;
-    let end = Some(link.chain);
-    deliver(
-        send,
-        Stretch {
+        if frames.is_empty() {
+            match check_end(segment, &link, offset, may_be_torn)? {
+                End::At { torn } => break torn,
+                End::Moved => continue,
+            }
+        }
+        let stretch = Stretch {
             segment: Arc::clone(segment),
+            window: Some(window),
             begins,
             frames,
-            end,
-        },
-    );
-    Ok((
-        link,
-        Tail {
-            location: segment.location.clone(),
-            last,
-            offset,
-            torn,
-        },
-    ))
+            end: None,
+        };
+        deliver(send, stretch);
+        begins = false;
+    };
+    let stretch = Stretch {
+        segment: Arc::clone(segment),
+        window: None,
+        begins,
+        frames: Vec::new(),
+        end: Some(link.chain),
+    };
+    deliver(send, stretch);
+    let tail = Tail {
+        location: segment.location.clone(),
+        last,
+        offset,
+        torn,
+    };
+    Ok((link, tail))
 }
 
 /// The receiver is gone only when it has failed, and then its error counts.
@@ -235,32 +233,37 @@ fn check_frame(
     Ok(())
 }
 
-/// What follows the last intact frame: nothing, a torn end, or damage.
+/// What follows the last intact frame.
+enum End {
+    /// Nothing, or so many bytes of a torn end.
+    At { torn: usize },
+    /// A frame that was written since: a server is at work.
+    Moved,
+}
+
 fn check_end(
     segment: &Segment,
     link: &Link,
     offset: usize,
     may_be_torn: bool,
-) -> Result<usize, LogError> {
-    if segment.is_blank(offset) {
-        return Ok(0);
+) -> Result<End, LogError> {
+    let Some(rest) = segment.rest(offset)? else {
+        return Ok(End::At { torn: 0 });
+    };
+    if rest.frame(offset).is_some() {
+        return Ok(End::Moved);
     }
     if !may_be_torn {
         return Err(segment.corrupt(link.next, offset, "the frame is damaged"));
     }
-    if let Some((at, later)) = segment.later_frame(offset) {
+    if let Some((at, later)) = rest.later_frame() {
         let what = format!(
             "the frame is damaged; sequence {} follows intact at byte {at}",
             later.first
         );
         return Err(segment.corrupt(link.next, offset, what));
     }
-    let used = segment
-        .bytes
-        .iter()
-        .rposition(|byte| *byte != 0)
-        .map_or(offset, |last| last + 1);
-    Ok(used - offset)
+    Ok(End::At { torn: rest.used() })
 }
 
 #[cfg(test)]

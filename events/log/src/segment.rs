@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use hindcast_model::Seq;
 
-use crate::disk::{Disk, DiskFile, read_from};
+use crate::disk::{Disk, DiskFile};
 use crate::error::LogError;
 use crate::frame::{self, Chain};
 
@@ -128,11 +128,21 @@ fn open_moved(disk: &dyn Disk, location: &Location) -> Result<Box<dyn DiskFile>,
     }
 }
 
-/// The bytes of a segment that has been read, with its header checked.
+/// Bytes read at a time: few, so that a replay needs little memory whatever a segment's length.
+const WINDOW_BYTES: usize = 2 << 20;
+
+/// A segment that is open for reading, with its header checked.
 pub(crate) struct Segment {
     pub(crate) location: Location,
     pub(crate) header: Header,
-    pub(crate) bytes: Vec<u8>,
+    file: Box<dyn DiskFile>,
+}
+
+/// Some bytes of a segment.
+pub(crate) struct Window {
+    log: Uuid,
+    base: usize,
+    bytes: Vec<u8>,
 }
 
 impl Segment {
@@ -140,72 +150,118 @@ impl Segment {
     pub(crate) fn header_of(disk: &dyn Disk, location: &Location) -> Result<Header, LogError> {
         let path = &location.path;
         let file = disk.open(path, false).map_err(LogError::io("open", path))?;
-        let mut bytes = [0; HEADER_BYTES];
-        file.read_at(&mut bytes, 0)
-            .map_err(LogError::io("read", path))?;
-        Header::decode(&bytes)?.ok_or_else(|| LogError::Corrupt {
-            seq: location.first,
-            file: path.display().to_string(),
-            offset: 0,
-            what: "the segment's header is damaged".to_owned(),
+        read_header(file.as_ref(), location)
+    }
+
+    /// Opens a segment.
+    pub(crate) fn open(disk: &dyn Disk, location: &Location) -> Result<Self, LogError> {
+        let file = open_moved(disk, location)?;
+        let header = read_header(file.as_ref(), location)?;
+        if header.first != location.first {
+            let what = "the segment's header names another first sequence";
+            return Err(corrupt(location, location.first, 0, what));
+        }
+        Ok(Self {
+            location: location.clone(),
+            header,
+            file,
         })
     }
 
-    /// Reads a whole segment.
-    pub(crate) fn read(disk: &dyn Disk, location: &Location) -> Result<Self, LogError> {
-        let path = &location.path;
-        let file = open_moved(disk, location)?;
-        let bytes = read_from(file.as_ref(), 0).map_err(LogError::io("read", path))?;
-        let location = location.clone();
-        let corrupt = |what: &str| LogError::Corrupt {
-            seq: location.first,
-            file: location.path.display().to_string(),
-            offset: 0,
-            what: what.to_owned(),
-        };
-        let header =
-            Header::decode(&bytes)?.ok_or_else(|| corrupt("the segment's header is damaged"))?;
-        if header.first != location.first {
-            return Err(corrupt("the segment's header names another first sequence"));
+    /// The bytes from `offset` on: not many, but the whole frame that stands there, if one does.
+    pub(crate) fn window(&self, offset: usize) -> Result<Window, LogError> {
+        let window = self.read(offset, WINDOW_BYTES)?;
+        let missing = |header: &frame::Header| header.len() > window.bytes.len();
+        match frame::header(&window.bytes).filter(missing) {
+            Some(header) => self.read(offset, header.len()),
+            None => Ok(window),
         }
-        Ok(Self {
-            location,
-            header,
+    }
+
+    /// All bytes from `offset` on; `None` when they are all zero.
+    pub(crate) fn rest(&self, offset: usize) -> Result<Option<Window>, LogError> {
+        let mut at = offset;
+        loop {
+            let bytes = self.read(at, WINDOW_BYTES)?.bytes;
+            if bytes.is_empty() {
+                return Ok(None);
+            }
+            if bytes.iter().any(|byte| *byte != 0) {
+                return self.read(offset, usize::MAX).map(Some);
+            }
+            at += bytes.len();
+        }
+    }
+
+    fn read(&self, offset: usize, max: usize) -> Result<Window, LogError> {
+        let failed = |error| LogError::io("read", &self.location.path)(error);
+        let len = self.file.len().map_err(failed)?;
+        let there = len.saturating_sub(offset as u64);
+        let mut bytes = vec![0; usize::try_from(there).map_or(max, |there| there.min(max))];
+        let read = self.file.read_at(&mut bytes, offset as u64);
+        bytes.truncate(read.map_err(failed)?);
+        Ok(Window {
+            log: self.header.log,
+            base: offset,
             bytes,
         })
     }
 
-    /// The frame at `offset`, if there is an intact one of this log.
+    pub(crate) fn corrupt(&self, seq: Seq, offset: usize, what: impl Into<String>) -> LogError {
+        corrupt(&self.location, seq, offset, what)
+    }
+}
+
+impl Window {
+    /// The frame at `offset` of the segment, if there is an intact one of this log.
     pub(crate) fn frame(&self, offset: usize) -> Option<(frame::Header, &[u8])> {
-        frame::read(self.bytes.get(offset..)?).filter(|(header, _)| header.log == self.header.log)
+        let bytes = self.bytes.get(offset.checked_sub(self.base)?..)?;
+        frame::read(bytes).filter(|(header, _)| header.log == self.log)
     }
 
-    /// Whether only zeros follow `offset`.
-    pub(crate) fn is_blank(&self, offset: usize) -> bool {
-        self.bytes
-            .get(offset..)
-            .unwrap_or_default()
-            .iter()
-            .all(|byte| *byte == 0)
+    /// The bytes of the frame that begins at `offset` of the segment, which has been seen.
+    pub(crate) fn slice(&self, offset: usize, len: usize) -> &[u8] {
+        &self.bytes[offset - self.base..][..len]
     }
 
-    /// An intact frame of this log anywhere after `offset`: damage lies before it, not a torn end.
-    pub(crate) fn later_frame(&self, offset: usize) -> Option<(usize, frame::Header)> {
-        (offset + 1..self.bytes.len().saturating_sub(frame::HEADER_BYTES)).find_map(|at| {
+    /// An intact frame of this log anywhere after the window's beginning.
+    pub(crate) fn later_frame(&self) -> Option<(usize, frame::Header)> {
+        (1..self.bytes.len().saturating_sub(frame::HEADER_BYTES)).find_map(|at| {
             // Most bytes are no magic: look closer only where the first one fits.
             if self.bytes[at] != b'H' {
                 return None;
             }
-            self.frame(at).map(|(header, _)| (at, header))
+            let offset = self.base + at;
+            self.frame(offset).map(|(header, _)| (offset, header))
         })
     }
 
-    pub(crate) fn corrupt(&self, seq: Seq, offset: usize, what: impl Into<String>) -> LogError {
-        LogError::Corrupt {
-            seq,
-            file: self.location.path.display().to_string(),
-            offset: offset as u64,
-            what: what.into(),
-        }
+    /// Bytes up to the last that is not zero.
+    pub(crate) fn used(&self) -> usize {
+        let last = self.bytes.iter().rposition(|byte| *byte != 0);
+        last.map_or(0, |last| last + 1)
+    }
+}
+
+fn read_header(file: &dyn DiskFile, location: &Location) -> Result<Header, LogError> {
+    let mut bytes = [0; HEADER_BYTES];
+    let read = file.read_at(&mut bytes, 0);
+    let read = read.map_err(LogError::io("read", &location.path))?;
+    Header::decode(&bytes[..read])?.ok_or_else(|| {
+        corrupt(
+            location,
+            location.first,
+            0,
+            "the segment's header is damaged",
+        )
+    })
+}
+
+fn corrupt(location: &Location, seq: Seq, offset: usize, what: impl Into<String>) -> LogError {
+    LogError::Corrupt {
+        seq,
+        file: location.path.display().to_string(),
+        offset: offset as u64,
+        what: what.into(),
     }
 }

@@ -36,6 +36,10 @@ const FORMAT: u8 = 1;
 const FILTER_PIECE_BYTES: usize = 60 * 1024;
 const SLED_SEGMENT_BYTES: usize = 16 << 20;
 const CHUNKS_CACHED: usize = 8;
+/// sled looks for what to evict only when a shard of its cache (a 256th of the pages) has seen 64
+/// accesses, whatever its capacity. A log writes each page once or a few times, so that without
+/// further accesses about 5,000 values stay in memory; with these it is some hundreds.
+const ACCESSES_FOR_EVICTION: usize = 16;
 
 /// What the store knows of a sealed segment without reading it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -338,6 +342,15 @@ impl Store {
         (bytes, blobs)
     }
 
+    /// Writes a value that is not read soon.
+    fn put(&self, key: impl AsRef<[u8]>, value: &[u8]) -> Result<(), LogError> {
+        self.db.insert(&key, value)?;
+        for _ in 0..ACCESSES_FOR_EVICTION {
+            self.db.get(&key)?;
+        }
+        Ok(())
+    }
+
     /// Records that everything up to `to` is on the medium.
     fn sync(&self, to: Seq) -> Result<(), LogError> {
         self.flush()?;
@@ -408,7 +421,7 @@ impl Writer {
             return Ok(());
         }
         let value = pack(self.count, self.times, &self.records);
-        self.store.db.insert(key(b'c', self.first), value)?;
+        self.store.put(key(b'c', self.first), &value)?;
         let next = self.next();
         self.store.applied.store(next.0 - 1, Ordering::Release);
         self.first = next;
@@ -431,15 +444,11 @@ impl Writer {
             .map(|(start, _)| (start.kind.number(), start.id))
             .collect();
         for (number, (_, piece)) in pieces.iter().enumerate() {
-            self.store
-                .db
-                .insert(piece_key(b'p', first, number), piece.as_slice())?;
+            self.store.put(piece_key(b'p', first, number), piece)?;
         }
         let filter = index.filter();
         for (number, piece) in filter.bytes().chunks(FILTER_PIECE_BYTES).enumerate() {
-            self.store
-                .db
-                .insert(piece_key(b'f', first, number), piece)?;
+            self.store.put(piece_key(b'f', first, number), piece)?;
         }
         self.store.sync(Seq(self.first.0 - 1))?;
         let descriptor = Descriptor {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use hindcast_model::{Command, Event, EventId, KeyId, Name16, Seq, Submission, UnixMicros};
 
 use crate::error::{CommitError, LogError};
-use crate::frame::Chain;
+use crate::frame::{self, Chain};
 use crate::journal::{Batch, Committed, Journal, NotStaged};
 use crate::log::{Receipt, Reply, Shared};
 use crate::record::{Recorded, Records};
@@ -40,10 +40,12 @@ struct Durable {
     replies: Vec<(Reply, Range<usize>)>,
 }
 
-/// A durable frame on its way to the lookup store.
+/// A durable frame on its way to the lookup store, which reads it from the segment: what waits
+/// takes no memory.
 struct Apply {
     first: Seq,
-    records: Vec<u8>,
+    written: Written,
+    frame_bytes: usize,
     segment_changed: bool,
 }
 
@@ -256,7 +258,6 @@ fn follow_all(shared: &Shared, durable: &Receiver<Durable>, apply: &SyncSender<A
     for Durable { committed, replies } in durable {
         let Committed {
             batch,
-            records,
             written,
             frame_bytes,
         } = committed;
@@ -278,7 +279,8 @@ fn follow_all(shared: &Shared, durable: &Receiver<Durable>, apply: &SyncSender<A
         // Full means that the lookup store lags: writing waits for it here.
         drop(apply.send(Apply {
             first,
-            records,
+            written,
+            frame_bytes,
             segment_changed,
         }));
         for (reply, receipt) in answers {
@@ -349,16 +351,21 @@ fn apply_all(
     batches: &Receiver<Apply>,
     mut writer: Writer,
 ) -> Result<(), LogError> {
+    let mut frame = Vec::new();
     for Apply {
         first,
-        records,
+        written,
+        frame_bytes,
         segment_changed,
     } in batches
     {
         if segment_changed {
             seal_oldest(shared, &mut writer)?;
         }
-        for entry in Records::new(&records, first) {
+        frame.resize(frame_bytes, 0);
+        let read = written.file.read_at(&mut frame, written.offset);
+        read.map_err(LogError::io("read", &written.path))?;
+        for entry in Records::new(&frame[frame::HEADER_BYTES..], first) {
             let (_, header, record) = entry.map_err(|(_, what)| LogError::StoreDamaged(what))?;
             writer.push(header.at, record)?;
         }
