@@ -72,6 +72,13 @@ impl Reply {
     }
 }
 
+/// A text that every server of this version puts into its answer.
+pub(crate) fn text<'a>(answer: &'a Value, name: &str) -> Result<&'a str, Failure> {
+    answer[name]
+        .as_str()
+        .ok_or_else(|| Failure::failed(format!("the answer of the server has no `{name}`")))
+}
+
 impl Client {
     /// A client of the server at a URL such as `http://127.0.0.1:8080`.
     pub(crate) fn new(url: &str) -> Result<Self, Failure> {
@@ -136,7 +143,7 @@ impl Client {
             return Ok(reply.body);
         }
         let accepted = reply.value()?;
-        let run = accepted["run_id"].as_str().unwrap_or_default().to_owned();
+        let run = text(&accepted, "run_id")?.to_owned();
         self.follow(&run)?;
         let found = self.get(&format!("/api/v1/runs/{run}"))?;
         let document: RunDocument = serde_json::from_str(&found.body)?;
@@ -203,7 +210,9 @@ fn problem(status: u16, body: &str) -> Failure {
 
 impl RunDocument {
     fn into_answer(self) -> Result<Answer, Failure> {
-        let (Some(result), Some(result_hash)) = (self.result, self.result_hash) else {
+        let (Some(result), Some(result_hash), Some(algorithm_version)) =
+            (self.result, self.result_hash, self.algorithm_version)
+        else {
             let ended = format!("the run {} is {}", self.run_id, self.status);
             return Err(match self.error {
                 Some(error) => Failure::Failed {
@@ -225,7 +234,7 @@ impl RunDocument {
                 total_ms: self.durations.total_ms.unwrap_or(0.0),
             },
             result_hash,
-            algorithm_version: self.algorithm_version.unwrap_or_default(),
+            algorithm_version,
             result,
         })
     }

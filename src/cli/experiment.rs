@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::arguments::{Experiment, Global};
 use super::causal::{lab_failure, read};
-use super::client::{Client, Reply, print};
+use super::client::{Client, Reply, print, text};
 use super::directory::Directory;
 use super::local::Session;
 use super::output::{Failure, Output};
@@ -161,7 +161,7 @@ fn submit(client: &Client, series: &Series, no_wait: bool) -> Result<Reply, Fail
     if no_wait {
         return Ok(accepted);
     }
-    let id = view["experiment_id"].as_str().unwrap_or_default();
+    let id = text(&view, "experiment_id")?;
     let sequence = view["first_seq"].as_u64().unwrap_or(1);
     let path = format!("/api/v1/events?stream=experiment/{id}&from={sequence}");
     client.stream(&path, |event, _| Ok(event != "experiment_completed"))?;

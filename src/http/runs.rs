@@ -7,7 +7,7 @@ use hindcast_actors::{CancelAnswer, Progress, RunWatch};
 use hindcast_log::{PayloadError, Recorded};
 use hindcast_model::event::{Event, Outcome};
 use hindcast_model::limits::NAME_CHARS_MAX;
-use hindcast_model::{KeyId, Payload, RunId, Seq, Stream};
+use hindcast_model::{Digest, KeyId, Payload, RunId, Seq, Stream};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::time::Duration;
@@ -65,7 +65,7 @@ pub(crate) fn answer(running: &Running, run: RunId) -> Result<Answer, Problem> {
     let view = views::run(&events, None, &views::unread).ok_or_else(|| unknown(run))?;
     let stored = stored_result(&events);
     match (view.status, stored) {
-        (RunStatus::Completed, Some((key, stored))) => Ok(Answer {
+        (RunStatus::Completed, Some(stored)) => Ok(Answer {
             run_id: Some(run.to_string()),
             status: "completed",
             operation: view.operation,
@@ -75,9 +75,9 @@ pub(crate) fn answer(running: &Running, run: RunId) -> Result<Answer, Problem> {
                 computed_ms: view.durations.computed_ms.unwrap_or(0.0),
                 total_ms: view.durations.total_ms.unwrap_or(0.0),
             },
-            result_hash: view.result_hash.unwrap_or_default(),
-            algorithm_version: view.algorithm_version.unwrap_or_default(),
-            result: result(running, key, stored.clone())?,
+            result_hash: stored.hash.to_string(),
+            algorithm_version: stored.algorithm_version.to_owned(),
+            result: result(running, stored.key, stored.result.clone())?,
         }),
         (RunStatus::Cancelled, _) => Err(Problem::new(&error::CANCELLED, "the run was cancelled")
             .run(run)
@@ -92,14 +92,32 @@ pub(crate) fn answer(running: &Running, run: RunId) -> Result<Answer, Problem> {
     }
 }
 
-/// The result of a run, and the key that its record names.
-fn stored_result(events: &[Recorded]) -> Option<(KeyId, &Payload)> {
+/// The result of a run as its outcome holds it.
+struct Stored<'a> {
+    /// The key that its record names.
+    key: KeyId,
+    result: &'a Payload,
+    hash: Digest,
+    algorithm_version: &'a str,
+}
+
+fn stored_result(events: &[Recorded]) -> Option<Stored<'_>> {
     events.iter().find_map(|recorded| {
         let Event::OutcomeObserved(observed) = recorded.event()? else {
             return None;
         };
         match &observed.outcome {
-            Outcome::Completed { result, .. } => Some((recorded.context.key, result)),
+            Outcome::Completed {
+                result,
+                result_hash,
+                algorithm_version,
+                ..
+            } => Some(Stored {
+                key: recorded.context.key,
+                result,
+                hash: *result_hash,
+                algorithm_version,
+            }),
             Outcome::Failed { .. } => None,
         }
     })
@@ -201,9 +219,11 @@ fn document(running: &Running, run: RunId) -> Result<RunDocument, Problem> {
     let mut view = views::run(&events, progress, &read).ok_or_else(|| unknown(run))?;
     view.result = None;
     let stored = stored_result(&events).filter(|_| view.status == RunStatus::Completed);
-    let result = stored.map(|(key, stored)| match text(running, key, stored.clone()) {
-        Err(PayloadError::Sealed(_)) => answered(Ok(views::reference(key, stored).to_string())),
-        text => answered(text),
+    let result = stored.map(|Stored { key, result, .. }| {
+        answered(match text(running, key, result.clone()) {
+            Err(PayloadError::Sealed(_)) => Ok(views::reference(key, result).to_string()),
+            text => text,
+        })
     });
     let result = result.transpose()?;
     Ok(RunDocument { view, result })

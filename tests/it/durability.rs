@@ -51,8 +51,21 @@ fn no_reply_leaves_before_its_frame_is_synced() {
                 .to_owned(),
         );
     }
+    stop_traced(&server);
     drop(server);
     check(&std::fs::read_to_string(&trace).expect("a trace"), &runs);
+}
+
+/// strace lets go of what it traces when it is killed: the server is ended first.
+fn stop_traced(strace: &Server) {
+    let pid = strace.pid();
+    let children = format!("/proc/{pid}/task/{pid}/children");
+    let children = std::fs::read_to_string(children).expect("the kernel lists children");
+    for child in children.split_whitespace() {
+        let child = child.parse().ok().and_then(rustix::process::Pid::from_raw);
+        let child = child.expect("a process id");
+        rustix::process::kill_process(child, rustix::process::Signal::KILL).expect("it runs");
+    }
 }
 
 /// For each run: the reply that names it comes after an fdatasync that returned after the write
