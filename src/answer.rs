@@ -1,6 +1,7 @@
 //! The answer to a lab request: the same JSON from the server and from the command line. The
 //! result is spliced in as it was computed, so that its bytes are the same everywhere.
 
+use hindcast_model::RunId;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -23,9 +24,53 @@ pub struct Answer {
     pub result_hash: String,
     /// The algorithm and its version.
     pub algorithm_version: String,
+    /// What the cache of results had to do with it; a computation without a server has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub cache: Option<CacheNote>,
     /// The result, in canonical JSON (RFC 8785). It holds no ids, times or facts of a host.
     #[schema(value_type = Object)]
     pub result: Box<RawValue>,
+}
+
+/// What the cache of results had to do with an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct CacheNote {
+    /// `hit`: the result is that of an earlier run. `miss`: it was computed, and is kept.
+    /// `not_cacheable`: it was computed, and an equal request will be computed again.
+    pub status: String,
+    /// The run that the result was computed for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, format = "uuid", nullable = false)]
+    pub original: Option<String>,
+    /// Why it is not cacheable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub reason: Option<String>,
+}
+
+impl CacheNote {
+    /// The result of an earlier run.
+    #[must_use]
+    pub fn hit(original: RunId) -> Self {
+        Self {
+            status: "hit".to_owned(),
+            original: Some(original.to_string()),
+            reason: None,
+        }
+    }
+
+    /// A result of its own. `seeded` is whether the request says everything that it depends on.
+    #[must_use]
+    pub fn computed(seeded: bool) -> Self {
+        let reason = "the search is random and the request names no seed: with `seed` an equal \
+                      request has an equal answer";
+        Self {
+            status: if seeded { "miss" } else { "not_cacheable" }.to_owned(),
+            original: None,
+            reason: (!seeded).then(|| reason.to_owned()),
+        }
+    }
 }
 
 /// How long a request took, in milliseconds.
@@ -75,6 +120,7 @@ mod tests {
             durations: Durations::from_micros(1_500, 250, 1_750),
             result_hash: "00".to_owned(),
             algorithm_version: "identify/1".to_owned(),
+            cache: None,
             result: raw(result.clone()).expect("JSON"),
         };
         let text = serde_json::to_string(&answer).expect("plain data");

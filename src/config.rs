@@ -20,6 +20,7 @@ pub struct Config {
     pub http: HttpConfig,
     pub log: LogConfig,
     pub runs: RunsConfig,
+    pub cache: CacheConfig,
     pub disk: DiskConfig,
     pub privacy: PrivacyConfig,
     pub telemetry: TelemetryConfig,
@@ -72,6 +73,15 @@ pub struct RunsConfig {
     pub deadline_ms: u64,
     pub idempotency_ttl_ms: u64,
     pub idempotency_entries_max: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CacheConfig {
+    pub results_bytes_max: u64,
+    pub results_age_max_ms: u64,
+    pub results_idle_max_ms: u64,
+    pub datasets_bytes_max: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -154,6 +164,17 @@ impl Default for RunsConfig {
             deadline_ms: 600_000,
             idempotency_ttl_ms: 24 * 3_600 * 1_000,
             idempotency_entries_max: 1_000_000,
+        }
+    }
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self {
+            results_bytes_max: 64 * 1024 * 1024,
+            results_age_max_ms: 24 * 3_600 * 1_000,
+            results_idle_max_ms: 3_600 * 1_000,
+            datasets_bytes_max: 256 * 1024 * 1024,
         }
     }
 }
@@ -275,7 +296,9 @@ mod tests {
     fn the_recorded_document_is_canonical() {
         let text = Config::default().document();
         assert!(
-            text.starts_with(r#"{"disk":{"reserve_bytes":268435456},"#),
+            text.starts_with(
+                r#"{"cache":{"datasets_bytes_max":268435456,"results_age_max_ms":86400000,"#
+            ),
             "{text}"
         );
         let again: Config = serde_json::from_str(&text).expect("it reads back");

@@ -9,7 +9,7 @@ use std::time::Duration;
 use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
 use actix_web::{HttpServer, rt};
-use hindcast_actors::{ActorOptions, Actors, Environment, operation};
+use hindcast_actors::{ActorOptions, Actors, Environment, ResultCacheOptions, operation};
 use hindcast_log::{Checkpoint, Log, LogError, Recovery, Vault, VaultError};
 use hindcast_model::event::{ConfigurationLoaded, Event, ServerStarted, ServerStopped, Settings};
 use hindcast_model::limits::INLINE_BYTES_MAX;
@@ -277,6 +277,12 @@ async fn take_snapshot(log: &Log, config: &Config) {
 fn actor_options(config: &Config) -> ActorOptions {
     let mut options = ActorOptions::default();
     options.computation.threads = config.runs.threads;
+    options.computation.cache_bytes_max = config.cache.datasets_bytes_max;
+    options.results = ResultCacheOptions {
+        bytes_max: config.cache.results_bytes_max,
+        age_max: Duration::from_millis(config.cache.results_age_max_ms),
+        idle_max: Duration::from_millis(config.cache.results_idle_max_ms),
+    };
     options
 }
 

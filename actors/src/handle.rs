@@ -5,7 +5,6 @@
 //! outcome in one frame. Every other run is recorded first.
 
 mod dataset;
-mod memo;
 pub(crate) mod request;
 mod run;
 
@@ -22,6 +21,7 @@ use crate::computation::ComputationHandle;
 use crate::experiment::edge::Edge;
 use crate::experiment::watch::{Hub, RunWatch};
 use crate::experiment::{Entry, Experiment, ExperimentOptions, Request};
+use crate::results::{ResultCache, ResultCacheStats};
 use request::{
     Admission, CancelAnswer, DatasetAnswer, ExperimentAnswer, ExperimentRequest, Identity,
     RunRequest, SubmitFailure, Upload,
@@ -42,7 +42,7 @@ struct Door {
     environment: Environment,
     options: ExperimentOptions,
     blob_writers: Arc<Semaphore>,
-    memo: memo::Memo,
+    results: Arc<ResultCache>,
 }
 
 impl ExperimentHandle {
@@ -50,7 +50,7 @@ impl ExperimentHandle {
         slot: Arc<Slot<Experiment>>,
         log: Log,
         edge: Arc<Edge>,
-        computation: ComputationHandle,
+        (computation, results): (ComputationHandle, Arc<ResultCache>),
         settings: (Environment, ExperimentOptions),
     ) -> Self {
         let (environment, options) = settings;
@@ -72,7 +72,7 @@ impl ExperimentHandle {
             environment,
             options,
             blob_writers,
-            memo: memo::Memo::default(),
+            results,
         };
         Self {
             door: Arc::new(door),
@@ -134,6 +134,12 @@ impl ExperimentHandle {
         } = &*self.door;
         hub.watch(run, log, computation.clone())
             .ok_or_else(|| self.door.busy("the run watches"))
+    }
+
+    /// What the cache of results holds and did.
+    #[must_use]
+    pub fn results(&self) -> ResultCacheStats {
+        self.door.results.stats()
     }
 
     /// A request was turned away because it made no sense.

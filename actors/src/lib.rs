@@ -12,6 +12,7 @@ mod experiment;
 mod handle;
 mod lock;
 mod metrics;
+mod results;
 mod start;
 mod supervisor;
 
@@ -40,6 +41,9 @@ pub use handle::request::{
 };
 pub use metrics::describe;
 pub use operation::{Computed, Operation};
+pub use results::{
+    Lookups, ResultCacheOptions, ResultCacheStats, ResultKey, TopKey, key as result_key,
+};
 pub use start::{ActorOptions, Actors};
 pub use supervisor::{ActorStatus, Phase, SupervisionHandle, SupervisionOptions};
 

@@ -104,16 +104,32 @@ impl Operation {
         SPEC_SCHEMA
     }
 
-    /// The seed that the request names, or that an operation has when none is named. `None` asks
-    /// the caller for a fresh one.
+    /// The seed that the request names, or 0 when the answer does not depend on it, so that equal
+    /// requests have equal results. `None` asks the caller for a fresh one.
     #[must_use]
     pub fn seed(&self) -> Option<u64> {
         match self {
-            Self::Discover(request) => request.seed,
-            // The answer does not depend on it, and equal requests shall have equal results.
+            Self::Discover(request) if request.draws() => request.seed,
+            Self::Discover(request) => Some(request.seed.unwrap_or(0)),
             Self::Validate(request) => Some(request.seed.unwrap_or(0)),
             #[cfg(test)]
-            Self::Fault(_) => None,
+            Self::Fault(request) => request.seed,
+        }
+    }
+
+    /// The version of what computes it, as its result will say.
+    #[must_use]
+    pub fn algorithm_version(&self) -> String {
+        match self {
+            Self::Discover(request) => {
+                let version = hindcast_causal::discover::ALGORITHM_VERSION;
+                format!("{}/{version}", request.algorithm.name())
+            }
+            Self::Validate(_) => {
+                format!("identify/{}", hindcast_causal::identify::ALGORITHM_VERSION)
+            }
+            #[cfg(test)]
+            Self::Fault(_) => "fault/1".to_owned(),
         }
     }
 
@@ -175,11 +191,7 @@ impl Operation {
                     LabError::Internal("the stored dataset was not handed in".to_owned())
                 })?;
                 let discovery = discover(data, &options, seed, control)?;
-                let version = discovery.algorithm_version;
-                computed(
-                    &discovery,
-                    format!("{}/{version}", discovery.algorithm.name()),
-                )
+                computed(&discovery, self.algorithm_version())
             }
             Self::Validate(request) => {
                 let limits = hindcast_causal::identify::Limits::default();
@@ -192,10 +204,7 @@ impl Operation {
                     };
                     validate(&seeded, &limits, control)?
                 };
-                computed(
-                    &validation,
-                    format!("identify/{}", validation.algorithm_version),
-                )
+                computed(&validation, self.algorithm_version())
             }
             #[cfg(test)]
             Self::Fault(request) => request.execute(seed, control),

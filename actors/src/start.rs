@@ -13,6 +13,7 @@ use crate::experiment::edge::Edge;
 use crate::experiment::{Experiment, ExperimentOptions};
 use crate::handle::ExperimentHandle;
 use crate::metrics::{self, Metrics};
+use crate::results::{ResultCache, ResultCacheOptions};
 use crate::supervisor::{SupervisionHandle, SupervisionOptions, Supervisor};
 
 /// Every setting of the actors.
@@ -21,6 +22,7 @@ pub struct ActorOptions {
     pub supervision: SupervisionOptions,
     pub experiment: ExperimentOptions,
     pub computation: ComputationOptions,
+    pub results: ResultCacheOptions,
 }
 
 /// The running actors.
@@ -57,11 +59,12 @@ impl Actors {
             Metrics::new(metrics_log.clone(), Arc::clone(&seen))
         });
 
+        let results = ResultCache::new(options.results, Arc::clone(&environment.clock));
         let slot = supervisor.slot::<Computation>(1, options.computation.mailbox_max);
         let engine = Engine::new(
             log.clone(),
             environment.clone(),
-            Arc::clone(&slot),
+            (Arc::clone(&slot), Arc::clone(&results)),
             &options.computation,
         )?;
         let computation = ComputationHandle::new(Arc::clone(&engine));
@@ -75,7 +78,7 @@ impl Actors {
             Arc::clone(&slot),
             log.clone(),
             Arc::clone(&edge),
-            computation.clone(),
+            (computation.clone(), results),
             (environment.clone(), options.experiment),
         );
         let (gateway_log, gateway_environment) = (log.clone(), environment.clone());

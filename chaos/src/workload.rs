@@ -45,12 +45,18 @@ fn idempotency(random: &mut Random) -> Option<Idempotency> {
 }
 
 fn outcome(random: &mut Random, run: RunId) -> Event {
-    let outcome = match random.below(3) {
+    let outcome = match random.below(4) {
         0 => Outcome::Failed {
             code: "internal".to_owned(),
             field: random.once_in(2).then(|| "data[0]".to_owned()),
             message: "it did not work".to_owned(),
             hint: None,
+        },
+        1 => Outcome::Reused {
+            original: RunId::from_bytes([9; 16]),
+            result_hash: digest(random.number()),
+            schema: 1,
+            algorithm_version: "chaos 1".to_owned(),
         },
         _ => Outcome::Completed {
             result: payload(random),

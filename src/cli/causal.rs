@@ -205,6 +205,7 @@ fn compute(name: &str, request: Value, data: Option<&Dataset>) -> Result<String,
         durations: Durations::from_micros(0, took, took),
         result_hash: computed.hash.to_string(),
         algorithm_version: computed.algorithm_version,
+        cache: None,
         result: raw(computed.json)?,
     };
     Ok(serde_json::to_string(&answer)?)

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
+use hindcast_model::RunId;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -10,7 +11,7 @@ use ureq::Agent;
 use ureq::http::{Request, Response};
 
 use super::output::{self, Failure, Output};
-use crate::answer::{Answer, Durations};
+use crate::answer::{Answer, CacheNote, Durations};
 
 /// Longer than any answer to a request that waits.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
@@ -48,6 +49,8 @@ struct RunDocument {
     durations: MaybeDurations,
     result_hash: Option<String>,
     algorithm_version: Option<String>,
+    /// The run whose result this is.
+    original: Option<RunId>,
     result: Option<Box<RawValue>>,
     error: Option<RunError>,
 }
@@ -235,6 +238,7 @@ impl RunDocument {
             },
             result_hash,
             algorithm_version,
+            cache: self.original.map(CacheNote::hit),
             result,
         })
     }

@@ -12,7 +12,7 @@ const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 
 /// Key, least and greatest value.
-const RANGES: [(&str, u64, u64); 27] = [
+const RANGES: [(&str, u64, u64); 31] = [
     ("server.workers", 0, 1_024),
     ("server.stop_grace_ms", 0, HOUR_MS),
     ("http.body_bytes_max", KIB, 4 * GIB),
@@ -39,6 +39,10 @@ const RANGES: [(&str, u64, u64); 27] = [
     ("runs.deadline_ms", 0, 30 * DAY_MS),
     ("runs.idempotency_ttl_ms", 0, 365 * DAY_MS),
     ("runs.idempotency_entries_max", 0, 100_000_000),
+    ("cache.results_bytes_max", 0, 64 * GIB),
+    ("cache.results_age_max_ms", 0, 365 * DAY_MS),
+    ("cache.results_idle_max_ms", 0, 365 * DAY_MS),
+    ("cache.datasets_bytes_max", 0, 64 * GIB),
     ("disk.reserve_bytes", 0, 16 * KIB * GIB),
 ];
 

@@ -1,20 +1,21 @@
 //! The causal lab's operations. Each is one line; what they share is [`lab`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::header::{HeaderName, LOCATION};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use hindcast_actors::{Admission, Operation, RunRequest};
+use hindcast_actors::{Admission, Computed, Operation, RunRequest};
+use hindcast_model::RunId;
 use hindcast_model::event::Outcome;
-use hindcast_model::{KeyId, RunId};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::error::Problem;
 use super::parameters::{self, Query, Wait};
 use super::{App, Running, body, identity, runs};
-use crate::answer::{Answer, Durations};
+use crate::answer::{Answer, CacheNote, Durations};
 use crate::{clock, ids};
 
 /// Says that an answer is that of an earlier request with the same idempotency key.
@@ -94,6 +95,7 @@ async fn lab(
     let idempotency = key.map(|key| body::idempotency(&key, name, &[&body.bytes]));
     drop(body);
     let run = ids::run();
+    let seeded = operation.seed().is_some();
     let seed = operation.seed().unwrap_or_else(ids::seed);
     let admission = running
         .experiment
@@ -108,23 +110,24 @@ async fn lab(
         .await?;
     match admission {
         Admission::Completed {
-            outcome,
-            key,
+            result,
+            original,
             computed_micros,
             ..
         } => {
             let total = clock::monotonic_micros().saturating_sub(arrived);
             let total = total.max(computed_micros);
             let durations = Durations::from_micros(0, computed_micros, total);
-            immediate(running, (run, name, seed), (*outcome, key), durations)
+            let note = original.map_or_else(|| CacheNote::computed(seeded), CacheNote::hit);
+            immediate((run, name, seed), result, (durations, note))
         }
         // Who does not want to wait is not answered with a result, however quick it was.
         Admission::Admitted { .. } if wait == Wait::Never => {
             Ok(accepted(run, "queued", seed, wait))
         }
-        Admission::Admitted { .. } => wait_for(app, running, run, wait).await,
+        Admission::Admitted { .. } => wait_for(app, running, (run, seeded), wait).await,
         Admission::Deduplicated { original, .. } => {
-            let answered = wait_for(app, running, original, wait).await;
+            let answered = wait_for(app, running, (original, seeded), wait).await;
             let mut response = answered.map_err(Problem::replayed)?;
             let replayed = actix_web::http::header::HeaderValue::from_static("true");
             response.headers_mut().insert(REPLAYED, replayed);
@@ -142,36 +145,31 @@ pub(crate) fn deadline(app: &App) -> Option<Duration> {
 
 /// The answer of a run that was computed before it was recorded.
 fn immediate(
-    running: &Running,
     (run, operation, seed): (RunId, &'static str, u64),
-    (outcome, key): (Outcome, KeyId),
-    durations: Durations,
+    result: Result<Arc<Computed>, Box<Outcome>>,
+    (durations, note): (Durations, CacheNote),
 ) -> Result<HttpResponse, Problem> {
-    match outcome {
-        Outcome::Completed {
-            result,
-            result_hash,
-            algorithm_version,
-            ..
-        } => {
-            let answer = Answer {
-                run_id: Some(run.to_string()),
-                status: "completed",
-                operation: operation.to_owned(),
-                seed,
-                durations,
-                result_hash: result_hash.to_string(),
-                algorithm_version,
-                result: runs::result(running, key, result)?,
-            };
-            Ok(completed(&answer))
-        }
-        Outcome::Failed {
+    match result.map_err(|failure| *failure) {
+        Ok(computed) => Ok(completed(&Answer {
+            run_id: Some(run.to_string()),
+            status: "completed",
+            operation: operation.to_owned(),
+            seed,
+            durations,
+            result_hash: computed.hash.to_string(),
+            algorithm_version: computed.algorithm_version.clone(),
+            cache: Some(note),
+            result: runs::raw_result(computed.json.clone())?,
+        })),
+        Err(Outcome::Failed {
             code,
             field,
             message,
             hint,
-        } => Err(runs::failure(&code, field, message, hint).run(run)),
+        }) => Err(runs::failure(&code, field, message, hint).run(run)),
+        Err(Outcome::Completed { .. } | Outcome::Reused { .. }) => {
+            Err(Problem::new(&super::error::INTERNAL, "a result was told as a failure").run(run))
+        }
     }
 }
 
@@ -186,9 +184,16 @@ fn completed(answer: &Answer) -> HttpResponse {
 async fn wait_for(
     app: &App,
     running: &Running,
-    run: RunId,
+    (run, seeded): (RunId, bool),
     wait: Wait,
 ) -> Result<HttpResponse, Problem> {
+    let answer = || {
+        let mut answer = runs::answer(running, run)?;
+        answer
+            .cache
+            .get_or_insert_with(|| CacheNote::computed(seeded));
+        Ok(completed(&answer))
+    };
     let patience = match wait {
         Wait::Never => Duration::ZERO,
         Wait::UpTo(patience) => patience,
@@ -203,7 +208,7 @@ async fn wait_for(
         }
     }
     if watch.is_over() {
-        return runs::answer(running, run).map(|answer| completed(&answer));
+        return answer();
     }
     let status = match watch.progress() {
         Some(_) => "running",
@@ -213,7 +218,7 @@ async fn wait_for(
         .log
         .state(|state| state.run(run).map(|open| open.seed));
     let Some(seed) = seed else {
-        return runs::answer(running, run).map(|answer| completed(&answer));
+        return answer();
     };
     Ok(accepted(run, status, seed, wait))
 }

@@ -2,6 +2,7 @@
 //! writes an answer; what all of them need is here once.
 
 mod body;
+mod cache;
 mod causal;
 mod datasets;
 mod error;

@@ -6,7 +6,7 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder, Res
 use utoipa::{IntoParams, IntoResponses, OpenApi};
 
 use super::error::{KINDS, ProblemDetails};
-use super::{causal, datasets, events, experiments, health, runs};
+use super::{cache, causal, datasets, events, experiments, health, runs};
 use crate::answer::Answer;
 
 /// Headers of a request for a computation.
@@ -116,6 +116,7 @@ impl IntoResponses for Problems {
         health::ready,
         health::startup,
         health::metrics,
+        cache::stats,
     ),
     components(schemas(
         Answer,

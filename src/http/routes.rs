@@ -8,7 +8,7 @@ use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{App as WebApp, Error, HttpRequest, Resource, Route, guard};
 
 use super::error::{self, Problem};
-use super::{App, causal, datasets, events, experiments, health, observe, pages, runs};
+use super::{App, cache, causal, datasets, events, experiments, health, observe, pages, runs};
 
 const GET: &str = "GET, HEAD";
 const POST: &str = "POST";
@@ -53,6 +53,7 @@ fn routes(config: &mut ServiceConfig) {
         .service(at("/health/startup", GET).route(get().to(health::startup)))
         .service(at("/api/v1/causal/discover", POST).route(web::post().to(causal::discover)))
         .service(at("/api/v1/causal/validate", POST).route(web::post().to(causal::validate)))
+        .service(at("/cache/stats", GET).route(get().to(cache::stats)))
         .configure(stored)
         .configure(history);
 }

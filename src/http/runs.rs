@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use super::error::{self, Problem};
 use super::parameters::{self, Query};
 use super::{App, Running, blocking, body, identity, scan, stream};
-use crate::answer::{Answer, Durations, raw};
+use crate::answer::{Answer, CacheNote, Durations, raw};
 
 /// How often the progress of a run is looked at for a stream.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
@@ -63,7 +63,10 @@ pub(crate) struct RunPage {
 pub(crate) fn answer(running: &Running, run: RunId) -> Result<Answer, Problem> {
     let events = running.log.read_stream(Stream::run(run))?;
     let view = views::run(&events, None, &views::unread).ok_or_else(|| unknown(run))?;
-    let stored = stored_result(&events);
+    let stored = match view.status == RunStatus::Completed {
+        true => stored_result(running, &events)?,
+        false => None,
+    };
     match (view.status, stored) {
         (RunStatus::Completed, Some(stored)) => Ok(Answer {
             run_id: Some(run.to_string()),
@@ -76,8 +79,9 @@ pub(crate) fn answer(running: &Running, run: RunId) -> Result<Answer, Problem> {
                 total_ms: view.durations.total_ms.unwrap_or(0.0),
             },
             result_hash: stored.hash.to_string(),
-            algorithm_version: stored.algorithm_version.to_owned(),
-            result: result(running, stored.key, stored.result.clone())?,
+            algorithm_version: stored.algorithm_version,
+            cache: stored.original.map(CacheNote::hit),
+            result: answered(text(running, stored.key, stored.result))?,
         }),
         (RunStatus::Cancelled, _) => Err(Problem::new(&error::CANCELLED, "the run was cancelled")
             .run(run)
@@ -92,44 +96,60 @@ pub(crate) fn answer(running: &Running, run: RunId) -> Result<Answer, Problem> {
     }
 }
 
-/// The result of a run as its outcome holds it.
-struct Stored<'a> {
+/// The result of a run as an outcome holds it: its own, or that of the run it was taken from.
+struct Stored {
     /// The key that its record names.
     key: KeyId,
-    result: &'a Payload,
+    result: Payload,
     hash: Digest,
-    algorithm_version: &'a str,
+    algorithm_version: String,
+    /// The run that it was taken from.
+    original: Option<RunId>,
 }
 
-fn stored_result(events: &[Recorded]) -> Option<Stored<'_>> {
+/// `None` when the run has no result.
+fn stored_result(running: &Running, events: &[Recorded]) -> Result<Option<Stored>, Problem> {
+    let Some((_, Outcome::Reused { original, .. })) = outcome(events) else {
+        return Ok(own_result(events));
+    };
+    let there = running.log.read_stream(Stream::run(*original))?;
+    let Some(stored) = own_result(&there) else {
+        let message = format!("the run {original}, whose result this is, has none");
+        return Err(Problem::new(&error::INTERNAL, message));
+    };
+    Ok(Some(Stored {
+        original: Some(*original),
+        ..stored
+    }))
+}
+
+fn own_result(events: &[Recorded]) -> Option<Stored> {
+    let (key, outcome) = outcome(events)?;
+    let Outcome::Completed {
+        result,
+        result_hash,
+        algorithm_version,
+        ..
+    } = outcome
+    else {
+        return None;
+    };
+    Some(Stored {
+        key,
+        result: result.clone(),
+        hash: *result_hash,
+        algorithm_version: algorithm_version.clone(),
+        original: None,
+    })
+}
+
+fn outcome(events: &[Recorded]) -> Option<(KeyId, &Outcome)> {
     events.iter().find_map(|recorded| {
         let Event::OutcomeObserved(observed) = recorded.event()? else {
             return None;
         };
-        match &observed.outcome {
-            Outcome::Completed {
-                result,
-                result_hash,
-                algorithm_version,
-                ..
-            } => Some(Stored {
-                key: recorded.context.key,
-                result,
-                hash: *result_hash,
-                algorithm_version,
-            }),
-            Outcome::Failed { .. } => None,
-        }
+        Some((recorded.context.key, &observed.outcome))
     })
-}
-
-/// A stored result as it goes into an answer.
-pub(crate) fn result(
-    running: &Running,
-    key: KeyId,
-    stored: Payload,
-) -> Result<Box<RawValue>, Problem> {
-    answered(text(running, key, stored))
 }
 
 fn text(running: &Running, key: KeyId, stored: Payload) -> Result<String, PayloadError> {
@@ -142,16 +162,20 @@ fn text(running: &Running, key: KeyId, stored: Payload) -> Result<String, Payloa
     }
 }
 
+/// A result as it goes into an answer.
+pub(crate) fn raw_result(text: String) -> Result<Box<RawValue>, Problem> {
+    raw(text).map_err(|wrong| Problem::new(&error::INTERNAL, wrong.to_string()))
+}
+
 fn answered(text: Result<String, PayloadError>) -> Result<Box<RawValue>, Problem> {
-    let internal = |message: String| Problem::new(&error::INTERNAL, message);
     match text {
-        Ok(text) => raw(text).map_err(|error| internal(error.to_string())),
+        Ok(text) => raw_result(text),
         Err(error @ PayloadError::Sealed(_)) => {
             let detail = format!("the result is sealed: {error}");
             Err(Problem::new(&error::GONE, detail))
         }
         Err(error @ (PayloadError::Blob(_) | PayloadError::NotText)) => {
-            Err(internal(error.to_string()))
+            Err(Problem::new(&error::INTERNAL, error.to_string()))
         }
     }
 }
@@ -218,10 +242,13 @@ fn document(running: &Running, run: RunId) -> Result<RunDocument, Problem> {
     let read = |key, payload: &_| running.read(key, payload);
     let mut view = views::run(&events, progress, &read).ok_or_else(|| unknown(run))?;
     view.result = None;
-    let stored = stored_result(&events).filter(|_| view.status == RunStatus::Completed);
+    let stored = match view.status == RunStatus::Completed {
+        true => stored_result(running, &events)?,
+        false => None,
+    };
     let result = stored.map(|Stored { key, result, .. }| {
         answered(match text(running, key, result.clone()) {
-            Err(PayloadError::Sealed(_)) => Ok(views::reference(key, result).to_string()),
+            Err(PayloadError::Sealed(_)) => Ok(views::reference(key, &result).to_string()),
             text => text,
         })
     });

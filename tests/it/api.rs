@@ -379,3 +379,45 @@ fn a_stream_shows_what_happens_while_it_is_open() {
         );
     });
 }
+
+#[test]
+fn equal_requests_are_answered_from_the_cache_and_recorded_all_the_same() {
+    let dir = temporary();
+    let server = Server::start(dir.path());
+    let first = server.post(VALIDATE, &validation()).expect(200);
+    assert_eq!(first["cache"], json!({ "status": "miss" }));
+    let again = server.post(VALIDATE, &validation()).expect(200);
+    let hit = json!({ "status": "hit", "original": first["run_id"] });
+    assert_eq!(again["cache"], hit);
+    assert_ne!(again["run_id"], first["run_id"]);
+    assert_eq!(
+        (&again["result"], &again["result_hash"]),
+        (&first["result"], &first["result_hash"])
+    );
+    let run = format!("/api/v1/runs/{}", again["run_id"].as_str().expect("an id"));
+    let shown = server.get(&run).json();
+    assert_eq!(shown["original"], first["run_id"]);
+    assert_eq!(shown["result"], first["result"]);
+
+    // A random search without a seed says that it is computed each time, and with one it is kept.
+    let data = json!([[1, 2.5], [2, 1], [3, 7], [4, 4], [5, 9]]);
+    let unseeded = server.post(DISCOVER, &json!({ "data": data })).expect(200);
+    assert_eq!(unseeded["cache"]["status"], "not_cacheable");
+    let reason = unseeded["cache"]["reason"].as_str().expect("a reason");
+    assert!(reason.contains("seed"), "{reason}");
+    let seeded = json!({ "data": data, "seed": 3 });
+    let computed = server.post(DISCOVER, &seeded).expect(200);
+    assert_eq!(computed["cache"]["status"], "miss");
+    let known = server.wait_until("/cache/stats", |stats| stats["results"]["entries"] == 3);
+    assert_eq!(
+        known["results"]["operations"]["causal.discover"]["not_cacheable"],
+        1
+    );
+    let again = server.post(DISCOVER, &seeded).expect(200);
+    assert_eq!(again["cache"]["original"], computed["run_id"]);
+    assert_eq!(again["result"], computed["result"]);
+    let stats = server.get("/cache/stats").json();
+    assert_eq!(stats["results"]["operations"]["causal.validate"]["hits"], 1);
+    assert!(stats["results"]["bytes"].as_u64() <= stats["results"]["bytes_max"].as_u64());
+    assert!(stats["datasets"]["bytes_max"].is_u64());
+}

@@ -15,6 +15,7 @@ use crate::supervisor::as_f64;
 
 /// What the cache did so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct CacheStats {
     pub entries: usize,
     pub bytes: u64,

@@ -1,7 +1,6 @@
 //! Where runs are computed: the threads, the table of jobs, and the way of an outcome into the
 //! log. It outlives the incarnations of the actor, which only tells it what became durable.
 
-use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
@@ -14,12 +13,13 @@ use tokio::sync::Notify;
 
 use super::cache::DatasetCache;
 use super::jobs::{Finished, Job, Jobs, Taken};
-use super::outcome::{Ending, failed, internal, panicked, unreadable, withheld};
+use super::outcome::{Ending, completed, failed, internal, panicked, reused, unreadable, withheld};
 use super::{Computation, ComputationOptions, Request};
 use crate::Environment;
 use crate::component::{Slot, panic_text};
 use crate::lock::lock;
 use crate::operation::{Computed, Operation, SPEC_SCHEMA};
+use crate::results::{self, Kept, Lead, ResultCache, ResultKey, Start};
 
 /// First wait of an outcome that the log had no room for; it doubles up to `BACKOFF_MICROS_MAX`.
 const BACKOFF_MICROS: u64 = 10_000;
@@ -34,13 +34,21 @@ pub(crate) struct Engine {
     /// Something was recorded or has ended.
     pub(crate) moved: Notify,
     slot: Arc<Slot<Computation>>,
+    results: Arc<ResultCache>,
+}
+
+/// Microseconds that a run waited and was computed.
+#[derive(Clone, Copy, Default)]
+struct Timing {
+    queued: u64,
+    computed: u64,
 }
 
 impl Engine {
     pub(crate) fn new(
         log: Log,
         environment: Environment,
-        slot: Arc<Slot<Computation>>,
+        (slot, results): (Arc<Slot<Computation>>, Arc<ResultCache>),
         options: &ComputationOptions,
     ) -> std::io::Result<Arc<Self>> {
         let threads = options.threads.max(1);
@@ -62,6 +70,7 @@ impl Engine {
             jobs: Mutex::new(Jobs::new(options.queue_max, options.running_max)),
             moved: Notify::new(),
             slot,
+            results,
         }))
     }
 
@@ -122,39 +131,62 @@ impl Engine {
     }
 
     fn compute(self: &Arc<Self>, job: &Job) {
-        let clock = &*self.environment.clock;
-        job.control.start();
-        let started_at = clock.wall();
-        let started = clock.monotonic();
-        let result = catch_unwind(AssertUnwindSafe(|| self.ending(job)));
-        let computed_micros = clock.monotonic().saturating_sub(started);
-        let queued_micros = started_at.since(job.open.requested.at);
+        let prepared = catch_unwind(AssertUnwindSafe(|| self.prepare(job)));
+        let operation = match prepared {
+            Ok(Ok(operation)) => operation,
+            Ok(Err(ending)) => return self.finish(job, Timing::default(), (ending, None)),
+            Err(panic) => {
+                let ending = Ending::Failed(panicked(&panic_text(&*panic)));
+                return self.finish(job, Timing::default(), (ending, None));
+            }
+        };
+        let version = operation.algorithm_version();
+        let open = &job.open;
+        let key = results::key(operation.name(), &version, open.spec_hash, open.seed);
+        match self.results.begin(key, operation.name()) {
+            Start::Known(kept) => self.finish(job, self.timing(job), (kept.into(), None)),
+            Start::Lead(lead) => {
+                job.control.start();
+                let mut timing = self.timing(job);
+                let started = self.environment.clock.monotonic();
+                let ending = self.ending(job, &operation);
+                timing.computed = self.environment.clock.monotonic().saturating_sub(started);
+                self.finish(job, timing, (ending, Some(lead)));
+            }
+            Start::Busy => self.park(job.run, key),
+        }
+    }
+
+    /// Leaves the thread to others until the equal run has ended.
+    fn park(self: &Arc<Self>, run: RunId, key: ResultKey) {
+        lock(&self.jobs).park(run);
+        let engine = Arc::clone(self);
+        let wake = move || {
+            lock(&engine.jobs).unpark(run);
+            engine.pump();
+        };
+        // It may have ended in between.
+        if !self.results.wait(key, wake) {
+            lock(&self.jobs).unpark(run);
+        }
+        self.pump();
+    }
+
+    fn timing(&self, job: &Job) -> Timing {
+        let queued = self.environment.clock.wall().since(job.open.requested.at);
+        Timing {
+            queued,
+            computed: 0,
+        }
+    }
+
+    /// Brings how a run ended on its way into the log.
+    fn finish(self: &Arc<Self>, job: &Job, timing: Timing, (ending, lead): (Ending, Option<Lead>)) {
         let finished = if job.control.is_stopped() {
             // The run has ended without this result, or the server is closing.
             None
         } else {
-            let asked_key = job.open.requested.key;
-            let (outcome, key, pinned) = match result {
-                Ok(Ending::Computed(computed)) => self.completed(asked_key, computed),
-                Ok(Ending::Failed(outcome)) => (outcome, KeyId(0), None),
-                Err(panic) => {
-                    let outcome = panicked(&panic_text(&*panic));
-                    (withheld(outcome, asked_key), KeyId(0), None)
-                }
-            };
-            if let Outcome::Failed { code, message, .. } = &outcome {
-                tracing::info!(run = %job.run, code, message, "run failed");
-            }
-            let micros = (queued_micros, computed_micros);
-            let command = self.observed(job, (outcome, key), micros);
-            let due = Some(clock.monotonic());
-            Some(Finished {
-                command,
-                pinned,
-                attempts: 0,
-                due,
-                replaced: false,
-            })
+            Some(self.finished(job, timing, (ending, lead)))
         };
         lock(&self.jobs).end(job.run, finished);
         self.offer(job.run);
@@ -162,72 +194,90 @@ impl Engine {
         self.pump();
     }
 
-    fn ending(&self, job: &Job) -> Ending {
-        let Some(spec) = &job.open.spec else {
-            return Ending::Failed(internal("the run has no spec to compute".to_owned()));
+    fn finished(
+        &self,
+        job: &Job,
+        timing: Timing,
+        (ending, lead): (Ending, Option<Lead>),
+    ) -> Finished {
+        let asked_key = job.open.requested.key;
+        let (outcome, key, pinned) = match &ending {
+            Ending::Computed(computed) => self.completed(asked_key, computed),
+            Ending::Reused { original, computed } => (reused(*original, computed), KeyId(0), None),
+            Ending::Failed(outcome) => (withheld(outcome.clone(), asked_key), KeyId(0), None),
         };
-        let key = job.open.requested.key;
-        let text = self.environment.vault.text(self.log.blobs(), key, spec);
-        match text {
-            Err(error) => Ending::Failed(unreadable(&error)),
-            Ok(text) => match self.execute(job, text) {
-                Ok(computed) => Ending::Computed(computed),
-                Err(error) => Ending::Failed(withheld(failed(&error), key)),
-            },
+        if let Outcome::Failed { code, message, .. } = &outcome {
+            tracing::info!(run = %job.run, code, message, "run failed");
+        }
+        let kept = match (&outcome, ending) {
+            (Outcome::Completed { .. }, Ending::Computed(computed)) => Some(Kept::Computed {
+                original: job.run,
+                computed,
+            }),
+            (outcome, _) => Kept::refusal(outcome),
+        };
+        Finished {
+            command: self.observed(job, (outcome, key), timing),
+            pinned,
+            attempts: 0,
+            due: Some(self.environment.clock.monotonic()),
+            replaced: false,
+            lead: lead.zip(kept),
         }
     }
 
-    fn execute(&self, job: &Job, text: Cow<'_, str>) -> Result<Computed, LabError> {
-        let OpenRun {
-            operation,
-            schema,
-            seed,
-            datasets,
-            ..
-        } = &job.open;
-        if *schema != SPEC_SCHEMA {
-            let message = format!("spec schema {schema} is not known to this version");
-            return Err(LabError::Internal(message));
+    /// Reads what is to be computed.
+    fn prepare(&self, job: &Job) -> Result<Operation, Ending> {
+        let open = &job.open;
+        let broken = |message: String| Ending::Failed(internal(message));
+        let Some(spec) = &open.spec else {
+            return Err(broken("the run has no spec to compute".to_owned()));
+        };
+        if open.schema != SPEC_SCHEMA {
+            let schema = open.schema;
+            return Err(broken(format!(
+                "spec schema {schema} is not known to this version"
+            )));
         }
+        let key = open.requested.key;
+        let text = self.environment.vault.text(self.log.blobs(), key, spec);
+        let text = text.map_err(|error| Ending::Failed(unreadable(&error)))?;
         let body = serde_json::from_str(&text)
-            .map_err(|error| LabError::Internal(format!("the spec is no JSON: {error}")))?;
-        drop(text);
-        let operation = Operation::parse(operation, body)?;
-        let dataset = match datasets.first() {
+            .map_err(|error| broken(format!("the spec is no JSON: {error}")))?;
+        Operation::parse(&open.operation, body).map_err(|error| Ending::Failed(failed(&error)))
+    }
+
+    fn ending(&self, job: &Job, operation: &Operation) -> Ending {
+        match catch_unwind(AssertUnwindSafe(|| self.execute(job, operation))) {
+            Ok(Ok(computed)) => Ending::Computed(Arc::new(computed)),
+            Ok(Err(error)) => Ending::Failed(failed(&error)),
+            Err(panic) => Ending::Failed(panicked(&panic_text(&*panic))),
+        }
+    }
+
+    fn execute(&self, job: &Job, operation: &Operation) -> Result<Computed, LabError> {
+        let dataset = match job.open.datasets.first() {
             Some(digest) => Some(self.cache.get(&self.log, *digest)?),
             None => None,
         };
-        operation.execute(dataset.as_deref(), *seed, &job.control)
+        operation.execute(dataset.as_deref(), job.open.seed, &job.control)
     }
 
     /// The outcome, and the key that its record names.
     fn completed(
         &self,
         asked_key: KeyId,
-        computed: Computed,
+        computed: &Computed,
     ) -> (Outcome, KeyId, Option<Arc<Pinned>>) {
-        let Computed {
-            json,
-            hash,
-            schema,
-            algorithm_version,
-        } = computed;
         // The result of a sealed request is sealed, whatever the setting has become.
         let key = match asked_key {
             KeyId(0) => self.environment.seal_key,
             asked => asked,
         };
         let Environment { vault, .. } = &self.environment;
-        match vault.keep(self.log.blobs(), self.environment.seal(key), json) {
-            Ok((result, pinned)) => {
-                let outcome = Outcome::Completed {
-                    result,
-                    result_hash: hash,
-                    schema,
-                    algorithm_version,
-                };
-                (outcome, key, pinned.map(Arc::new))
-            }
+        let seal = self.environment.seal(key);
+        match vault.keep(self.log.blobs(), seal, computed.json.clone()) {
+            Ok((result, pinned)) => (completed(result, computed), key, pinned.map(Arc::new)),
             Err(error) => {
                 let outcome = internal(format!("the result could not be stored: {error}"));
                 (outcome, KeyId(0), None)
@@ -235,9 +285,8 @@ impl Engine {
         }
     }
 
-    fn observed(&self, job: &Job, (outcome, key): (Outcome, KeyId), micros: (u64, u64)) -> Command {
+    fn observed(&self, job: &Job, (outcome, key): (Outcome, KeyId), timing: Timing) -> Command {
         let requested = &job.open.requested;
-        let (queued_micros, computed_micros) = micros;
         Command {
             event_id: (self.environment.event_id)(),
             causation: requested.event_id,
@@ -250,8 +299,8 @@ impl Engine {
                 run: job.run,
                 outcome,
                 numeric_profile: self.environment.numeric_profile.to_string(),
-                queued_micros,
-                computed_micros,
+                queued_micros: timing.queued,
+                computed_micros: timing.computed,
             }),
         }
     }
@@ -268,7 +317,7 @@ impl Engine {
         match self.log.submit(command.into(), reply) {
             Ok(()) => {}
             Err(SubmitError::Full { .. }) => self.offer_later(run),
-            Err(SubmitError::Closed) => lock(&self.jobs).remove(run),
+            Err(SubmitError::Closed) => self.recorded(run, Err(CommitError::Closed)),
         }
     }
 
@@ -281,7 +330,18 @@ impl Engine {
 
     fn recorded(&self, run: RunId, result: Result<Receipt, CommitError>) {
         match result {
-            Ok(_) | Err(CommitError::Closed) => lock(&self.jobs).remove(run),
+            Ok(_) => {
+                let lead = lock(&self.jobs).take_lead(run);
+                lock(&self.jobs).remove(run);
+                if let Some((lead, kept)) = lead {
+                    lead.finish(kept);
+                }
+            }
+            Err(CommitError::Closed) => {
+                let lead = lock(&self.jobs).take_lead(run);
+                lock(&self.jobs).remove(run);
+                drop(lead);
+            }
             Err(CommitError::ReadOnly(_) | CommitError::NoRoom(_)) => self.offer_later(run),
             Err(
                 error @ (CommitError::Panicked(_)
@@ -291,6 +351,8 @@ impl Engine {
                 tracing::error!(%run, %error, "the outcome could not be recorded");
                 let now = self.environment.clock.monotonic();
                 let instead = internal(format!("the outcome could not be recorded: {error}"));
+                let lead = lock(&self.jobs).take_lead(run);
+                drop(lead);
                 let mut jobs = lock(&self.jobs);
                 if !jobs.replace(run, now, instead) {
                     jobs.remove(run);

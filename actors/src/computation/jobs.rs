@@ -10,6 +10,7 @@ use hindcast_model::state::OpenRun;
 use hindcast_model::{Command, KeyId, RunId};
 
 use super::control::JobControl;
+use crate::results::{Kept, Lead};
 
 /// One run to compute.
 pub(crate) struct Job {
@@ -26,7 +27,6 @@ impl Job {
 }
 
 /// An outcome on its way into the log.
-#[derive(Clone)]
 pub(crate) struct Finished {
     pub(crate) command: Command,
     pub(crate) pinned: Option<Arc<Pinned>>,
@@ -36,10 +36,14 @@ pub(crate) struct Finished {
     pub(crate) due: Option<u64>,
     /// The log refused the outcome itself, and this says so instead.
     pub(crate) replaced: bool,
+    /// What others are answered with once it is durable.
+    pub(crate) lead: Option<(Lead, Kept)>,
 }
 
 enum Stage {
     Queued,
+    /// An equal run is being computed.
+    Parked,
     Running,
     Finished(Box<Finished>),
 }
@@ -62,6 +66,7 @@ pub(crate) struct Jobs {
     entries: BTreeMap<RunId, Entry>,
     queue: VecDeque<RunId>,
     running: usize,
+    parked: usize,
     queue_max: usize,
     running_max: usize,
     /// Runs are left in the log for want of room here.
@@ -76,6 +81,7 @@ impl Jobs {
             entries: BTreeMap::new(),
             queue: VecDeque::new(),
             running: 0,
+            parked: 0,
             queue_max: queue_max.max(1),
             running_max: running_max.max(1),
             behind: false,
@@ -85,7 +91,7 @@ impl Jobs {
 
     /// Runs that are queued, running, and computed but not recorded.
     pub(crate) fn counts(&self) -> (usize, usize, usize) {
-        let (queued, running) = (self.queue.len(), self.running);
+        let (queued, running) = (self.queue.len() + self.parked, self.running);
         (
             queued,
             running,
@@ -133,6 +139,26 @@ impl Jobs {
         Some(Arc::clone(&entry.job))
     }
 
+    /// A run that was begun waits for an equal one, and leaves its thread.
+    pub(crate) fn park(&mut self, run: RunId) {
+        self.running -= 1;
+        if let Some(entry) = self.entries.get_mut(&run) {
+            entry.stage = Stage::Parked;
+            self.parked += 1;
+        }
+    }
+
+    /// What a parked run waited for has ended: it is the next to be begun.
+    pub(crate) fn unpark(&mut self, run: RunId) {
+        if let Some(entry) = self.entries.get_mut(&run)
+            && let Stage::Parked = entry.stage
+        {
+            entry.stage = Stage::Queued;
+            self.parked -= 1;
+            self.queue.push_front(run);
+        }
+    }
+
     /// The computation ended; without an outcome the run is forgotten.
     pub(crate) fn end(&mut self, run: RunId, finished: Option<Finished>) {
         self.running -= 1;
@@ -155,6 +181,10 @@ impl Jobs {
                 self.queue.retain(|queued| *queued != run);
                 self.entries.remove(&run);
             }
+            Stage::Parked => {
+                self.parked -= 1;
+                self.entries.remove(&run);
+            }
             Stage::Running => entry.job.control.stop(),
             // It is recorded as a late duplicate, which changes nothing.
             Stage::Finished(_) => {}
@@ -165,8 +195,9 @@ impl Jobs {
     pub(crate) fn close(&mut self) {
         self.closing = true;
         self.queue.clear();
+        self.parked = 0;
         self.entries
-            .retain(|_, entry| !matches!(entry.stage, Stage::Queued));
+            .retain(|_, entry| !matches!(entry.stage, Stage::Queued | Stage::Parked));
         for entry in self.entries.values() {
             entry.job.control.stop();
         }
@@ -212,11 +243,17 @@ impl Jobs {
         true
     }
 
+    /// The lead of a run whose outcome the log has taken or will never take. Dropping it calls
+    /// whoever waits for the same result, who looks at this table: not while it is locked.
+    pub(crate) fn take_lead(&mut self, run: RunId) -> Option<(Lead, Kept)> {
+        self.finished(run)?.lead.take()
+    }
+
     /// Outcomes to offer by `now`.
     pub(crate) fn due(&self, now: u64) -> Vec<RunId> {
         let due = self.entries.iter().filter(|(_, entry)| match &entry.stage {
             Stage::Finished(finished) => finished.due.is_some_and(|due| due <= now),
-            Stage::Queued | Stage::Running => false,
+            Stage::Queued | Stage::Parked | Stage::Running => false,
         });
         due.map(|(run, _)| *run).collect()
     }
@@ -234,7 +271,7 @@ impl Jobs {
     fn finished(&mut self, run: RunId) -> Option<&mut Finished> {
         match &mut self.entries.get_mut(&run)?.stage {
             Stage::Finished(finished) => Some(finished),
-            Stage::Queued | Stage::Running => None,
+            Stage::Queued | Stage::Parked | Stage::Running => None,
         }
     }
 }
@@ -305,6 +342,7 @@ mod tests {
             attempts: 0,
             due: Some(0),
             replaced: false,
+            lead: None,
         }
     }
 

@@ -1,17 +1,54 @@
 //! How a computation ended, as the log says it.
 
+use std::sync::Arc;
+
 use hindcast_causal::{LabError, Stop};
 use hindcast_log::PayloadError;
-use hindcast_model::KeyId;
 use hindcast_model::event::Outcome;
+use hindcast_model::{KeyId, Payload, RunId};
 
 use crate::operation::Computed;
+use crate::results::Kept;
 
 /// A result, or why there is none.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Ending {
-    Computed(Computed),
+    Computed(Arc<Computed>),
+    /// The result of an earlier run.
+    Reused {
+        original: RunId,
+        computed: Arc<Computed>,
+    },
     Failed(Outcome),
+}
+
+impl From<Kept> for Ending {
+    fn from(kept: Kept) -> Self {
+        match kept {
+            Kept::Computed { original, computed } => Self::Reused { original, computed },
+            Kept::Refused(outcome) => Self::Failed(outcome),
+        }
+    }
+}
+
+/// The outcome of a run that was answered with the result of an earlier one.
+pub(crate) fn reused(original: RunId, computed: &Computed) -> Outcome {
+    Outcome::Reused {
+        original,
+        result_hash: computed.hash,
+        schema: computed.schema,
+        algorithm_version: computed.algorithm_version.clone(),
+    }
+}
+
+/// The outcome of a run whose result is stored as `result`.
+pub(crate) fn completed(result: Payload, computed: &Computed) -> Outcome {
+    Outcome::Completed {
+        result,
+        result_hash: computed.hash,
+        schema: computed.schema,
+        algorithm_version: computed.algorithm_version.clone(),
+    }
 }
 
 /// The outcome of a lab's error.
@@ -109,7 +146,7 @@ mod tests {
     fn codes_are_the_ones_of_the_log() {
         let code = |error: &LabError| match failed(error) {
             Outcome::Failed { code, .. } => code,
-            Outcome::Completed { .. } => "completed".to_owned(),
+            Outcome::Completed { .. } | Outcome::Reused { .. } => "completed".to_owned(),
         };
         assert_eq!(code(&LabError::invalid("data[0]", "is wrong")), "invalid");
         let large = LabError::TooLarge {

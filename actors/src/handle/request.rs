@@ -1,14 +1,16 @@
 //! What the outside world asks of the experiment actor, and what it is told.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hindcast_causal::LabError;
 use hindcast_causal::data::Profile;
 use hindcast_log::CommitError;
 use hindcast_model::event::{Idempotency, Outcome};
-use hindcast_model::{Digest, EventId, ExperimentId, KeyId, Name16, Refusal, RunId, Seq};
+use hindcast_model::{Digest, EventId, ExperimentId, Name16, Refusal, RunId, Seq};
 
-use crate::operation::Operation;
+use crate::operation::{Computed, Operation};
+use crate::results::{self, ResultKey};
 
 /// Who asks, on whose behalf, and under which ids the log will know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +35,16 @@ pub struct RunRequest {
     pub idempotency: Option<Idempotency>,
 }
 
+impl RunRequest {
+    /// What its result is kept under; `None` when it is random and names no seed.
+    #[must_use]
+    pub fn cache_key(&self, spec: Digest) -> Option<ResultKey> {
+        let seed = self.operation.seed()?;
+        let version = self.operation.algorithm_version();
+        Some(results::key(self.operation.name(), &version, spec, seed))
+    }
+}
+
 /// What became of a request for a run.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Admission {
@@ -45,9 +57,10 @@ pub enum Admission {
     Completed {
         run: RunId,
         seq: Seq,
-        outcome: Box<Outcome>,
-        /// What its result is sealed under; 0 when it is not.
-        key: KeyId,
+        /// The result, or the failure as it is recorded.
+        result: Result<Arc<Computed>, Box<Outcome>>,
+        /// The run whose result it is, when it was not computed.
+        original: Option<RunId>,
         computed_micros: u64,
     },
     /// It repeats an earlier request.

@@ -11,52 +11,102 @@ use hindcast_model::event::{
 };
 use hindcast_model::limits::INLINE_BYTES_MAX;
 use hindcast_model::{Command, Digest, ExperimentId, KeyId, Payload, Refusal, RunId, Submission};
+use tokio::sync::oneshot;
 
 use super::Door;
 use super::request::{Admission, ExperimentAnswer, ExperimentRequest, RunRequest, SubmitFailure};
 use crate::budget::micros;
 use crate::component::panic_text;
-use crate::computation::outcome::{Ending, failed, panicked, withheld};
-use crate::operation::{Computed, canonical, digest};
+use crate::computation::outcome::{Ending, completed, failed, panicked, reused, withheld};
+use crate::operation::{canonical, digest};
+use crate::results::{Kept, Lead, Start};
 
 /// A payload with what keeps its blob until it is recorded.
-struct Kept {
+struct Stored {
     payload: Payload,
     pinned: Option<Pinned>,
 }
 
 pub(super) async fn request(door: &Door, request: RunRequest) -> Result<Admission, SubmitFailure> {
-    let spec = request.operation.spec().map_err(SubmitFailure::Invalid)?;
+    let operation = &request.operation;
+    let spec = operation.spec().map_err(SubmitFailure::Invalid)?;
     let hash = digest(spec.as_bytes());
-    if request.operation.is_cheap(spec.len())
-        && let Some(ended) = remember_or_compute(door, &request, hash)?
-    {
-        return record_cheap(door, &request, (spec, hash), ended).await;
+    let cheap = operation.is_cheap(spec.len());
+    let Some(key) = request.cache_key(hash) else {
+        door.results.count_not_cacheable(operation.name());
+        return match cheap
+            .then(|| compute(door, &request))
+            .transpose()?
+            .flatten()
+        {
+            Some(ended) => record_ended(door, &request, (spec, hash), ended).await,
+            None => record_first(door, &request, (spec, hash)).await,
+        };
+    };
+    if !cheap {
+        return match door.results.find(key, operation.name()) {
+            Some(kept) => record_ended(door, &request, (spec, hash), (kept.into(), 0)).await,
+            None => record_first(door, &request, (spec, hash)).await,
+        };
     }
-    let Kept { payload, pinned } = keep(door, spec).await?;
-    let event = requested(&request, (payload, hash), false, None);
+    loop {
+        match door.results.begin(key, operation.name()) {
+            Start::Known(kept) => {
+                return record_ended(door, &request, (spec, hash), (kept.into(), 0)).await;
+            }
+            Start::Lead(lead) => {
+                let Some(ended) = compute(door, &request)? else {
+                    drop(lead);
+                    return record_first(door, &request, (spec, hash)).await;
+                };
+                return lead_cheap(door, &request, (spec, hash), (ended, lead)).await;
+            }
+            Start::Busy => {
+                let (wake, woken) = oneshot::channel();
+                if door.results.wait(key, move || {
+                    let _ = wake.send(());
+                }) {
+                    // A lost sender is a lead that has ended as well.
+                    drop(woken.await);
+                }
+            }
+        }
+    }
+}
+
+/// Records what the lead has computed, and keeps it once it is durable.
+async fn lead_cheap(
+    door: &Door,
+    request: &RunRequest,
+    spec: (String, Digest),
+    (ended, lead): ((Ending, u64), Lead),
+) -> Result<Admission, SubmitFailure> {
+    let computed = match &ended.0 {
+        Ending::Computed(computed) => Some(Arc::clone(computed)),
+        Ending::Reused { .. } | Ending::Failed(_) => None,
+    };
+    let admission = record_ended(door, request, spec, ended).await?;
+    if let (Admission::Completed { run, .. }, Some(computed)) = (&admission, computed) {
+        lead.finish(Kept::Computed {
+            original: *run,
+            computed,
+        });
+    }
+    Ok(admission)
+}
+
+/// Records a request that is computed afterwards.
+async fn record_first(
+    door: &Door,
+    request: &RunRequest,
+    (spec, hash): (String, Digest),
+) -> Result<Admission, SubmitFailure> {
+    let Stored { payload, pinned } = keep(door, spec).await?;
+    let event = requested(request, (payload, hash), false, None);
     let command = sealed(door, request.identity.command(event));
     let receipt = door.submit(command.into()).await;
     drop(pinned);
     Ok(admission(request.run, &receipt?))
-}
-
-fn remember_or_compute(
-    door: &Door,
-    request: &RunRequest,
-    spec: Digest,
-) -> Result<Option<(Ending, u64)>, SubmitFailure> {
-    let started = door.environment.clock.monotonic();
-    let key = (request.operation.name(), spec, request.seed);
-    if let Some(known) = door.memo.get(key) {
-        let took = door.environment.clock.monotonic().saturating_sub(started);
-        return Ok(Some((Ending::Computed(Computed::clone(&known)), took)));
-    }
-    let ended = compute(door, request)?;
-    if let Some((Ending::Computed(computed), _)) = &ended {
-        door.memo.put(key, &Arc::new(computed.clone()));
-    }
-    Ok(ended)
 }
 
 /// A command whose payload was kept: its record names the key.
@@ -74,14 +124,14 @@ fn compute(door: &Door, request: &RunRequest) -> Result<Option<(Ending, u64)>, S
         until: started + micros(door.options.cheap_budget),
     };
     let execute = || request.operation.execute(None, request.seed, &budget);
-    let ending = match catch_unwind(AssertUnwindSafe(execute)) {
-        Ok(Ok(computed)) => Ending::Computed(computed),
+    let ended = match catch_unwind(AssertUnwindSafe(execute)) {
+        Ok(Ok(computed)) => Ending::Computed(Arc::new(computed)),
         Ok(Err(LabError::Stopped(_))) => return Ok(None),
         Ok(Err(error @ LabError::Internal(_))) => Ending::Failed(failed(&error)),
         Ok(Err(error)) => return Err(SubmitFailure::Invalid(error)),
         Err(panic) => Ending::Failed(panicked(&panic_text(&*panic))),
     };
-    Ok(Some((ending, clock.monotonic().saturating_sub(started))))
+    Ok(Some((ended, clock.monotonic().saturating_sub(started))))
 }
 
 /// Ends a computation that takes too long for the caller's thread.
@@ -102,39 +152,28 @@ impl Control for Budget<'_> {
 }
 
 /// Records request and outcome in one frame.
-async fn record_cheap(
+async fn record_ended(
     door: &Door,
     request: &RunRequest,
     (spec, hash): (String, Digest),
-    (ending, computed_micros): (Ending, u64),
+    (ended, computed_micros): (Ending, u64),
 ) -> Result<Admission, SubmitFailure> {
     let run = request.run;
-    let Kept {
-        payload: spec,
-        pinned: spec_pinned,
-    } = keep(door, spec).await?;
-    let key = door.environment.seal_key;
-    let (outcome, key, pinned) = match ending {
-        Ending::Failed(outcome) => (withheld(outcome, key), KeyId(0), None),
-        Ending::Computed(computed) => {
-            let Kept { payload, pinned } = keep(door, computed.json).await?;
-            let outcome = Outcome::Completed {
-                result: payload,
-                result_hash: computed.hash,
-                schema: computed.schema,
-                algorithm_version: computed.algorithm_version,
-            };
-            (outcome, key, pinned)
-        }
+    let spec = keep(door, spec).await?;
+    let (outcome, key, pinned) = outcome(door, &ended).await?;
+    let (result, original) = match ended {
+        Ending::Computed(computed) => (Ok(computed), None),
+        Ending::Reused { original, computed } => (Ok(computed), Some(original)),
+        Ending::Failed(_) => (Err(Box::new(outcome.clone())), None),
     };
     let observed = Event::OutcomeObserved(OutcomeObserved {
         run,
-        outcome: outcome.clone(),
+        outcome,
         numeric_profile: door.environment.numeric_profile.to_string(),
         queued_micros: 0,
         computed_micros,
     });
-    let request_event = requested(request, (spec, hash), true, None);
+    let request_event = requested(request, (spec.payload, hash), true, None);
     let outcome_command = Command {
         event_id: (door.environment.event_id)(),
         causation: request.identity.event_id,
@@ -144,19 +183,35 @@ async fn record_cheap(
     let request_command = sealed(door, request.identity.command(request_event));
     let commands = vec![request_command, outcome_command];
     let receipt = door.submit(Submission { commands }).await;
-    drop((spec_pinned, pinned));
+    drop((spec.pinned, pinned));
     let receipt = receipt?;
-    let mut answer = admission(run, &receipt);
-    if let Admission::Admitted { run, seq } = answer {
-        answer = Admission::Completed {
-            run,
-            seq,
-            outcome: Box::new(outcome),
-            key,
-            computed_micros,
-        };
-    }
-    Ok(answer)
+    let answer = admission(run, &receipt);
+    let Admission::Admitted { run, seq } = answer else {
+        return Ok(answer);
+    };
+    Ok(Admission::Completed {
+        run,
+        seq,
+        result,
+        original,
+        computed_micros,
+    })
+}
+
+/// The outcome as the log will hold it, the key that its record names, and what keeps its blob.
+async fn outcome(
+    door: &Door,
+    ending: &Ending,
+) -> Result<(Outcome, KeyId, Option<Pinned>), SubmitFailure> {
+    let key = door.environment.seal_key;
+    Ok(match ending {
+        Ending::Failed(outcome) => (withheld(outcome.clone(), key), KeyId(0), None),
+        Ending::Reused { original, computed } => (reused(*original, computed), KeyId(0), None),
+        Ending::Computed(computed) => {
+            let Stored { payload, pinned } = keep(door, computed.json.clone()).await?;
+            (completed(payload, computed), key, pinned)
+        }
+    })
 }
 
 pub(super) async fn request_experiment(
@@ -166,7 +221,7 @@ pub(super) async fn request_experiment(
     let experiment = request.experiment;
     let runs: Vec<RunId> = request.runs.iter().map(|run| run.run).collect();
     let spec = canonical(&request.spec).map_err(SubmitFailure::Invalid)?;
-    let Kept { payload, pinned } = keep(door, spec).await?;
+    let Stored { payload, pinned } = keep(door, spec).await?;
     let mut pins = vec![pinned];
     let event = Event::ExperimentRequested(ExperimentRequested {
         experiment,
@@ -179,7 +234,7 @@ pub(super) async fn request_experiment(
     for run in &request.runs {
         let spec = run.operation.spec().map_err(SubmitFailure::Invalid)?;
         let hash = digest(spec.as_bytes());
-        let Kept { payload, pinned } = keep(door, spec).await?;
+        let Stored { payload, pinned } = keep(door, spec).await?;
         pins.push(pinned);
         let event = requested(run, (payload, hash), false, Some(experiment));
         let causation = request.identity.event_id;
@@ -218,7 +273,7 @@ fn requested(
 }
 
 /// Large text becomes a blob before it is spoken of in the log.
-async fn keep(door: &Door, text: String) -> Result<Kept, SubmitFailure> {
+async fn keep(door: &Door, text: String) -> Result<Stored, SubmitFailure> {
     let environment = &door.environment;
     let seal = environment.seal(environment.seal_key);
     if text.len() <= INLINE_BYTES_MAX {
@@ -228,9 +283,9 @@ async fn keep(door: &Door, text: String) -> Result<Kept, SubmitFailure> {
     super::dataset::blocking(door, move || kept(vault.keep(log.blobs(), seal, text))).await
 }
 
-fn kept(stored: Result<(Payload, Option<Pinned>), PayloadError>) -> Result<Kept, SubmitFailure> {
+fn kept(stored: Result<(Payload, Option<Pinned>), PayloadError>) -> Result<Stored, SubmitFailure> {
     match stored {
-        Ok((payload, pinned)) => Ok(Kept { payload, pinned }),
+        Ok((payload, pinned)) => Ok(Stored { payload, pinned }),
         Err(error) => Err(SubmitFailure::Unavailable(format!(
             "the payload could not be stored: {error}"
         ))),

@@ -2,6 +2,7 @@
 
 mod edge;
 mod recovery;
+mod results;
 mod runs;
 mod sealed;
 mod supervision;
@@ -62,6 +63,8 @@ pub struct FaultRequest {
     pub(crate) cheap: bool,
     /// Bytes of the spec beyond the rest.
     pub(crate) padding: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) seed: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +90,7 @@ impl FaultRequest {
             what,
             cheap: false,
             padding: String::new(),
+            seed: None,
         }
     }
 

@@ -14,7 +14,7 @@ use crate::supervisor::system_command;
 use crate::views::RunStatus;
 use crate::{
     Admission, CancelAnswer, DatasetAnswer, ExperimentAnswer, ExperimentRequest, Operation,
-    SubmitFailure, Upload,
+    RunRequest, SubmitFailure, Upload,
 };
 
 #[test]
@@ -30,13 +30,17 @@ fn a_cheap_run_costs_one_frame() {
             (after.frames - before.frames, after.events - before.events),
             (1, 4)
         );
-        let Admission::Completed { outcome, .. } = admission else {
+        let Admission::Completed {
+            result, original, ..
+        } = admission
+        else {
             panic!("{admission:?}");
         };
         let view = world.view(run);
         assert_eq!((view.status, view.immediate), (RunStatus::Completed, true));
         assert_eq!(view.result.as_ref().unwrap()["identifiable"], true);
-        assert!(matches!(*outcome, Outcome::Completed { .. }));
+        assert!(result.unwrap().json.contains(r#""identifiable":true"#));
+        assert_eq!(original, None);
         world.stop().await;
     });
 }
@@ -208,7 +212,7 @@ fn a_deadline_ends_running_and_queued_runs() {
         let mut options = options();
         options.computation.running_max = 1;
         let world = World::new(options);
-        let with_deadline = |millis| crate::RunRequest {
+        let with_deadline = |millis| RunRequest {
             deadline: Some(Duration::from_millis(millis)),
             ..fault(FaultRequest::new(What::Wait))
         };
@@ -349,13 +353,13 @@ fn a_repeated_key_is_answered_by_the_first_run() {
             key: [7; 16],
             body: Digest([1; 32]),
         });
-        let first = crate::RunRequest {
+        let first = RunRequest {
             idempotency,
             ..validate()
         };
         let original = first.run;
         world.actors.experiment.request_run(first).await.unwrap();
-        let second = crate::RunRequest {
+        let second = RunRequest {
             idempotency,
             ..validate()
         };
@@ -366,7 +370,7 @@ fn a_repeated_key_is_answered_by_the_first_run() {
             key: [7; 16],
             body: Digest([2; 32]),
         });
-        let third = crate::RunRequest {
+        let third = RunRequest {
             idempotency: other,
             ..validate()
         };
@@ -412,10 +416,14 @@ fn an_uploaded_dataset_is_read_once_for_several_runs() {
             again,
             DatasetAnswer::Registered { known: true, .. }
         ));
-        for _ in 0..3 {
+        for seed in 0..3 {
             let body = json!({ "dataset": digest.to_string() });
             let operation = Operation::parse("causal.discover", body).unwrap();
-            let run = world.ask(request(operation)).await;
+            let asked = RunRequest {
+                seed,
+                ..request(operation)
+            };
+            let run = world.ask(asked).await;
             assert_eq!(world.end(run).await.status, RunStatus::Completed);
         }
         let cache = world.actors.computation.stats().cache;

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use hindcast_model::event::{Event, Outcome};
+use hindcast_model::event::Event;
 use hindcast_model::{ExperimentId, KeyId, Payload, RunId, Stream};
 use serde_json::{Value, json};
 
 use super::support::{World, fault, fresh_id, identity, in_system, options};
 use super::{FaultRequest, What};
 use crate::views::{self, RunStatus, RunView};
-use crate::{Admission, ExperimentAnswer, ExperimentRequest};
+use crate::{Admission, ExperimentAnswer, ExperimentRequest, RunRequest};
 
 const KEY: KeyId = KeyId(1);
 const SPEC: &str = "patient_spec";
@@ -42,31 +42,40 @@ fn marked(what: What, bytes: usize) -> FaultRequest {
     }
 }
 
+/// Both worlds ask with the same seeds.
+fn asked(seed: u64, request: FaultRequest) -> RunRequest {
+    RunRequest {
+        seed,
+        ..fault(request)
+    }
+}
+
 /// A cheap run, one that is not, one with blobs, and one of an experiment.
 async fn work(world: &World) -> (Vec<RunId>, ExperimentId) {
-    let cheap = fault(FaultRequest {
+    let cheap = FaultRequest {
         cheap: true,
         ..marked(What::Answer, 0)
-    });
+    };
+    let cheap = asked(1, cheap);
     let mut runs = vec![cheap.run];
     let answer = world.actors.experiment.request_run(cheap).await.unwrap();
-    let Admission::Completed { outcome, key, .. } = answer else {
+    let Admission::Completed {
+        result: Ok(computed),
+        ..
+    } = answer
+    else {
         panic!("{answer:?}");
     };
-    let Outcome::Completed { result, .. } = *outcome else {
-        panic!("{outcome:?}");
-    };
-    let text = world.vault.text(world.log.blobs(), key, &result).unwrap();
-    assert!(text.contains(RESULT), "{text}");
-    runs.push(world.ask(fault(marked(What::Answer, 0))).await);
-    runs.push(world.ask(fault(marked(What::LargeAnswer, 40_000))).await);
+    assert!(computed.json.contains(RESULT), "{}", computed.json);
+    runs.push(world.ask(asked(2, marked(What::Answer, 0))).await);
+    runs.push(world.ask(asked(3, marked(What::LargeAnswer, 40_000))).await);
     let experiment = ExperimentId(fresh_id());
     let asked = ExperimentRequest {
         experiment,
         identity: identity(),
         name: "series".to_owned(),
         spec: json!({ "about": SERIES }),
-        runs: vec![fault(marked(What::Answer, 0))],
+        runs: vec![asked(4, marked(What::Answer, 0))],
         idempotency: None,
     };
     let answer = world.actors.experiment.request_experiment(asked).await;

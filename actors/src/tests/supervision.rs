@@ -19,8 +19,10 @@ async fn works(world: &World) {
         .await
         .unwrap();
     assert!(matches!(cheap, Admission::Completed { .. }), "{cheap:?}");
-    let run = world.ask(fault(FaultRequest::new(What::Answer))).await;
-    assert_eq!(world.end(run).await.result.unwrap()["seed"], 42);
+    let asked = fault(FaultRequest::new(What::Answer));
+    let seed = asked.seed;
+    let run = world.ask(asked).await;
+    assert_eq!(world.end(run).await.result.unwrap()["seed"], seed);
 }
 
 #[test]
@@ -173,7 +175,11 @@ fn a_stuck_actor_is_replaced_and_the_old_one_abandoned() {
         let mut callers = tokio::task::JoinSet::new();
         for _ in 0..2 {
             let experiment = world.actors.experiment.clone();
-            callers.spawn_local(async move { experiment.request_run(validate()).await });
+            let asked = fault(FaultRequest {
+                cheap: true,
+                ..FaultRequest::new(What::Answer)
+            });
+            callers.spawn_local(async move { experiment.request_run(asked).await });
         }
         for failure in callers.join_all().await {
             assert!(

@@ -204,6 +204,14 @@ impl World {
         run
     }
 
+    pub(crate) async fn cancel(&self, run: RunId) {
+        let experiment = &self.actors.experiment;
+        let cancelled = experiment
+            .cancel(run, identity(), "a test".to_owned())
+            .await;
+        cancelled.expect("it is recorded");
+    }
+
     /// Waits for the end of a run and shows it.
     pub(crate) async fn end(&self, run: RunId) -> RunView {
         let mut watch = self.actors.experiment.watch(run).unwrap();
@@ -219,7 +227,16 @@ impl World {
     pub(crate) fn view(&self, run: RunId) -> RunView {
         let events = self.log.read_stream(Stream::run(run)).unwrap();
         let read = |key, payload: &_| self.read(key, payload);
-        views::run(&events, self.actors.computation.progress(run), &read).expect("a run")
+        let view = views::run(&events, self.actors.computation.progress(run), &read);
+        let view = view.expect("a run");
+        match &view.original {
+            // What is reused stands with the run that it was computed for.
+            Some(original) if view.result.is_none() && view.result_hash.is_some() => RunView {
+                result: self.view(original.parse().expect("an id")).result,
+                ..view
+            },
+            _ => view,
+        }
     }
 
     pub(crate) fn read(&self, key: KeyId, payload: &Payload) -> Option<String> {
@@ -301,8 +318,15 @@ pub(crate) fn request(operation: Operation) -> RunRequest {
     }
 }
 
-pub(crate) fn fault(request_: FaultRequest) -> RunRequest {
-    request(Operation::Fault(request_))
+/// No two have the same seed, so that none is answered with the result of another.
+pub(crate) fn fault(fault: FaultRequest) -> RunRequest {
+    let seed = fault
+        .seed
+        .unwrap_or_else(|| IDS.fetch_add(1, Ordering::Relaxed));
+    RunRequest {
+        seed,
+        ..request(Operation::Fault(fault))
+    }
 }
 
 pub(crate) fn validate() -> RunRequest {

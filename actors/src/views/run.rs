@@ -88,7 +88,7 @@ pub struct RunView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub error: Option<RunError>,
-    /// The run whose answer stands for this one.
+    /// The run whose answer stands for this one: its result was reused, or this repeats it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub original: Option<String>,
@@ -273,6 +273,16 @@ fn outcome(view: &mut RunView, (key, observed): (KeyId, &OutcomeObserved), read:
             ..
         } => {
             view.result = Some(super::payload(key, result, read));
+            view.result_hash = Some(result_hash.to_string());
+            view.algorithm_version = Some(algorithm_version.clone());
+        }
+        Outcome::Reused {
+            original,
+            result_hash,
+            algorithm_version,
+            ..
+        } => {
+            view.original = Some(original.to_string());
             view.result_hash = Some(result_hash.to_string());
             view.algorithm_version = Some(algorithm_version.clone());
         }

@@ -143,7 +143,7 @@ impl State {
             return Vec::new();
         }
         match &observed.outcome {
-            Outcome::Completed { result_hash, .. } => {
+            Outcome::Completed { result_hash, .. } | Outcome::Reused { result_hash, .. } => {
                 let event = Event::RunCompleted(RunCompleted {
                     run,
                     result_hash: *result_hash,

@@ -46,7 +46,8 @@ pub struct UnknownSchema {
 
 /// Declares the event kinds: number, schema, payload type, name, flags. A payload that has
 /// changed lists its older schemas as `from [1 => RunRequestedV1]`, where the newer type
-/// implements `From` the older one.
+/// implements `From` the older one. One that has only got further variants reads the older bytes
+/// itself; its schema still rises, so that an older reader does not take it for what it knows.
 macro_rules! events {
     ($visibility:vis enum $Event:ident { $(
         $(#[$doc:meta])*
@@ -116,7 +117,7 @@ events! {
         /// Somebody asked for a computation.
         6:1 RunRequested "run_requested" observed needed;
         /// A computation ended, in whatever way.
-        7:1 OutcomeObserved "outcome_observed" observed needed;
+        7:2 OutcomeObserved "outcome_observed" observed needed from [1 => OutcomeObserved];
         /// Somebody withdrew a request.
         8:1 CancelRequested "cancel_requested" observed needed;
         /// Somebody sent data, and it is stored.

@@ -126,6 +126,17 @@ pub enum Outcome {
         message: String,
         hint: Option<String>,
     },
+    /// The result is that of an earlier run of the same operation, spec, algorithm version and
+    /// seed, and stands there. Since schema 2 of `OutcomeObserved`.
+    Reused {
+        /// A run that was completed by a computation of its own.
+        original: RunId,
+        /// Over the canonical JSON.
+        result_hash: Digest,
+        /// The version of the result's schema.
+        schema: u16,
+        algorithm_version: String,
+    },
 }
 
 /// A computation ended.

@@ -12,7 +12,7 @@ use hindcast_model::event::*;
 use hindcast_model::{Digest, Event, Payload, RunId, Seq, State, Stream, UnixMicros};
 use uuid::Uuid;
 
-use samples::{digest, experiment, inline, recorded, records, requested, run};
+use samples::{digest, experiment, inline, older_records, recorded, records, requested, run};
 
 use crate::frame;
 use crate::index::{self, Filter, SegmentIndex};
@@ -61,6 +61,17 @@ fn every_kind_of_event_has_a_record_that_still_decodes() {
 }
 
 #[test]
+fn records_of_older_schemas_still_decode() {
+    for (name, event) in older_records() {
+        let bytes = std::fs::read(path(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let header = record::header(&bytes).expect("a header");
+        assert!(record::intact(&bytes), "{name}");
+        let read = record::decode(&bytes, &header, Seq(41)).expect("decodes");
+        assert_eq!(read, recorded(event), "{name}");
+    }
+}
+
+#[test]
 fn every_golden_file_is_read_by_a_test() {
     let others = [
         "frame_1.bin",
@@ -73,7 +84,8 @@ fn every_golden_file_is_read_by_a_test() {
         "state_1.bin",
         "cursor_1.bin",
     ];
-    let names = records().into_iter().map(|(name, _)| name).chain(others);
+    let records = records().into_iter().chain(older_records());
+    let names = records.map(|(name, _)| name).chain(others);
     let known: BTreeSet<String> = names.map(str::to_owned).collect();
     let entries = std::fs::read_dir(path("")).expect("a directory");
     let there: BTreeSet<String> = entries

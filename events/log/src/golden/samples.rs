@@ -131,13 +131,39 @@ pub(super) fn requests_and_outcomes() -> Vec<(&'static str, Event)> {
         message: "the value is not a number".to_owned(),
         hint: None,
     };
+    let reused = Outcome::Reused {
+        original: run(2),
+        result_hash: digest(7),
+        schema: 1,
+        algorithm_version: "boss 1".to_owned(),
+    };
     vec![
         ("record_6_1_run_requested.bin", requested(inline())),
         ("record_6_1_run_requested_plain.bin", plain),
         ("record_6_1_run_requested_blob.bin", requested(blob)),
         ("record_6_1_run_requested_sealed.bin", requested(sealed)),
-        ("record_7_1_outcome_observed.bin", outcome(completed)),
-        ("record_7_1_outcome_observed_failed.bin", outcome(failed)),
+        ("record_7_2_outcome_observed.bin", outcome(completed)),
+        ("record_7_2_outcome_observed_failed.bin", outcome(failed)),
+        ("record_7_2_outcome_observed_reused.bin", outcome(reused)),
+    ]
+}
+
+/// Records of older schemas, which are read and not written any more.
+pub(super) fn older_records() -> Vec<(&'static str, Event)> {
+    let written = requests_and_outcomes();
+    let same_as = |name: &str| {
+        let found = written.iter().find(|(file, _)| *file == name);
+        found.expect("a written record").1.clone()
+    };
+    vec![
+        (
+            "record_7_1_outcome_observed.bin",
+            same_as("record_7_2_outcome_observed.bin"),
+        ),
+        (
+            "record_7_1_outcome_observed_failed.bin",
+            same_as("record_7_2_outcome_observed_failed.bin"),
+        ),
     ]
 }
 

@@ -204,6 +204,21 @@ pub(crate) fn completed(n: u32) -> Event {
     })
 }
 
+pub(crate) fn reused(n: u32, original: u32) -> Event {
+    Event::OutcomeObserved(OutcomeObserved {
+        run: run(n),
+        outcome: Outcome::Reused {
+            original: run(original),
+            result_hash: digest(2),
+            schema: 1,
+            algorithm_version: "boss 1".to_owned(),
+        },
+        numeric_profile: "test".to_owned(),
+        queued_micros: 0,
+        computed_micros: 0,
+    })
+}
+
 pub(crate) fn failed(n: u32, code: &str) -> Event {
     Event::OutcomeObserved(OutcomeObserved {
         run: run(n),

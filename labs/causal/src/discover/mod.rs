@@ -23,7 +23,8 @@ pub use request::{
     NotearsOptions,
 };
 pub use result::{
-    Convergence, Discovery, Edge, EdgeType, Graph, Parameters, ScoreName, Warning, WarningCode,
+    ALGORITHM_VERSION, Convergence, Discovery, Edge, EdgeType, Graph, Parameters, ScoreName,
+    Warning, WarningCode,
 };
 
 use result::Provenance;

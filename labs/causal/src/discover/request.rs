@@ -136,6 +136,15 @@ impl DiscoverOptions {
 }
 
 impl DiscoverRequest {
+    /// Whether the answer depends on the seed.
+    #[must_use]
+    pub fn draws(&self) -> bool {
+        match self.algorithm {
+            Algorithm::Boss => self.restarts != Some(0),
+            Algorithm::Eqvar | Algorithm::Notears | Algorithm::Correlation => false,
+        }
+    }
+
     /// The parameters with defaults filled in. A parameter out of range, or of another algorithm,
     /// is an error that names it.
     pub fn options(&self) -> Result<DiscoverOptions, LabError> {

@@ -7,7 +7,7 @@ use crate::data::Dataset;
 use crate::error::LabError;
 
 /// Raised when a change alters what an algorithm answers.
-const ALGORITHM_VERSION: u32 = 1;
+pub const ALGORITHM_VERSION: u32 = 1;
 
 /// A learned graph and how it came about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
