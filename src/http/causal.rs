@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use super::error::Problem;
 use super::parameters::{self, Query, Wait};
-use super::{App, Running, body, identity, runs};
+use super::{App, Running, body, identity, outcome};
 use crate::answer::{Answer, CacheNote, Durations};
 use crate::{clock, ids};
 
@@ -159,14 +159,14 @@ fn immediate(
             result_hash: computed.hash.to_string(),
             algorithm_version: computed.algorithm_version.clone(),
             cache: Some(note),
-            result: runs::raw_result(computed.json.clone())?,
+            result: outcome::raw_result(computed.json.clone())?,
         })),
         Err(Outcome::Failed {
             code,
             field,
             message,
             hint,
-        }) => Err(runs::failure(&code, field, message, hint).run(run)),
+        }) => Err(outcome::failure(&code, field, message, hint).run(run)),
         Err(Outcome::Completed { .. } | Outcome::Reused { .. }) => {
             Err(Problem::new(&super::error::INTERNAL, "a result was told as a failure").run(run))
         }
@@ -188,7 +188,7 @@ async fn wait_for(
     wait: Wait,
 ) -> Result<HttpResponse, Problem> {
     let answer = || {
-        let mut answer = runs::answer(running, run)?;
+        let mut answer = outcome::answer(running, run)?;
         answer
             .cache
             .get_or_insert_with(|| CacheNote::computed(seeded));

@@ -12,6 +12,7 @@ mod health;
 mod hints;
 mod observe;
 mod openapi;
+mod outcome;
 mod pages;
 mod parameters;
 mod routes;
