@@ -138,7 +138,9 @@ fn below(at: &str, error: LabError) -> LabError {
             actual,
             limit,
         },
-        other @ (LabError::Stopped(_) | LabError::Internal(_)) => other,
+        other @ (LabError::Stopped(_)
+        | LabError::FailedVerification { .. }
+        | LabError::Internal(_)) => other,
     }
 }
 

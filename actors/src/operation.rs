@@ -9,7 +9,7 @@ mod words;
 pub use hindcast_causal::data::{Dataset, Limits, Profile, Table};
 use hindcast_causal::discover::discover;
 pub use hindcast_causal::discover::{DiscoverRequest, Discovery};
-use hindcast_causal::identify::validate;
+use hindcast_causal::identify::Prepared;
 pub use hindcast_causal::identify::{ValidateRequest, Validation};
 pub use hindcast_causal::{Control, LabError, Stop, Uncontrolled};
 use hindcast_model::Digest;
@@ -72,11 +72,16 @@ impl Operation {
             "causal.discover" => {
                 let request: DiscoverRequest = read(body)?;
                 request.options()?;
-                check_digest(&request)?;
+                check_digest(request.data.is_some(), request.dataset.as_deref())?;
                 request.inline_dataset(&Limits::default())?;
                 Ok(Self::Discover(Box::new(request)))
             }
-            "causal.validate" => Ok(Self::Validate(Box::new(read(body)?))),
+            "causal.validate" => {
+                let request: ValidateRequest = read(body)?;
+                check_digest(request.data.is_some(), request.dataset.as_deref())?;
+                request.inline_dataset(&Limits::default())?;
+                Ok(Self::Validate(Box::new(request)))
+            }
             #[cfg(test)]
             "test.fault" => Ok(Self::Fault(read(body)?)),
             other => Err(LabError::invalid_with_hint(
@@ -156,7 +161,10 @@ impl Operation {
     pub const fn is_cheap(&self, spec_bytes: usize) -> bool {
         match self {
             Self::Discover(_) => false,
-            Self::Validate(_) => spec_bytes <= CHEAP_SPEC_BYTES_MAX,
+            // A stored dataset is at hand only where runs are computed.
+            Self::Validate(request) => {
+                spec_bytes <= CHEAP_SPEC_BYTES_MAX && request.dataset.is_none()
+            }
             #[cfg(test)]
             Self::Fault(request) => request.cheap,
         }
@@ -165,15 +173,14 @@ impl Operation {
     /// The stored datasets that it reads.
     #[must_use]
     pub fn datasets(&self) -> Vec<Digest> {
-        match self {
-            Self::Discover(request) => {
-                let digest = request.dataset.as_ref().and_then(|text| text.parse().ok());
-                digest.into_iter().collect()
-            }
-            Self::Validate(_) => Vec::new(),
+        let named = match self {
+            Self::Discover(request) => request.dataset.as_ref(),
+            Self::Validate(request) => request.dataset.as_ref(),
             #[cfg(test)]
-            Self::Fault(_) => Vec::new(),
-        }
+            Self::Fault(_) => None,
+        };
+        let digest = named.and_then(|text| text.parse().ok());
+        digest.into_iter().collect()
     }
 
     /// Computes it. `data` is the stored dataset, where the request names one.
@@ -196,13 +203,13 @@ impl Operation {
             Self::Validate(request) => {
                 let limits = hindcast_causal::identify::Limits::default();
                 let validation = if request.seed == Some(seed) {
-                    validate(request, &limits, control)?
+                    Prepared::new(request, &limits, control)?.validate(data, control)?
                 } else {
                     let seeded = ValidateRequest {
                         seed: Some(seed),
                         ..(**request).clone()
                     };
-                    validate(&seeded, &limits, control)?
+                    Prepared::new(&seeded, &limits, control)?.validate(data, control)?
                 };
                 computed(&validation, self.algorithm_version())
             }
@@ -213,9 +220,9 @@ impl Operation {
 }
 
 /// A stored dataset is named by a digest that can be read: `datasets` tells the log of it.
-fn check_digest(request: &DiscoverRequest) -> Result<(), LabError> {
-    match (&request.data, &request.dataset) {
-        (None, Some(text)) if text.parse::<Digest>().is_err() => Err(LabError::invalid_with_hint(
+fn check_digest(has_data: bool, dataset: Option<&str>) -> Result<(), LabError> {
+    match (has_data, dataset) {
+        (false, Some(text)) if text.parse::<Digest>().is_err() => Err(LabError::invalid_with_hint(
             "dataset",
             "is not the digest of a dataset",
             DIGEST_HINT,

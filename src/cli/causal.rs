@@ -245,8 +245,8 @@ pub(crate) fn lab_failure(error: LabError) -> Failure {
             field: Some(field),
             hint: None,
         },
-        other @ (LabError::Stopped(_) | LabError::Internal(_)) => {
-            Failure::failed(other.to_string())
-        }
+        other @ (LabError::Stopped(_)
+        | LabError::FailedVerification { .. }
+        | LabError::Internal(_)) => Failure::failed(other.to_string()),
     }
 }

@@ -318,6 +318,7 @@ impl From<LabError> for Problem {
             .hint(format!("at most {limit} are allowed here"))
             .limit(limit),
             LabError::Stopped(_) => Self::new(&UNAVAILABLE, "the computation was stopped"),
+            error @ LabError::FailedVerification { .. } => Self::new(&INTERNAL, error.to_string()),
             LabError::Internal(message) => Self::new(&INTERNAL, message),
         }
     }

@@ -82,6 +82,9 @@ pub(crate) fn failed(error: &LabError) -> Outcome {
             "stopped without a reason".to_owned(),
             None,
         ),
+        LabError::FailedVerification { .. } => {
+            ("failed_verification", None, error.to_string(), None)
+        }
         LabError::Internal(message) => ("internal", None, message.clone(), None),
     };
     Outcome::Failed {
@@ -157,5 +160,11 @@ mod tests {
         assert_eq!(code(&large), "too_large");
         assert_eq!(code(&Stop::DeadlineExceeded.into()), "deadline_exceeded");
         assert_eq!(code(&LabError::Internal(String::new())), "internal");
+        let wrong = LabError::FailedVerification {
+            max_error: 0.25,
+            tolerance: 1e-6,
+            method: "random_binary_models".to_owned(),
+        };
+        assert_eq!(code(&wrong), "failed_verification");
     }
 }

@@ -93,6 +93,7 @@ fn within_csv(error: LabError) -> LabError {
         other @ (LabError::Invalid { .. }
         | LabError::TooLarge { .. }
         | LabError::Stopped(_)
+        | LabError::FailedVerification { .. }
         | LabError::Internal(_)) => other,
     }
 }

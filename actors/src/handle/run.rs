@@ -127,7 +127,9 @@ fn compute(door: &Door, request: &RunRequest) -> Result<Option<(Ending, u64)>, S
     let ended = match catch_unwind(AssertUnwindSafe(execute)) {
         Ok(Ok(computed)) => Ending::Computed(Arc::new(computed)),
         Ok(Err(LabError::Stopped(_))) => return Ok(None),
-        Ok(Err(error @ LabError::Internal(_))) => Ending::Failed(failed(&error)),
+        Ok(Err(error @ (LabError::Internal(_) | LabError::FailedVerification { .. }))) => {
+            Ending::Failed(failed(&error))
+        }
         Ok(Err(error)) => return Err(SubmitFailure::Invalid(error)),
         Err(panic) => Ending::Failed(panicked(&panic_text(&*panic))),
     };

@@ -23,6 +23,20 @@ pub enum LabError {
     /// The caller stopped the computation.
     #[error("stopped: {0:?}")]
     Stopped(Stop),
+    /// A defect of ours that an operator has to hear of: an estimand differs from the truth on a
+    /// random model of its own graph. No answer is given.
+    #[error(
+        "the estimand differs from the truth by {max_error:e} on {method}; {tolerance:e} is \
+         allowed"
+    )]
+    FailedVerification {
+        /// The largest difference; infinite if the estimand had no value.
+        max_error: f64,
+        /// What counts as rounding.
+        tolerance: f64,
+        /// The random models that it was compared on.
+        method: String,
+    },
     /// A defect of ours: an internal check failed, so there is no answer to give.
     #[error("internal check failed: {0}")]
     Internal(String),

@@ -11,6 +11,7 @@ pub mod discover;
 pub mod error;
 pub mod graph;
 pub mod identify;
+pub mod paths;
 
 pub use control::{Control, Stop, Uncontrolled};
 pub use error::LabError;

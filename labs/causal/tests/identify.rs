@@ -8,6 +8,7 @@ mod identify {
     mod cases;
     mod estimand;
     mod facts;
+    mod implied;
     mod random;
     mod requests;
     mod timing;

@@ -67,6 +67,15 @@ impl Edges {
         self.siblings(a)[b / 64] >> (b % 64) & 1 == 1
     }
 
+    /// Whether any edge joins the two.
+    pub(crate) fn are_adjacent(&self, a: usize, b: usize) -> bool {
+        self.has_directed(a, b) || self.has_directed(b, a) || self.has_bidirected(a, b)
+    }
+
+    pub(crate) fn has_any_bidirected(&self) -> bool {
+        self.siblings.iter().any(|&word| word != 0)
+    }
+
     pub(crate) fn add_directed(&mut self, from: usize, to: usize) {
         self.children[from * self.words + to / 64] |= 1 << (to % 64);
         self.parents[to * self.words + from / 64] |= 1 << (from % 64);
@@ -253,6 +262,20 @@ impl Admg {
         self.names
             .binary_search_by(|known| known.as_str().cmp(name))
             .ok()
+    }
+
+    /// Feeds names and edges to a hash; equal graphs feed equal bytes, and no others do.
+    pub(crate) fn hash_into(&self, hasher: &mut blake3::Hasher) {
+        hasher.update(&(self.names.len() as u64).to_le_bytes());
+        for name in &self.names {
+            hasher.update(&(name.len() as u64).to_le_bytes());
+            hasher.update(name.as_bytes());
+        }
+        for rows in [&self.edges.children, &self.edges.siblings] {
+            for word in rows {
+                hasher.update(&word.to_le_bytes());
+            }
+        }
     }
 
     /// The edges.

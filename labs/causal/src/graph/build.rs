@@ -18,7 +18,7 @@ pub struct GraphLimits {
     pub edges_max: usize,
     /// UTF-8 bytes of one node name.
     pub name_bytes_max: usize,
-    /// UTF-8 bytes of a dagitty or DOT text.
+    /// UTF-8 bytes of a graph text.
     pub text_bytes_max: usize,
 }
 
@@ -112,6 +112,10 @@ impl<'a> Draft<'a> {
 
     pub(crate) fn limits(&self) -> GraphLimits {
         self.limits
+    }
+
+    pub(crate) fn nodes(&self) -> usize {
+        self.names.len()
     }
 
     pub(crate) fn name(&self, node: usize) -> &str {

@@ -1,5 +1,5 @@
 //! The forms in which a request may write a graph: an object with lists of edges, an object as a
-//! discovery result has it, or a dagitty or DOT text.
+//! discovery result has it, or a text.
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::admg::Admg;
 use super::build::{Draft, GraphLimits, over_limit};
-use super::text::parse_text;
+use super::format::read_text;
 use crate::LabError;
 use crate::control::Control;
 
@@ -16,7 +16,8 @@ use crate::control::Control;
 #[serde(untagged)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum GraphInput {
-    /// dagitty (`dag { x -> y }`) or DOT (`digraph { x -> y }`).
+    /// dagitty (`dag { x -> y }`), DOT (`digraph { x -> y }`), GML (`graph [ .. ]`), BIF
+    /// (`network name { .. }`) or one of the objects as a JSON text; told apart by how it starts.
     Text(String),
     /// Lists of nodes and edges.
     Object(GraphObject),
@@ -55,7 +56,7 @@ pub struct EdgeObject {
 }
 
 /// The kinds of edge of a discovery result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum EdgeType {
@@ -65,6 +66,23 @@ pub enum EdgeType {
     Undirected,
     /// The two have a latent common cause.
     Bidirected,
+    /// `from` o-> `to`: `to` does not cause `from`; refused here.
+    PartiallyDirected,
+    /// `from` o-o `to`: nothing is known of either end; refused here.
+    Nondirected,
+}
+
+impl EdgeType {
+    /// As it stands between two names in a message.
+    pub(crate) const fn sign(self) -> &'static str {
+        match self {
+            Self::Directed => "->",
+            Self::Undirected => "--",
+            Self::Bidirected => "<->",
+            Self::PartiallyDirected => "o->",
+            Self::Nondirected => "o-o",
+        }
+    }
 }
 
 /// A graph and what its text said besides.
@@ -88,7 +106,7 @@ impl<'de> Visitor<'de> for InputVisitor {
     type Value = GraphInput;
 
     fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("a graph object or a dagitty or DOT text")
+        formatter.write_str("a graph object or a graph text")
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<GraphInput, E> {
@@ -114,7 +132,7 @@ impl GraphInput {
         control: &dyn Control,
     ) -> Result<ParsedGraph, LabError> {
         match self {
-            Self::Text(text) => parse_text(text, limits, control),
+            Self::Text(text) => read_text(text, limits, control)?.into_parsed(),
             Self::Object(object) => {
                 let graph = from_object(object, limits, control)?;
                 Ok(ParsedGraph {
@@ -210,7 +228,7 @@ fn typed_edges(draft: &mut Draft<'_>, list: &[EdgeObject]) -> Result<(), LabErro
         let (fresh, arrow) = match edge.kind {
             EdgeType::Directed => (draft.directed(a, b, field)?, "->"),
             EdgeType::Bidirected => (draft.bidirected(a, b, field)?, "<->"),
-            EdgeType::Undirected => {
+            EdgeType::Undirected | EdgeType::PartiallyDirected | EdgeType::Nondirected => {
                 return Err(LabError::invalid_with_hint(
                     format!("graph.edges[{position}].type"),
                     format!(

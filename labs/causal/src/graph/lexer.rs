@@ -1,4 +1,5 @@
-//! Tokens of dagitty and DOT texts, each with the line and column where it starts.
+//! Tokens of dagitty and DOT texts, each with the line and column where it starts. The scanner
+//! that counts lines is shared with the readers of GML and BIF.
 
 use crate::LabError;
 
@@ -32,6 +33,12 @@ pub(crate) enum Arrow {
     Left,
     Both,
     Undirected,
+    /// `@->`: an open end and an arrowhead.
+    CircleRight,
+    /// `<-@`
+    CircleLeft,
+    /// `@-@`: two open ends.
+    Circles,
 }
 
 pub(crate) fn wrong(at: Position, message: impl AsRef<str>) -> LabError {
@@ -51,13 +58,20 @@ pub(crate) fn wrong_with_hint(at: Position, message: &str, hint: &str) -> LabErr
     )
 }
 
-struct Scanner<'a> {
+pub(crate) struct Scanner<'a> {
     rest: std::iter::Peekable<std::str::Chars<'a>>,
-    at: Position,
+    pub(crate) at: Position,
 }
 
-impl Scanner<'_> {
-    fn next(&mut self) -> Option<char> {
+impl<'a> Scanner<'a> {
+    pub(crate) fn new(text: &'a str) -> Self {
+        Self {
+            rest: text.chars().peekable(),
+            at: Position { line: 1, column: 1 },
+        }
+    }
+
+    pub(crate) fn next(&mut self) -> Option<char> {
         let found = self.rest.next()?;
         if found == '\n' {
             self.at = Position {
@@ -70,11 +84,11 @@ impl Scanner<'_> {
         Some(found)
     }
 
-    fn peek(&mut self) -> Option<char> {
+    pub(crate) fn peek(&mut self) -> Option<char> {
         self.rest.peek().copied()
     }
 
-    fn take_if(&mut self, wanted: char) -> bool {
+    pub(crate) fn take_if(&mut self, wanted: char) -> bool {
         let found = self.peek() == Some(wanted);
         if found {
             self.next();
@@ -82,13 +96,13 @@ impl Scanner<'_> {
         found
     }
 
-    fn skip_line(&mut self) {
+    pub(crate) fn skip_line(&mut self) {
         while self.peek().is_some_and(|next| next != '\n') {
             self.next();
         }
     }
 
-    fn skip_block(&mut self, start: Position) -> Result<(), LabError> {
+    pub(crate) fn skip_block(&mut self, start: Position) -> Result<(), LabError> {
         while let Some(found) = self.next() {
             if found == '*' && self.take_if('/') {
                 return Ok(());
@@ -103,9 +117,10 @@ impl Scanner<'_> {
             if found == end {
                 return Ok(Token::Word { text, quoted: true });
             }
-            if found == '\\' && self.peek() == Some(end) {
+            let escaped = self.peek().filter(|&next| next == end || next == '\\');
+            if let (true, Some(next)) = (found == '\\', escaped) {
                 self.next();
-                text.push(end);
+                text.push(next);
             } else {
                 text.push(found);
             }
@@ -130,6 +145,9 @@ impl Scanner<'_> {
             return Ok(Token::Arrow(Arrow::Right));
         }
         if self.take_if('-') {
+            if self.take_if('@') {
+                return Err(wrong(start, TAIL_AND_CIRCLE));
+            }
             return Ok(Token::Arrow(Arrow::Undirected));
         }
         match self.peek() {
@@ -150,11 +168,29 @@ impl Scanner<'_> {
         }
         Ok(Token::Arrow(if self.take_if('>') {
             Arrow::Both
+        } else if self.take_if('@') {
+            Arrow::CircleLeft
         } else {
             Arrow::Left
         }))
     }
+
+    fn circle(&mut self, start: Position) -> Result<Token, LabError> {
+        if !self.take_if('-') {
+            return Err(wrong(start, "'@' starts '@->' or '@-@'"));
+        }
+        if self.take_if('>') {
+            return Ok(Token::Arrow(Arrow::CircleRight));
+        }
+        if self.take_if('@') {
+            return Ok(Token::Arrow(Arrow::Circles));
+        }
+        Err(wrong(start, TAIL_AND_CIRCLE))
+    }
 }
+
+/// Such an edge stands in a graph under selection, which nothing here reads.
+const TAIL_AND_CIRCLE: &str = "an edge with a tail and an open end is not read";
 
 fn in_word(letter: char) -> bool {
     letter.is_alphanumeric() || letter == '_' || letter == '.'
@@ -162,11 +198,7 @@ fn in_word(letter: char) -> bool {
 
 /// All tokens of the text, an `End` last.
 pub(crate) fn tokens(text: &str) -> Result<Vec<(Token, Position)>, LabError> {
-    let start = Position { line: 1, column: 1 };
-    let mut scanner = Scanner {
-        rest: text.chars().peekable(),
-        at: start,
-    };
+    let mut scanner = Scanner::new(text);
     let mut found = Vec::new();
     loop {
         let at = scanner.at;
@@ -186,6 +218,7 @@ pub(crate) fn tokens(text: &str) -> Result<Vec<(Token, Position)>, LabError> {
             '"' | '\'' => scanner.quoted(at, letter)?,
             '-' => scanner.dash(at)?,
             '<' => scanner.less(at)?,
+            '@' => scanner.circle(at)?,
             '#' => {
                 scanner.skip_line();
                 continue;

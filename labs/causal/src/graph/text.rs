@@ -3,9 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use super::build::{Draft, GraphLimits, over_limit};
-use super::input::ParsedGraph;
+use super::build::{GraphLimits, over_limit};
+use super::input::EdgeType;
 use super::lexer::{Arrow, Position, Token, tokens, wrong, wrong_with_hint};
+use super::sketch::{Role, Sketch};
 use crate::LabError;
 use crate::control::Control;
 
@@ -18,54 +19,50 @@ enum Dialect {
     Dot,
 }
 
+/// What is drawn at one end of an edge.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    Tail,
+    Arrow,
+    Circle,
+}
+
 /// The attributes that matter, from one or more bracket lists.
 #[derive(Default)]
 struct Attributes {
-    latent: bool,
-    exposure: bool,
-    outcome: bool,
-    adjusted: bool,
+    roles: Vec<Role>,
+    label: Option<String>,
     direction: Option<(String, Position)>,
+    head: Option<Mark>,
+    tail: Option<Mark>,
 }
 
 struct Parser<'a> {
     tokens: Vec<(Token, Position)>,
     next: usize,
     dialect: Dialect,
-    strict: bool,
-    joined: usize,
-    draft: Draft<'a>,
-    latents: BTreeSet<String>,
-    exposures: BTreeSet<String>,
-    outcomes: BTreeSet<String>,
-    adjusted: BTreeSet<String>,
+    /// What an arrow without marks means: an edge of a DOT `graph` has no direction.
+    is_undirected: bool,
+    sketch: Sketch<'a>,
 }
 
 /// Reads a dagitty or DOT text; errors say line and column.
-pub(crate) fn parse_text(
+pub(crate) fn read<'a>(
     text: &str,
     limits: &GraphLimits,
-    control: &dyn Control,
-) -> Result<ParsedGraph, LabError> {
-    if text.len() > limits.text_bytes_max {
-        return Err(over_limit("graph", text.len(), limits.text_bytes_max));
-    }
+    control: &'a dyn Control,
+) -> Result<Sketch<'a>, LabError> {
     let mut parser = Parser {
         tokens: tokens(text)?,
         next: 0,
         dialect: Dialect::Dagitty,
-        strict: false,
-        joined: 0,
-        draft: Draft::new(*limits, control),
-        latents: BTreeSet::new(),
-        exposures: BTreeSet::new(),
-        outcomes: BTreeSet::new(),
-        adjusted: BTreeSet::new(),
+        is_undirected: false,
+        sketch: Sketch::new(*limits, control),
     };
     parser.header()?;
     parser.block(0)?;
     parser.expect_end()?;
-    parser.finish()
+    Ok(parser.sketch)
 }
 
 impl Parser<'_> {
@@ -106,24 +103,30 @@ impl Parser<'_> {
     }
 
     fn header(&mut self) -> Result<(), LabError> {
-        let hint = "write 'dag { x -> y }' or 'digraph { x -> y }'";
         if self.keyword().as_deref() == Some("strict") {
-            self.strict = true;
+            self.sketch.repeats = true;
             self.take();
         }
-        let at = self.at();
+        let (at, strict) = (self.at(), self.sketch.repeats);
+        let following = self.tokens.get(self.next + 1).map(|(token, _)| token);
         self.dialect = match self.keyword().as_deref() {
             Some("digraph") => Dialect::Dot,
-            Some("dag") if !self.strict => Dialect::Dagitty,
-            Some("graph" | "pdag" | "mag" | "pag") => {
-                let message = "only fully directed graphs and bidirected edges can be validated";
-                return Err(wrong_with_hint(at, message, hint));
+            Some("dag") if !strict => Dialect::Dagitty,
+            Some("pdag" | "mag" | "pag") if !strict => {
+                self.sketch.open = Some(at);
+                Dialect::Dagitty
+            }
+            Some("graph") if following.is_some() => {
+                self.sketch.open = Some(at);
+                self.is_undirected = true;
+                Dialect::Dot
             }
             _ => {
                 return Err(wrong_with_hint(
                     at,
                     "a graph text starts with 'dag' or 'digraph'",
-                    hint,
+                    "write 'dag { x -> y }' or 'digraph { x -> y }'; GML starts with 'graph [', \
+                     BIF with 'network'",
                 ));
             }
         };
@@ -186,17 +189,25 @@ impl Parser<'_> {
         let attributes = self.attributes()?;
         named.extend(chain.iter().flatten().copied());
         if arrows.is_empty() {
-            return self.mark(&chain[0], &attributes, at);
+            return chain[0]
+                .iter()
+                .flat_map(|&node| attributes.roles.iter().map(move |&role| (node, role)))
+                .try_for_each(|(node, role)| self.sketch.mark(node, role, at));
         }
-        if attributes.latent || attributes.exposure || attributes.outcome || attributes.adjusted {
+        if !attributes.roles.is_empty() {
             return Err(wrong(
                 at,
                 "an edge cannot be latent, exposure, outcome or adjusted",
             ));
         }
         for (step, &(arrow, arrow_at)) in arrows.iter().enumerate() {
-            let arrow = self.directed_by(arrow, &attributes)?;
-            self.join(&chain[step], arrow, &chain[step + 1], arrow_at)?;
+            let marks = self.marks(arrow, &attributes)?;
+            self.join(
+                &chain[step],
+                (marks, arrow_at),
+                &chain[step + 1],
+                &attributes,
+            )?;
         }
         Ok(())
     }
@@ -229,34 +240,51 @@ impl Parser<'_> {
     }
 
     fn check_arrow(&self, arrow: Arrow, at: Position) -> Result<(), LabError> {
-        match (arrow, self.dialect) {
-            (Arrow::Undirected, _) => Err(wrong_with_hint(
+        match (self.dialect, arrow, self.is_undirected) {
+            (Dialect::Dagitty, _, _)
+            | (Dialect::Dot, Arrow::Right, false)
+            | (Dialect::Dot, Arrow::Undirected, true) => Ok(()),
+            (Dialect::Dot, Arrow::Undirected, false) => Err(wrong_with_hint(
                 at,
                 "an undirected edge leaves the causal graph open",
-                "orient it as '->' or '<-', or write '<->' for a latent common cause",
+                "orient it as '->', or write [dir=both] for a latent common cause",
             )),
-            (Arrow::Left | Arrow::Both, Dialect::Dot) => Err(wrong_with_hint(
+            (Dialect::Dot, _, true) => Err(wrong(at, "the edges of a 'graph' are written '--'")),
+            (Dialect::Dot, _, false) => Err(wrong_with_hint(
                 at,
                 "DOT knows only '->'",
                 "write 'a -> b [dir=both]' for a latent common cause",
             )),
-            (Arrow::Left | Arrow::Both, Dialect::Dagitty) | (Arrow::Right, _) => Ok(()),
         }
     }
 
-    /// What an arrow means once `dir=` has been read.
-    fn directed_by(&self, arrow: Arrow, attributes: &Attributes) -> Result<Arrow, LabError> {
-        let Some((direction, at)) = &attributes.direction else {
-            return Ok(arrow);
-        };
-        if self.dialect == Dialect::Dagitty {
-            return Ok(arrow);
+    /// The marks at the two ends once the attributes have been read.
+    fn marks(&self, arrow: Arrow, attributes: &Attributes) -> Result<[Mark; 2], LabError> {
+        use Mark::{Arrow as Head, Circle, Tail};
+        if self.dialect == Dialect::Dagitty || self.is_undirected {
+            return Ok(match arrow {
+                Arrow::Right => [Tail, Head],
+                Arrow::Left => [Head, Tail],
+                Arrow::Both => [Head, Head],
+                Arrow::Undirected => [Tail, Tail],
+                Arrow::CircleRight => [Circle, Head],
+                Arrow::CircleLeft => [Head, Circle],
+                Arrow::Circles => [Circle, Circle],
+            });
         }
+        let (tail, head) = (
+            attributes.tail.unwrap_or(Head),
+            attributes.head.unwrap_or(Head),
+        );
+        let Some((direction, at)) = &attributes.direction else {
+            return Ok([Tail, head]);
+        };
         match direction.as_str() {
-            "forward" => Ok(Arrow::Right),
-            "back" => Ok(Arrow::Left),
-            "both" => Ok(Arrow::Both),
-            _ => Err(wrong(*at, "'dir' is one of forward, back and both")),
+            "forward" => Ok([Tail, head]),
+            "back" => Ok([tail, Tail]),
+            "both" => Ok([tail, head]),
+            "none" => Ok([Tail, Tail]),
+            _ => Err(wrong(*at, "'dir' is one of forward, back, both and none")),
         }
     }
 
@@ -282,10 +310,7 @@ impl Parser<'_> {
                 "ports are not read; quote a name with a ':'",
             ));
         }
-        let node = self
-            .draft
-            .node(&text, "graph")
-            .map_err(|error| located(error, at))?;
+        let node = self.sketch.node(&text, at)?;
         Ok(BTreeSet::from([node]))
     }
 
@@ -309,7 +334,7 @@ impl Parser<'_> {
                     return Err(wrong(if end { open } else { at }, message));
                 };
                 let value = self.attribute_value()?;
-                self.attribute(&key, value.as_deref(), at, &mut found);
+                self.attribute(&key, value, at, &mut found)?;
             }
         }
         Ok(found)
@@ -326,118 +351,98 @@ impl Parser<'_> {
         Err(wrong(at, "expected a value after '='"))
     }
 
-    fn attribute(&self, key: &str, value: Option<&str>, at: Position, found: &mut Attributes) {
-        let yes = value.is_none_or(|value| matches!(value, "true" | "yes" | "1"));
-        match (key.to_lowercase().as_str(), self.dialect) {
-            ("latent" | "unobserved", _) | ("l" | "u", Dialect::Dagitty) => found.latent |= yes,
-            ("observed", _) => found.latent |= matches!(value, Some("no" | "false" | "0")),
-            ("exposure" | "treatment", _) | ("e", Dialect::Dagitty) => found.exposure |= yes,
-            ("outcome", _) | ("o", Dialect::Dagitty) => found.outcome |= yes,
-            ("adjusted", _) | ("a", Dialect::Dagitty) => found.adjusted |= yes,
+    fn attribute(
+        &self,
+        key: &str,
+        value: Option<String>,
+        at: Position,
+        found: &mut Attributes,
+    ) -> Result<(), LabError> {
+        let given = value.as_deref();
+        let yes = given.is_none_or(|value| matches!(value, "true" | "yes" | "1"));
+        let role = match (key.to_lowercase().as_str(), self.dialect) {
+            ("latent" | "unobserved", _) | ("l" | "u", Dialect::Dagitty) => {
+                yes.then_some(Role::Latent)
+            }
+            ("observed", _) => matches!(given, Some("no" | "false" | "0")).then_some(Role::Latent),
+            ("exposure" | "treatment", _) | ("e", Dialect::Dagitty) => {
+                yes.then_some(Role::Exposure)
+            }
+            ("outcome", _) | ("o", Dialect::Dagitty) => yes.then_some(Role::Outcome),
+            ("adjusted", _) | ("a", Dialect::Dagitty) => yes.then_some(Role::Adjusted),
+            ("selected", Dialect::Dagitty) | ("s", Dialect::Dagitty) if yes => {
+                return Err(wrong(
+                    at,
+                    "a selected node is not read: selection bias is not handled",
+                ));
+            }
+            ("label", _) => {
+                found.label = value;
+                None
+            }
             ("dir", Dialect::Dot) => {
                 found.direction = value.map(|value| (value.to_lowercase(), at));
+                None
             }
-            _ => {}
-        }
-    }
-
-    fn mark(
-        &mut self,
-        nodes: &BTreeSet<usize>,
-        attributes: &Attributes,
-        at: Position,
-    ) -> Result<(), LabError> {
-        for &node in nodes {
-            let name = self.draft.name(node).to_owned();
-            let marks = [
-                (attributes.latent, &mut self.latents),
-                (attributes.exposure, &mut self.exposures),
-                (attributes.outcome, &mut self.outcomes),
-                (attributes.adjusted, &mut self.adjusted),
-            ];
-            for (_, set) in marks.into_iter().filter(|(marked, _)| *marked) {
-                set.insert(name.clone());
+            ("arrowhead", Dialect::Dot) => {
+                found.head = given.map(mark);
+                None
             }
-            let used = self.exposures.contains(&name)
-                || self.outcomes.contains(&name)
-                || self.adjusted.contains(&name);
-            if self.latents.contains(&name) {
-                if used {
-                    let message =
-                        format!("'{name}' is latent, so it has no role as a measured node");
-                    return Err(wrong(at, message));
-                }
-                self.draft.set_latent(node);
+            ("arrowtail", Dialect::Dot) => {
+                found.tail = given.map(mark);
+                None
             }
-        }
+            _ => None,
+        };
+        found.roles.extend(role);
         Ok(())
     }
 
     fn join(
         &mut self,
         left: &BTreeSet<usize>,
-        arrow: Arrow,
+        (marks, at): ([Mark; 2], Position),
         right: &BTreeSet<usize>,
-        at: Position,
+        attributes: &Attributes,
     ) -> Result<(), LabError> {
-        let field = || "graph".to_owned();
-        let edges_max = self.draft.limits().edges_max;
-        self.joined = self
-            .joined
-            .saturating_add(left.len().saturating_mul(right.len()));
-        if self.joined > edges_max {
-            return Err(over_limit("graph.edges", self.joined, edges_max));
+        let (kind, is_reversed) = kind(marks)
+            .ok_or_else(|| wrong(at, "an edge with a tail and an open end is not read"))?;
+        let edges_max = self.sketch.limits().edges_max;
+        let joined = left.len().saturating_mul(right.len());
+        let joined = joined.saturating_add(self.sketch.joined);
+        if joined > edges_max {
+            return Err(over_limit("graph.edges", joined, edges_max));
         }
         for &a in left {
             for &b in right {
-                let (fresh, sign) = match arrow {
-                    Arrow::Right => (self.draft.directed(a, b, field), "->"),
-                    Arrow::Left => (self.draft.directed(b, a, field), "<-"),
-                    Arrow::Both => (self.draft.bidirected(a, b, field), "<->"),
-                    Arrow::Undirected => return Err(wrong(at, "an undirected edge")),
-                };
-                if !fresh.map_err(|error| located(error, at))? && !self.strict {
-                    return Err(located(self.draft.duplicate(a, b, sign, field()), at));
-                }
+                let ends = if is_reversed { (b, a) } else { (a, b) };
+                self.sketch.edge(ends, kind, at, attributes.label.clone())?;
             }
         }
         Ok(())
     }
+}
 
-    fn finish(self) -> Result<ParsedGraph, LabError> {
-        let list = |set: BTreeSet<String>| set.into_iter().collect::<Vec<_>>();
-        let graph = self.draft.finish("graph")?;
-        if graph.nodes() == 0 {
-            return Err(LabError::invalid(
-                "graph",
-                "a graph needs at least one observed node",
-            ));
-        }
-        Ok(ParsedGraph {
-            graph,
-            exposures: list(self.exposures),
-            outcomes: list(self.outcomes),
-            adjusted: list(self.adjusted),
-            latents: list(self.latents),
-        })
+/// What Graphviz draws at the end of an edge.
+fn mark(name: &str) -> Mark {
+    match name {
+        "none" => Mark::Tail,
+        "odot" | "dot" => Mark::Circle,
+        _ => Mark::Arrow,
     }
 }
 
-/// The same refusal with the place in the text in front of its message.
-fn located(error: LabError, at: Position) -> LabError {
-    match error {
-        LabError::Invalid {
-            field,
-            message,
-            hint,
-        } => {
-            let Position { line, column } = at;
-            LabError::Invalid {
-                field,
-                message: format!("line {line}, column {column}: {message}"),
-                hint,
-            }
-        }
-        other @ (LabError::TooLarge { .. } | LabError::Stopped(_) | LabError::Internal(_)) => other,
-    }
+/// The kind of edge, and whether it runs from the second end to the first.
+fn kind(marks: [Mark; 2]) -> Option<(EdgeType, bool)> {
+    use Mark::{Arrow, Circle, Tail};
+    Some(match marks {
+        [Tail, Arrow] => (EdgeType::Directed, false),
+        [Arrow, Tail] => (EdgeType::Directed, true),
+        [Arrow, Arrow] => (EdgeType::Bidirected, false),
+        [Tail, Tail] => (EdgeType::Undirected, false),
+        [Circle, Arrow] => (EdgeType::PartiallyDirected, false),
+        [Arrow, Circle] => (EdgeType::PartiallyDirected, true),
+        [Circle, Circle] => (EdgeType::Nondirected, false),
+        [Tail, Circle] | [Circle, Tail] => return None,
+    })
 }

@@ -9,8 +9,8 @@ use crate::graph::{Edges, NodeSet};
 
 /// The proper back-door graph and the nodes that may be adjusted for in it.
 pub(crate) struct Adjustment {
-    backdoor: Edges,
-    allowed: NodeSet,
+    pub(crate) backdoor: Edges,
+    pub(crate) allowed: NodeSet,
 }
 
 /// Nodes other than treatments on proper causal paths: from a treatment to an outcome through
@@ -76,7 +76,7 @@ pub(crate) fn back_door_sets(
 /// treatment with an effect on one outcome and no latent common cause.
 pub(crate) fn optimal_set(edges: &Edges, x: &NodeSet, y: &NodeSet) -> Option<NodeSet> {
     let everything = NodeSet::full(edges.nodes());
-    let latent = (0..edges.nodes()).any(|node| edges.siblings(node).iter().any(|&word| word != 0));
+    let latent = edges.has_any_bidirected();
     let causal = on_causal_paths(edges, x, y);
     if latent || x.len() != 1 || y.len() != 1 || causal.is_empty() {
         return None;

@@ -3,10 +3,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::implications::{Implication, ImplicationsScope};
 use super::render::Estimand;
 
 /// The version of what the answer says; it changes when the same request may give other bytes.
-pub const ALGORITHM_VERSION: u32 = 1;
+pub const ALGORITHM_VERSION: u32 = 2;
 
 /// What a graph says about an effect.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,6 +52,14 @@ pub struct Validation {
     pub optimal_adjustment_set: Option<Vec<String>>,
     /// The set that a dagitty text marks as adjusted, and whether it is right.
     pub marked_adjustment: Option<MarkedAdjustment>,
+    /// Instruments for the effect without `given`; null unless there is one treatment and one
+    /// outcome, or if they were not looked for.
+    pub instruments: Option<Vec<Instrument>>,
+    /// Independencies that data can contradict, with their test if the request has data; null if
+    /// they were not looked for.
+    pub implications: Option<Vec<Implication>>,
+    /// What the list of implications leaves out; null with it.
+    pub implications_scope: Option<ImplicationsScope>,
     /// What the graph says about treatment and outcome.
     pub facts: Facts,
     /// The numeric check of the estimand; null when none was made.
@@ -125,6 +134,17 @@ pub struct MarkedAdjustment {
     pub set: Vec<String>,
     /// Whether it satisfies the complete criterion.
     pub valid: bool,
+}
+
+/// A conditional instrument: in a linear model the effect is
+/// `cov(instrument, outcome | given) / cov(instrument, treatment | given)`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Instrument {
+    /// Its name.
+    pub instrument: String,
+    /// What has to be conditioned on.
+    pub given: Vec<String>,
 }
 
 /// Why an effect is not identifiable: two C-forests with the same roots, of which only the

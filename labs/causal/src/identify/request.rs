@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::id::Query;
 use crate::LabError;
 use crate::control::Control;
+use crate::data::{self, Dataset};
 use crate::graph::{GraphInput, GraphLimits, NodeSet, ParsedGraph, unknown_node};
 
 /// Sets listed for each criterion when the request does not say.
@@ -90,6 +91,43 @@ pub struct ValidateRequest {
     /// Sets listed for each criterion; 16 if left out.
     #[serde(default)]
     pub limit: Option<usize>,
+    /// What to work out besides. If left out, instruments and implications of graphs of up to 20
+    /// nodes; an empty list means neither.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub include: Option<Vec<Include>>,
+    /// Rows of numbers to test the implications on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Vec<Vec<f64>>>,
+    /// Names of the columns of `data`; `x0`, `x1`, ... when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variable_names: Option<Vec<String>>,
+    /// Digest (64 lowercase hexadecimal digits) of a stored dataset to test the implications on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<String>,
+}
+
+/// A part of the answer that may take longer than the verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub enum Include {
+    /// Conditional instruments.
+    Instruments,
+    /// One smallest separating set for each pair of nodes without an edge.
+    Implications,
+    /// Every minimal separating set for each such pair, up to `limit` for each.
+    AllImplications,
+}
+
+/// Largest graph whose instruments and implications are worked out without being asked for.
+pub const INCLUDED_NODES_MAX: usize = 20;
+
+/// What is worked out besides the verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Extras {
+    pub(crate) instruments: bool,
+    pub(crate) implications: bool,
+    pub(crate) all_sets: bool,
 }
 
 /// A request that has passed its checks.
@@ -98,9 +136,44 @@ pub(crate) struct Checked {
     pub(crate) query: Query,
     pub(crate) seed: u64,
     pub(crate) sets: usize,
+    pub(crate) extras: Extras,
 }
 
 impl ValidateRequest {
+    /// The inline data, or `None` when there is none or the request names a stored dataset.
+    pub fn inline_dataset(&self, limits: &data::Limits) -> Result<Option<Dataset>, LabError> {
+        match (&self.data, &self.dataset) {
+            (Some(_), Some(_)) => Err(LabError::invalid(
+                "dataset",
+                "give either data or dataset, not both",
+            )),
+            (Some(rows), None) => {
+                Dataset::from_rows(rows, self.variable_names.as_deref(), limits).map(Some)
+            }
+            (None, _) if self.variable_names.is_some() => Err(LabError::invalid(
+                "variable_names",
+                "name the columns of data, and there is no data",
+            )),
+            (None, Some(digest)) if !is_digest(digest) => Err(LabError::invalid(
+                "dataset",
+                "is not a digest of 64 hexadecimal digits",
+            )),
+            (None, _) => Ok(None),
+        }
+    }
+
+    fn extras(&self, nodes: usize) -> Extras {
+        let has_data = self.data.is_some() || self.dataset.is_some();
+        let is_small = nodes <= INCLUDED_NODES_MAX;
+        let asked = |part: Include| self.include.as_ref().map(|list| list.contains(&part));
+        let all_sets = asked(Include::AllImplications).unwrap_or(false);
+        Extras {
+            instruments: asked(Include::Instruments).unwrap_or(is_small),
+            implications: asked(Include::Implications).unwrap_or(is_small) || all_sets || has_data,
+            all_sets,
+        }
+    }
+
     pub(crate) fn checked(
         &self,
         limits: &Limits,
@@ -143,6 +216,7 @@ impl ValidateRequest {
             given: next(),
         };
         Ok(Checked {
+            extras: self.extras(parsed.graph.nodes()),
             query,
             seed: self.seed.unwrap_or(0),
             sets,
@@ -151,11 +225,15 @@ impl ValidateRequest {
     }
 }
 
-fn or_marked<'a>(asked: &'a Names, marked: &'a [String]) -> &'a [String] {
+fn is_digest(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+pub(crate) fn or_marked<'a>(asked: &'a Names, marked: &'a [String]) -> &'a [String] {
     if asked.0.is_empty() { marked } else { &asked.0 }
 }
 
-fn members(
+pub(crate) fn members(
     parsed: &ParsedGraph,
     field: &str,
     names: &[String],

@@ -23,7 +23,7 @@ impl Listing {
 }
 
 /// An undirected graph in which two sets of nodes are to be kept apart.
-struct Undirected {
+pub(crate) struct Undirected {
     rows: Vec<NodeSet>,
     nodes: NodeSet,
 }
@@ -31,7 +31,7 @@ struct Undirected {
 impl Undirected {
     /// Nodes are neighbours if an inducing collider path joins them: the members of a district
     /// and their parents are all neighbours of one another.
-    fn augmented(edges: &Edges, within: &NodeSet) -> Self {
+    pub(crate) fn augmented(edges: &Edges, within: &NodeSet) -> Self {
         let mut rows = vec![NodeSet::empty(edges.nodes()); edges.nodes()];
         for district in edges.districts(within) {
             let clique = edges.with_parents(&district).intersection(within);
@@ -45,7 +45,7 @@ impl Undirected {
         }
     }
 
-    fn neighbours(&self, of: &NodeSet) -> NodeSet {
+    pub(crate) fn neighbours(&self, of: &NodeSet) -> NodeSet {
         let mut result = NodeSet::empty(self.rows.len());
         for node in of.iter() {
             result.add(&self.rows[node]);
@@ -54,7 +54,7 @@ impl Undirected {
     }
 
     /// The nodes joined to `start` without touching `removed`.
-    fn component(&self, start: &NodeSet, removed: &NodeSet) -> NodeSet {
+    pub(crate) fn component(&self, start: &NodeSet, removed: &NodeSet) -> NodeSet {
         let allowed = self.nodes.minus(removed);
         let mut reached = start.intersection(&allowed);
         let mut fresh = reached.clone();

@@ -235,7 +235,7 @@ fn unknown_fields_and_kinds_are_refused_by_serde() {
         ),
         (
             json!({"graph": 3}),
-            "expected a graph object or a dagitty or DOT text",
+            "expected a graph object or a graph text",
         ),
     ] {
         let error = serde_json::from_value::<ValidateRequest>(request).unwrap_err();
