@@ -13,6 +13,8 @@ pub struct Edges {
     parents: Vec<u64>,
     children: Vec<u64>,
     siblings: Vec<u64>,
+    /// Whether a bidirected edge was ever there; if not, no search looks for one.
+    met_bidirected: bool,
 }
 
 /// A named acyclic directed mixed graph. Made by [`super::ParsedGraph`] or
@@ -34,6 +36,7 @@ impl Edges {
             parents: rows.clone(),
             children: rows.clone(),
             siblings: rows,
+            met_bidirected: false,
         }
     }
 
@@ -72,8 +75,12 @@ impl Edges {
         self.has_directed(a, b) || self.has_directed(b, a) || self.has_bidirected(a, b)
     }
 
+    pub(crate) fn met_bidirected(&self) -> bool {
+        self.met_bidirected
+    }
+
     pub(crate) fn has_any_bidirected(&self) -> bool {
-        self.siblings.iter().any(|&word| word != 0)
+        self.met_bidirected && self.siblings.iter().any(|&word| word != 0)
     }
 
     pub(crate) fn add_directed(&mut self, from: usize, to: usize) {
@@ -87,6 +94,7 @@ impl Edges {
     }
 
     pub(crate) fn add_bidirected(&mut self, a: usize, b: usize) {
+        self.met_bidirected = true;
         self.siblings[a * self.words + b / 64] |= 1 << (b % 64);
         self.siblings[b * self.words + a / 64] |= 1 << (a % 64);
     }
@@ -114,6 +122,7 @@ impl Edges {
     pub(crate) fn eliminate(&mut self, node: usize) {
         let [parents, children, siblings] =
             [self.parents(node), self.children(node), self.siblings(node)].map(<[u64]>::to_vec);
+        self.met_bidirected = true;
         let shared: Vec<u64> = children.iter().zip(&siblings).map(|(a, b)| a | b).collect();
         let words = self.words;
         for child in bits(&children) {

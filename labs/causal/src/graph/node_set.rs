@@ -126,6 +126,25 @@ impl NodeSet {
         }
     }
 
+    /// Keeps only members of `other`.
+    pub(crate) fn intersect(&mut self, other: &Self) {
+        for (word, kept) in self.words.iter_mut().zip(&other.words) {
+            *word &= kept;
+        }
+    }
+
+    /// Takes the members that are in the row out, and adds them to both sets.
+    pub(crate) fn move_to(&mut self, row: &[u64], one: &mut Self, other: &mut Self) {
+        let words = self.words.iter_mut().zip(row);
+        let sets = one.words.iter_mut().zip(&mut other.words);
+        for ((word, row), (one, other)) in words.zip(sets) {
+            let moved = *word & row;
+            *word &= !moved;
+            *one |= moved;
+            *other |= moved;
+        }
+    }
+
     /// Members of either.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {

@@ -34,7 +34,8 @@ pub(crate) enum Outcome {
 
 struct Shape<'a> {
     edges: &'a Edges,
-    /// Relevant nodes, in the order of their variables.
+    relevant: NodeSet,
+    /// The relevant nodes in the order of their variables.
     nodes: Vec<usize>,
     variable: Vec<usize>,
     /// Members of each latent's clique; the latent's variable follows those of the nodes.
@@ -56,14 +57,15 @@ pub(crate) fn verify(
     seed: u64,
     control: &dyn Control,
 ) -> Result<Outcome, LabError> {
-    let Some(shape) = Shape::new(edges, query, arena, id) else {
+    let parts = reachable(arena, id);
+    let Some(shape) = Shape::new(edges, query, arena, &parts) else {
         return Ok(Outcome::TooLarge);
     };
     let mut worst = 0.0_f64;
     let mut budget = Budget { left: WORK_MAX };
     for number in 0..MODELS {
         control.check()?;
-        match shape.compare(query, (arena, id), random(seed, number), &mut budget) {
+        match shape.compare(query, (arena, &parts), random(seed, number), &mut budget) {
             Ok(error) if error.is_finite() => worst = worst.max(error),
             Ok(_) => return Ok(Outcome::Compared(f64::INFINITY)),
             Err(TooMuchWork) => return Ok(Outcome::TooLarge),
@@ -104,9 +106,9 @@ impl Random {
 }
 
 impl<'a> Shape<'a> {
-    fn new(edges: &'a Edges, query: &Query, arena: &Arena, id: ExprId) -> Option<Self> {
+    fn new(edges: &'a Edges, query: &Query, arena: &Arena, parts: &[ExprId]) -> Option<Self> {
         let mut mentioned = query.outcome.union(&query.treatment).union(&query.given);
-        for part in reachable(arena, id) {
+        for &part in parts {
             mentioned.add(arena.free(part));
         }
         let everything = NodeSet::full(edges.nodes());
@@ -122,6 +124,7 @@ impl<'a> Shape<'a> {
         let latents = cliques(edges, &relevant);
         (nodes.len() + latents.len() <= VARIABLES_MAX).then_some(Self {
             edges,
+            relevant,
             nodes,
             variable,
             latents,
@@ -133,52 +136,33 @@ impl<'a> Shape<'a> {
             .fold(0, |mask, node| mask | bit(self.variable[node]))
     }
 
+    /// The largest difference on one model; the estimand is the last of `parts`.
     fn compare(
         &self,
         query: &Query,
-        (arena, id): (&Arena, ExprId),
+        (arena, parts): (&Arena, &[ExprId]),
         mut random: Random,
         budget: &mut Budget,
     ) -> Result<f64, TooMuchWork> {
         let mut model = self.draw(&mut random, budget)?;
         if self.nodes.len() <= JOINT_NODES_MAX {
-            let all =
-                self.nodes
-                    .iter()
-                    .fold(NodeSet::empty(self.edges.nodes()), |mut set, &node| {
-                        set.insert(node);
-                        set
-                    });
-            model.joint = Some(model.distribution(&all, None, budget)?);
+            model.joint = Some(model.distribution(&self.relevant, None, budget)?);
         }
-        let nothing = NodeSet::empty(self.edges.nodes());
         let wanted = query.outcome.union(&query.given);
         let mut truth = model.distribution(&wanted, Some(&query.treatment), budget)?;
-        if query.given != nothing {
+        if !query.given.is_empty() {
             let evidence = truth.sum_out(self.mask(&query.outcome));
             truth = truth.over(&evidence, budget)?;
         }
-        let mut done = vec![None; arena.len()];
-        for part in reachable(arena, id) {
+        let mut done: Vec<Option<Factor>> = vec![None; arena.len()];
+        for &part in parts {
             done[part] = Some(model.evaluate(arena, part, &done, budget)?);
         }
-        let estimate = done[id]
-            .take()
-            .unwrap_or_else(|| Factor::constant(f64::NAN));
-        let truth = truth.widened(estimate.mask, budget)?;
-        let estimate = estimate.widened(truth.mask, budget)?;
-        let errors = truth
-            .values
-            .iter()
-            .zip(&estimate.values)
-            .map(|(a, b)| (a - b).abs());
-        Ok(errors.fold(0.0, |worst, error| {
-            if error > worst || error.is_nan() {
-                error
-            } else {
-                worst
-            }
-        }))
+        let estimate = parts.last().and_then(|&id| done[id].take());
+        match estimate {
+            Some(estimate) => truth.distance(&estimate, budget),
+            None => Ok(f64::NAN),
+        }
     }
 
     fn draw(&'a self, random: &mut Random, budget: &mut Budget) -> Result<Model<'a>, TooMuchWork> {
@@ -215,23 +199,15 @@ fn mechanism(
     random: &mut Random,
     budget: &mut Budget,
 ) -> Result<Factor, TooMuchWork> {
-    let causes = Factor {
-        mask: 0,
-        values: vec![0.0],
-    }
-    .widened(mask & !own, budget)?;
-    let causes = Factor {
-        mask: causes.mask,
-        values: causes.values.iter().map(|_| random.probability()).collect(),
-    };
-    let mut result = causes.widened(mask, budget)?;
+    let states = budget.spend(mask)?;
     let step = 1_usize << (mask & (own - 1)).count_ones();
-    for (index, value) in result.values.iter_mut().enumerate() {
-        if index & step == 0 {
-            *value = 1.0 - *value;
-        }
+    let mut values = vec![0.0; states];
+    for index in (0..states).filter(|index| index & step == 0) {
+        let chance = random.probability();
+        values[index] = 1.0 - chance;
+        values[index | step] = chance;
     }
-    Ok(result)
+    Ok(Factor { mask, values })
 }
 
 /// A cover of the bidirected edges by cliques, greedily, so that few latents are needed.
@@ -303,12 +279,14 @@ impl Model<'_> {
                 .ok_or(TooMuchWork)?;
             return Ok(joint.sum_out(joint.mask & !shape.mask(wanted)));
         }
-        let within = NodeSet::full(shape.edges.nodes());
-        let free = intervention.map_or_else(|| within.clone(), |x| within.minus(x));
+        let mut free = shape.relevant.clone();
+        if let Some(treatment) = intervention {
+            free.subtract(treatment);
+        }
         let needed = shape.edges.ancestors(wanted, &free);
-        let mut factors: Vec<Factor> = needed
+        let mut factors: Vec<&Factor> = needed
             .iter()
-            .map(|node| self.mechanisms[shape.variable[node]].clone())
+            .map(|node| &self.mechanisms[shape.variable[node]])
             .collect();
         let mut away = shape.mask(&needed.minus(wanted));
         let mentioned = factors.iter().fold(0, |mask, factor| mask | factor.mask);
@@ -318,9 +296,9 @@ impl Model<'_> {
             .filter(|prior| prior.mask & mentioned != 0)
         {
             away |= prior.mask;
-            factors.push(prior.clone());
+            factors.push(prior);
         }
-        eliminate(factors, away, budget)
+        eliminate(&factors, away, budget)
     }
 
     fn evaluate(
@@ -345,8 +323,8 @@ impl Model<'_> {
                 joint.over(&evidence, budget)
             }
             Expr::Product(terms) => {
-                let factors = terms.iter().map(|&term| value(term).clone()).collect();
-                eliminate(factors, 0, budget)
+                let factors: Vec<&Factor> = terms.iter().map(|&term| value(term)).collect();
+                eliminate(&factors, 0, budget)
             }
             Expr::Fraction {
                 numerator,
@@ -355,8 +333,8 @@ impl Model<'_> {
             Expr::Sum { over, of } => {
                 let away = self.shape.mask(over);
                 if let Expr::Product(terms) = arena.get(*of) {
-                    let factors = terms.iter().map(|&term| value(term).clone()).collect();
-                    return eliminate(factors, away, budget);
+                    let factors: Vec<&Factor> = terms.iter().map(|&term| value(term)).collect();
+                    return eliminate(&factors, away, budget);
                 }
                 Ok(value(*of).sum_out(away))
             }

@@ -1,8 +1,12 @@
 //! Tables over binary variables and the elimination of variables from products of them, with
 //! every table bounded. Exact up to rounding; no sampling.
 
+use std::borrow::Cow;
+
 /// Entries of the largest table; a wider one is refused.
 const STATES_BITS_MAX: u32 = 16;
+/// Variables that are multiplied out at once.
+const SMALL_BITS: u32 = 6;
 
 /// The check would need more work than is allowed for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +26,7 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    fn spend(&mut self, mask: u128) -> Result<usize, TooMuchWork> {
+    pub(crate) fn spend(&mut self, mask: u128) -> Result<usize, TooMuchWork> {
         if mask.count_ones() > STATES_BITS_MAX {
             return Err(TooMuchWork);
         }
@@ -36,23 +40,42 @@ pub(crate) fn bit(variable: usize) -> u128 {
     1 << variable
 }
 
-/// For each entry of a table over `wide`, the entry of a table over the part `narrow` of it.
-fn places(wide: u128, narrow: u128) -> Vec<usize> {
-    let mut places = vec![0_usize];
-    let mut step = 1;
-    let mut rest = wide;
-    while rest != 0 {
-        let variable = rest & rest.wrapping_neg();
-        rest ^= variable;
-        let count = places.len();
-        let offset = if narrow & variable == 0 { 0 } else { step };
-        for index in 0..count {
-            let place = places[index] + offset;
-            places.push(place);
+/// Walks through a table over `wide` and keeps the place in a table over the part `narrow` of it:
+/// when the index of the wide table goes up by one, its lowest bits fall and one rises, and what
+/// that does to the place is known for each such bit.
+#[derive(Clone, Copy)]
+struct Stride {
+    changes: [usize; STATES_BITS_MAX as usize + 1],
+    place: usize,
+}
+
+impl Stride {
+    fn new(wide: u128, narrow: u128) -> Self {
+        let mut stride = Self {
+            changes: [0; STATES_BITS_MAX as usize + 1],
+            place: 0,
+        };
+        let (mut rest, mut step, mut below) = (wide, 1_usize, 0_usize);
+        for change in &mut stride.changes {
+            if rest == 0 {
+                break;
+            }
+            let variable = rest & rest.wrapping_neg();
+            rest ^= variable;
+            let own = if narrow & variable == 0 { 0 } else { step };
+            *change = own.wrapping_sub(below);
+            below += own;
+            step += own;
         }
-        step += offset;
+        stride
     }
-    places
+
+    /// Steps from `index` to the one after it.
+    fn step(&mut self, index: usize) {
+        let rising = index.trailing_ones() as usize;
+        let change = self.changes[rising.min(STATES_BITS_MAX as usize)];
+        self.place = self.place.wrapping_add(change);
+    }
 }
 
 impl Factor {
@@ -66,15 +89,18 @@ impl Factor {
     /// The table with further variables, on which its values do not depend.
     pub(crate) fn widened(&self, mask: u128, budget: &mut Budget) -> Result<Self, TooMuchWork> {
         let mask = mask | self.mask;
-        budget.spend(mask)?;
-        let values = places(mask, self.mask)
-            .into_iter()
-            .map(|at| self.values[at])
-            .collect();
+        let states = budget.spend(mask)?;
+        let mut stride = Stride::new(mask, self.mask);
+        let mut values = Vec::with_capacity(states);
+        for index in 0..states {
+            values.push(self.values[stride.place]);
+            stride.step(index);
+        }
         Ok(Self { mask, values })
     }
 
-    pub(crate) fn times(&self, other: &Self, budget: &mut Budget) -> Result<Self, TooMuchWork> {
+    #[cfg(test)]
+    fn times(&self, other: &Self, budget: &mut Budget) -> Result<Self, TooMuchWork> {
         self.combined(other, budget, |a, b| a * b)
     }
 
@@ -88,12 +114,32 @@ impl Factor {
         budget: &mut Budget,
         operation: impl Fn(f64, f64) -> f64,
     ) -> Result<Self, TooMuchWork> {
-        let mut result = self.widened(other.mask, budget)?;
-        let other_places = places(result.mask, other.mask);
-        for (value, at) in result.values.iter_mut().zip(other_places) {
-            *value = operation(*value, other.values[at]);
+        let mask = self.mask | other.mask;
+        let states = budget.spend(mask)?;
+        let (mut left, mut right) = (Stride::new(mask, self.mask), Stride::new(mask, other.mask));
+        let mut values = Vec::with_capacity(states);
+        for index in 0..states {
+            values.push(operation(
+                self.values[left.place],
+                other.values[right.place],
+            ));
+            left.step(index);
+            right.step(index);
         }
-        Ok(result)
+        Ok(Self { mask, values })
+    }
+
+    /// The largest difference to another table, for every value of the variables of both.
+    pub(crate) fn distance(&self, other: &Self, budget: &mut Budget) -> Result<f64, TooMuchWork> {
+        let apart = self.combined(other, budget, |a, b| (a - b).abs())?;
+        let worst = |worst: f64, &error: &f64| {
+            if error > worst || error.is_nan() {
+                error
+            } else {
+                worst
+            }
+        };
+        Ok(apart.values.iter().fold(0.0, worst))
     }
 
     /// The sum over the variables in `mask`; one that the table does not have counts twice.
@@ -102,19 +148,30 @@ impl Factor {
         let absent = (mask & !self.mask).count_ones();
         let weight = f64::from(2_u32.saturating_pow(absent));
         let mut values = vec![0.0; 1 << kept.count_ones()];
-        for (value, at) in self.values.iter().zip(places(self.mask, kept)) {
-            values[at] += value * weight;
+        let mut stride = Stride::new(self.mask, kept);
+        for (index, value) in self.values.iter().enumerate() {
+            values[stride.place] += value * weight;
+            stride.step(index);
         }
         Self { mask: kept, values }
     }
 }
 
 /// The sum over `away` of the product of the tables, one variable at a time, the cheapest first.
+/// While everything fits in one small table, that is cheaper still.
 pub(crate) fn eliminate(
-    mut factors: Vec<Factor>,
+    factors: &[&Factor],
     away: u128,
     budget: &mut Budget,
 ) -> Result<Factor, TooMuchWork> {
+    let all = factors.iter().fold(0, |mask, factor| mask | factor.mask);
+    if all.count_ones() <= SMALL_BITS {
+        return product_summed(factors.iter().copied(), away, budget);
+    }
+    let mut factors: Vec<Cow<'_, Factor>> = factors
+        .iter()
+        .map(|&factor| Cow::Borrowed(factor))
+        .collect();
     let mut rest = away;
     while rest != 0 {
         let variable = cheapest(&factors, rest);
@@ -123,13 +180,14 @@ pub(crate) fn eliminate(
             .into_iter()
             .partition(|factor| factor.mask & variable != 0);
         factors = others;
-        factors.push(product(&touched, budget)?.sum_out(variable));
+        let made = product_summed(touched.iter().map(AsRef::as_ref), variable, budget)?;
+        factors.push(Cow::Owned(made));
     }
-    product(&factors, budget)
+    product_summed(factors.iter().map(AsRef::as_ref), 0, budget)
 }
 
 /// The variable whose elimination makes the smallest table, the lowest of equals.
-fn cheapest(factors: &[Factor], candidates: u128) -> u128 {
+fn cheapest(factors: &[Cow<'_, Factor>], candidates: u128) -> u128 {
     let mut best = (u32::MAX, 0);
     let mut rest = candidates;
     while rest != 0 {
@@ -146,12 +204,27 @@ fn cheapest(factors: &[Factor], candidates: u128) -> u128 {
     best.1
 }
 
-fn product(factors: &[Factor], budget: &mut Budget) -> Result<Factor, TooMuchWork> {
-    let mut result = Factor::constant(1.0);
+/// The sum over `away` of the product.
+fn product_summed<'a>(
+    factors: impl Iterator<Item = &'a Factor> + Clone,
+    away: u128,
+    budget: &mut Budget,
+) -> Result<Factor, TooMuchWork> {
+    let wide = factors.clone().fold(0, |mask, factor| mask | factor.mask);
+    let states = budget.spend(wide)?;
+    let mut values = vec![1.0; states];
     for factor in factors {
-        result = result.times(factor, budget)?;
+        let mut stride = Stride::new(wide, factor.mask);
+        for (index, value) in values.iter_mut().enumerate() {
+            *value *= factor.values[stride.place];
+            stride.step(index);
+        }
     }
-    Ok(result)
+    let product = Factor { mask: wide, values };
+    if away == 0 {
+        return Ok(product);
+    }
+    Ok(product.sum_out(away))
 }
 
 #[cfg(test)]
@@ -174,7 +247,7 @@ mod tests {
             let expected = f.values[index & 3] * g.values[index >> 1];
             assert!((full.values[index] - expected).abs() < 1e-15);
         }
-        let fast = eliminate(vec![f, g], 0b010, &mut budget).unwrap();
+        let fast = eliminate(&[&f, &g], 0b010, &mut budget).unwrap();
         let slow = full.sum_out(0b010);
         assert_eq!(fast.mask, 0b101);
         for (a, b) in fast.values.iter().zip(&slow.values) {

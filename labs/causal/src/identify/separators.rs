@@ -24,7 +24,9 @@ impl Listing {
 
 /// An undirected graph in which two sets of nodes are to be kept apart.
 pub(crate) struct Undirected {
-    rows: Vec<NodeSet>,
+    words: usize,
+    /// Neighbours of each node, the node itself and nodes taken away among them.
+    rows: Vec<u64>,
     nodes: NodeSet,
 }
 
@@ -32,38 +34,50 @@ impl Undirected {
     /// Nodes are neighbours if an inducing collider path joins them: the members of a district
     /// and their parents are all neighbours of one another.
     pub(crate) fn augmented(edges: &Edges, within: &NodeSet) -> Self {
-        let mut rows = vec![NodeSet::empty(edges.nodes()); edges.nodes()];
-        for district in edges.districts(within) {
-            let clique = edges.with_parents(&district).intersection(within);
-            for node in clique.iter() {
-                rows[node].add(&clique);
-            }
-        }
-        Self {
-            rows,
+        let words = within.words().len();
+        let mut graph = Self {
+            words,
+            rows: vec![0; edges.nodes() * words],
             nodes: within.clone(),
+        };
+        for district in edges.districts(within) {
+            // Every parent of an ancestor is an ancestor.
+            let clique = edges.with_parents(&district);
+            graph.join(&clique);
+        }
+        graph
+    }
+
+    /// Makes the members neighbours of one another.
+    fn join(&mut self, clique: &NodeSet) {
+        for node in clique.iter() {
+            let row = &mut self.rows[node * self.words..(node + 1) * self.words];
+            for (word, more) in row.iter_mut().zip(clique.words()) {
+                *word |= more;
+            }
         }
     }
 
     pub(crate) fn neighbours(&self, of: &NodeSet) -> NodeSet {
-        let mut result = NodeSet::empty(self.rows.len());
+        let mut result = NodeSet::empty(of.words().len() * 64);
         for node in of.iter() {
-            result.add(&self.rows[node]);
+            result.add_words(&self.rows[node * self.words..(node + 1) * self.words]);
         }
-        result.intersection(&self.nodes).minus(of)
+        result.intersect(&self.nodes);
+        result.subtract(of);
+        result
     }
 
     /// The nodes joined to `start` without touching `removed`.
     pub(crate) fn component(&self, start: &NodeSet, removed: &NodeSet) -> NodeSet {
-        let allowed = self.nodes.minus(removed);
-        let mut reached = start.intersection(&allowed);
-        let mut fresh = reached.clone();
-        while !fresh.is_empty() {
-            fresh = self
-                .neighbours(&fresh)
-                .intersection(&allowed)
-                .minus(&reached);
-            reached.add(&fresh);
+        let mut left = self.nodes.minus(removed);
+        let mut reached = start.intersection(&left);
+        left.subtract(&reached);
+        let mut stack = reached.clone();
+        while let Some(node) = stack.first() {
+            stack.remove(node);
+            let row = &self.rows[node * self.words..(node + 1) * self.words];
+            left.move_to(row, &mut reached, &mut stack);
         }
         reached
     }
@@ -73,11 +87,10 @@ impl Undirected {
         let mut rest = away.clone();
         let kept = self.nodes.minus(away);
         while let Some(node) = rest.first() {
-            let component = self.component(&NodeSet::of(self.rows.len(), &[node]), &kept);
+            let alone = NodeSet::of(self.words * 64, &[node]);
+            let component = self.component(&alone, &kept);
             let rim = self.neighbours(&component);
-            for node in rim.iter() {
-                self.rows[node].add(&rim);
-            }
+            self.join(&rim);
             rest.subtract(&component);
         }
         self.nodes = kept;
@@ -86,11 +99,12 @@ impl Undirected {
     /// The set around `side` that a minimal separator near `far` leaves on this side; `None` if
     /// `side` touches `far`.
     fn closure(&self, side: &NodeSet, far: &NodeSet) -> Option<NodeSet> {
-        let rim = self.neighbours(side);
+        let mut rim = self.neighbours(side);
         if rim.intersects(far) {
             return None;
         }
-        let beyond = self.component(far, &side.union(&rim));
+        rim.add(side);
+        let beyond = self.component(far, &rim);
         Some(self.component(side, &self.neighbours(&beyond)))
     }
 }
