@@ -73,9 +73,9 @@ fn read(folder: &Path, file: &str) -> Vec<Value> {
 }
 
 fn names(value: &Value) -> Vec<String> {
-    match value {
-        Value::String(name) => vec![name.clone()],
-        _ => serde_json::from_value(value.clone()).unwrap_or_default(),
+    match value.as_str() {
+        Some(name) => vec![name.to_owned()],
+        None => serde_json::from_value(value.clone()).unwrap_or_default(),
     }
 }
 
@@ -241,6 +241,25 @@ fn separations(python: Option<&Path>) {
     }
 }
 
+/// ID alone, and the whole answer without its check, with it, and with instruments and
+/// implications.
+fn identification(question: &Question) -> [f64; 4] {
+    let Question { graph, x, y, z, .. } = question;
+    let limits = Limits::default();
+    let read =
+        |value: Value| -> ValidateRequest { serde_json::from_value(value).expect("a request") };
+    let request = read(question.request());
+    let mut bare = question.request();
+    bare["include"] = json!([]);
+    let bare = read(bare);
+    [
+        micros(|| identify(graph, x, y, z, &Uncontrolled)),
+        micros(|| validate_unchecked(&bare, &limits, &Uncontrolled)),
+        micros(|| validate(&bare, &limits, &Uncontrolled)),
+        micros(|| validate(&request, &limits, &Uncontrolled)),
+    ]
+}
+
 #[expect(
     clippy::print_stdout,
     reason = "the tables are what the program is for"
@@ -268,50 +287,26 @@ fn identifications(folder: &Path, python: Option<&Path>) {
         IDENTIFICATION,
         &questions.iter().collect::<Vec<_>>(),
     );
-    let limits = Limits::default();
-    let rows: Vec<[f64; 4]> = questions
-        .iter()
-        .map(|question| {
-            let Question { graph, x, y, z, .. } = question;
-            let read = |value: Value| -> ValidateRequest {
-                serde_json::from_value(value).expect("a request")
-            };
-            let request = read(question.request());
-            let mut bare = question.request();
-            bare["include"] = json!([]);
-            let bare = read(bare);
-            [
-                micros(|| identify(graph, x, y, z, &Uncontrolled)),
-                micros(|| validate_unchecked(&bare, &limits, &Uncontrolled)),
-                micros(|| validate(&bare, &limits, &Uncontrolled)),
-                micros(|| validate(&request, &limits, &Uncontrolled)),
-            ]
-        })
-        .collect();
+    let rows: Vec<[f64; 4]> = questions.iter().map(identification).collect();
     println!(
         "\n| identification | ID us | no check us | with check us | with extras us | y0 ID us |"
     );
     println!("|---|---|---|---|---|---|");
     for (label, place) in [("median", cases / 2), ("largest", cases - 1)] {
-        let column = |column: usize| {
-            let mut times: Vec<f64> = rows[..cases].iter().map(|row| row[column]).collect();
+        let at = |mut times: Vec<f64>| {
             times.sort_by(f64::total_cmp);
-            times[place]
+            times
+                .get(place)
+                .map_or("-".to_owned(), |time| format!("{time:.1}"))
         };
-        let mut peers: Vec<f64> = theirs[..cases]
+        let column = |column: usize| at(rows[..cases].iter().map(|row| row[column]).collect());
+        let peers = at(theirs[..cases]
             .iter()
             .filter_map(|t| t.parse().ok())
-            .collect();
-        peers.sort_by(f64::total_cmp);
-        let peer = peers
-            .get(place)
-            .map_or("-".to_owned(), |time| format!("{time:.0}"));
+            .collect());
+        let [id, unchecked, checked, extras] = [0, 1, 2, 3].map(column);
         println!(
-            "| {cases} cases, {label} | {:.1} | {:.1} | {:.1} | {:.1} | {peer} |",
-            column(0),
-            column(1),
-            column(2),
-            column(3)
+            "| {cases} cases, {label} | {id} | {unchecked} | {checked} | {extras} | {peers} |"
         );
     }
     for ((question, row), theirs) in questions.iter().zip(&rows).zip(&theirs).skip(cases) {

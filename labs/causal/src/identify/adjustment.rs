@@ -72,15 +72,21 @@ pub(crate) fn back_door_sets(
     minimal_separators(&edges.without_outgoing(x), (x, y), &allowed, limit, control)
 }
 
-/// The parents of the causal nodes that are not forbidden. `None` unless there is one
-/// treatment with an effect on one outcome and no latent common cause.
-pub(crate) fn optimal_set(edges: &Edges, x: &NodeSet, y: &NodeSet) -> Option<NodeSet> {
+/// The parents of the causal nodes that are not forbidden. `None` if there are latent common
+/// causes, if a treatment has no effect on an outcome, or if several treatments or outcomes are
+/// such that this set, and with it every set, fails the criterion.
+pub(crate) fn optimal_set(
+    criterion: &Adjustment,
+    edges: &Edges,
+    x: &NodeSet,
+    y: &NodeSet,
+) -> Option<NodeSet> {
     let everything = NodeSet::full(edges.nodes());
-    let latent = edges.has_any_bidirected();
     let causal = on_causal_paths(edges, x, y);
-    if latent || x.len() != 1 || y.len() != 1 || causal.is_empty() {
+    if edges.has_any_bidirected() || !y.is_subset(&causal) {
         return None;
     }
     let forbidden = edges.descendants(&causal, &everything).union(x);
-    Some(edges.with_parents(&causal).minus(&forbidden))
+    let best = edges.with_parents(&causal).minus(&forbidden);
+    criterion.admits(x, y, &best).then_some(best)
 }

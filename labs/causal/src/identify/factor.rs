@@ -79,31 +79,6 @@ impl Stride {
 }
 
 impl Factor {
-    pub(crate) fn constant(value: f64) -> Self {
-        Self {
-            mask: 0,
-            values: vec![value],
-        }
-    }
-
-    /// The table with further variables, on which its values do not depend.
-    pub(crate) fn widened(&self, mask: u128, budget: &mut Budget) -> Result<Self, TooMuchWork> {
-        let mask = mask | self.mask;
-        let states = budget.spend(mask)?;
-        let mut stride = Stride::new(mask, self.mask);
-        let mut values = Vec::with_capacity(states);
-        for index in 0..states {
-            values.push(self.values[stride.place]);
-            stride.step(index);
-        }
-        Ok(Self { mask, values })
-    }
-
-    #[cfg(test)]
-    fn times(&self, other: &Self, budget: &mut Budget) -> Result<Self, TooMuchWork> {
-        self.combined(other, budget, |a, b| a * b)
-    }
-
     pub(crate) fn over(&self, other: &Self, budget: &mut Budget) -> Result<Self, TooMuchWork> {
         self.combined(other, budget, |a, b| a / b)
     }
@@ -242,7 +217,7 @@ mod tests {
             mask: 0b110,
             values: vec![0.5, 0.6, 0.7, 0.8],
         };
-        let full = f.times(&g, &mut budget).unwrap();
+        let full = product_summed([&f, &g].into_iter(), 0, &mut budget).unwrap();
         for index in 0..8_usize {
             let expected = f.values[index & 3] * g.values[index >> 1];
             assert!((full.values[index] - expected).abs() < 1e-15);
@@ -255,21 +230,77 @@ mod tests {
         }
     }
 
+    fn constant(value: f64) -> Factor {
+        Factor {
+            mask: 0,
+            values: vec![value],
+        }
+    }
+
     #[test]
     fn a_variable_outside_the_table_counts_twice() {
-        let sum = Factor::constant(0.25).sum_out(0b11);
+        let sum = constant(0.25).sum_out(0b11);
         assert!((sum.values[0] - 1.0).abs() < 1e-15);
+        let none = eliminate(&[], 0b1, &mut Budget { left: 10 }).unwrap();
+        assert!((none.values[0] - 2.0).abs() < 1e-15);
+    }
+
+    /// Nine variables in overlapping triples: more than are multiplied out at once.
+    #[test]
+    fn elimination_in_steps_agrees_with_the_full_table() {
+        let mut budget = Budget { left: 1_000_000 };
+        let factors: Vec<Factor> = (0..7_u32)
+            .map(|first| Factor {
+                mask: 0b111 << first,
+                values: (0..8)
+                    .map(|at| f64::from(at * 7 % 5 + first) + 0.5)
+                    .collect(),
+            })
+            .collect();
+        let borrowed: Vec<&Factor> = factors.iter().collect();
+        let away = 0b1_0110_1101;
+        let fast = eliminate(&borrowed, away, &mut budget).unwrap();
+        let slow = product_summed(borrowed.iter().copied(), away, &mut budget).unwrap();
+        assert_eq!(fast.mask, slow.mask);
+        for (a, b) in fast.values.iter().zip(&slow.values) {
+            assert!((a / b - 1.0).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn a_distance_is_taken_for_every_value_of_both() {
+        let mut budget = Budget { left: 100 };
+        let f = Factor {
+            mask: 0b01,
+            values: vec![1.0, 2.0],
+        };
+        let g = Factor {
+            mask: 0b10,
+            values: vec![1.5, 4.0],
+        };
+        let apart = f.distance(&g, &mut budget).unwrap();
+        assert!((apart - 3.0).abs() < 1e-15);
+        assert!(
+            constant(f64::NAN)
+                .distance(&g, &mut budget)
+                .unwrap()
+                .is_nan()
+        );
     }
 
     #[test]
     fn tables_and_work_are_bounded() {
+        let wide = Factor {
+            mask: (1 << 17) - 1,
+            values: vec![1.0],
+        };
         let mut budget = Budget { left: u64::MAX };
-        let wide = Factor::constant(1.0).widened((1 << 17) - 1, &mut budget);
-        assert_eq!(wide, Err(TooMuchWork));
+        assert_eq!(constant(1.0).over(&wide, &mut budget), Err(TooMuchWork));
         let mut budget = Budget { left: 3 };
-        assert_eq!(
-            Factor::constant(1.0).widened(0b11, &mut budget),
-            Err(TooMuchWork)
-        );
+        let pair = Factor {
+            mask: 0b11,
+            values: vec![1.0; 4],
+        };
+        assert_eq!(pair.over(&constant(1.0), &mut budget), Err(TooMuchWork));
     }
 }

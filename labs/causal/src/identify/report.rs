@@ -29,7 +29,8 @@ impl Work<'_> {
             minimal: true,
             complete_list: listing.complete,
         };
-        let best = optimal_set(graph.edges(), x, y).map(|set| graph.names_of(&set));
+        let best =
+            optimal_set(&self.criterion, graph.edges(), x, y).map(|set| graph.names_of(&set));
         Validation {
             algorithm_version: ALGORITHM_VERSION,
             seed: self.checked.seed,

@@ -10,8 +10,10 @@ use crate::LabError;
 use crate::control::Control;
 use crate::graph::{Admg, NodeSet, bits};
 
-/// Words of bitsets that a count may touch: some milliseconds.
-const WORDS_MAX: u64 = 4_000_000;
+/// What a count may cost, in units of about a nanosecond.
+const COST_MAX: u64 = 8_000_000;
+/// What a search for extensions costs whatever the size of the graph.
+const COST_PER_SEARCH: u64 = 250;
 
 /// Directed paths from the source to each node and from each node to the target.
 pub(super) struct Directed {
@@ -110,10 +112,10 @@ pub(super) fn up_to_budget(
 ) -> Result<PathCount, LabError> {
     let mut walk = Walk::start(route);
     let nodes = route.network.nodes as u64;
-    let words = nodes * nodes.div_ceil(64);
+    let cost = COST_PER_SEARCH + nodes * nodes.div_ceil(64) / 3;
     let mut found = 0_u64;
     loop {
-        if walk.searches.saturating_mul(words) + found > WORDS_MAX {
+        if walk.searches.saturating_mul(cost) > COST_MAX {
             return Ok(PathCount {
                 value: found.to_string(),
                 exact: false,

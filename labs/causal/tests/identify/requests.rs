@@ -416,6 +416,66 @@ fn a_stopped_request_stops() {
     assert_eq!(stopped.unwrap_err(), LabError::Stopped(Stop::Cancelled));
 }
 
+/// Henckel, Perkovic and Maathuis 2022: parents of the causal nodes, not what predicts the
+/// treatment alone; for two treatments jointly as well.
+#[test]
+fn the_optimal_set_predicts_the_outcome_and_not_the_treatment() {
+    let graph = "dag { i -> x -> m -> y; c -> x; c -> y; p -> y; q -> m; x -> d; y -> e }";
+    let answer = ask(xy(json!(graph)));
+    assert_eq!(answer.optimal_adjustment_set.unwrap(), ["c", "p", "q"]);
+    let graph = "dag { x1 -> x2 -> y; x1 -> y; c -> x2; c -> y; p -> y }";
+    let two = ask(json!({"graph": graph, "treatment": ["x1", "x2"], "outcome": "y"}));
+    assert_eq!(two.optimal_adjustment_set.unwrap(), ["c", "p"]);
+    let graph = "dag { x1 -> z -> x2 -> y; z -> y; u -> z; u -> y }";
+    let two = ask(json!({"graph": graph, "treatment": ["x1", "x2"], "outcome": "y"}));
+    assert!(two.adjustment_sets.sets.is_empty() && two.optimal_adjustment_set.is_none());
+    assert!(
+        ask(xy(json!("dag { x -> y; c <-> y }")))
+            .optimal_adjustment_set
+            .is_none()
+    );
+    assert!(
+        ask(xy(json!("dag { x; c -> y }")))
+            .optimal_adjustment_set
+            .is_none()
+    );
+}
+
+/// Ten layers of thirty nodes between treatment and outcome, against the arrows: 2^60 ways
+/// through, and the first separators at once.
+#[test]
+fn the_first_adjustment_sets_of_a_large_graph_come_at_once() {
+    let (layers, width) = (10, 30);
+    let mut text = String::from("dag { x -> y; ");
+    for layer in 0..layers {
+        for place in 0..width {
+            let from = format!("n{layer}_{place}");
+            if layer == 0 {
+                text.push_str(&format!("{from} -> x; "));
+            } else {
+                for other in [place, (place + 1) % width] {
+                    text.push_str(&format!("{from} -> n{}_{other}; ", layer - 1));
+                }
+            }
+            if layer == layers - 1 {
+                text.push_str(&format!("{from} -> y; "));
+            }
+        }
+    }
+    let mut request = xy(json!(text + "}"));
+    request["limit"] = json!(256);
+    let answer = ask(request);
+    assert_eq!(answer.adjustment_sets.sets.len(), 256);
+    assert!(!answer.adjustment_sets.complete_list);
+    assert!(
+        answer
+            .adjustment_sets
+            .sets
+            .iter()
+            .all(|set| set.len() >= width)
+    );
+}
+
 #[test]
 fn a_list_that_is_cut_says_so() {
     let mut text = String::from("dag { x -> y; ");
