@@ -6,6 +6,7 @@ use super::draw::DrawnGraph;
 use super::input::EdgeType;
 
 const LETTER_WIDTH: f64 = 7.4;
+const CAPITAL_WIDTH: f64 = 9.4;
 const NODE_PADDING: f64 = 20.0;
 const NODE_GAP: f64 = 28.0;
 /// Letters of a name that are shown.
@@ -145,8 +146,13 @@ impl Layout {
             .iter()
             .map(|&slot| match slot {
                 Slot::Node(node) => {
-                    let letters = shown(&graph.nodes[node]).chars().count();
-                    (length(letters) * LETTER_WIDTH + NODE_PADDING).max(36.0)
+                    let letters = shown(&graph.nodes[node]);
+                    let widths = letters.chars().map(|letter| {
+                        // Letters of scripts without lower case are wide as well.
+                        let is_wide = letter.is_uppercase() || !letter.is_ascii();
+                        if is_wide { CAPITAL_WIDTH } else { LETTER_WIDTH }
+                    });
+                    (widths.sum::<f64>() + NODE_PADDING).max(36.0)
                 }
                 Slot::Bend => 4.0,
             })

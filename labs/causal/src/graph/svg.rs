@@ -10,6 +10,8 @@ use super::layout::{Layout, length, longest_paths, shown};
 const NODE_HEIGHT: f64 = 30.0;
 const LAYER_GAP: f64 = 66.0;
 pub(super) const MARGIN: f64 = 24.0;
+/// How far the bend of a bowed line may stand off; the line itself goes half as far.
+const BOW_MAX: f64 = 96.0;
 /// Half the size of a mark at the end of an edge.
 const CIRCLE: f64 = 4.0;
 
@@ -35,14 +37,20 @@ impl Layout {
         let height =
             MARGIN * 2.0 + NODE_HEIGHT + length(self.layers.len().max(1) - 1) * LAYER_GAP + 24.0;
         let mut out = String::new();
-        let (width, height) = ((right + MARGIN).ceil().max(60.0), height.ceil());
+        let is_bowed = graph
+            .edges
+            .iter()
+            .any(|edge| edge.kind == EdgeType::Bidirected);
+        let side = if is_bowed { BOW_MAX / 2.0 } else { 0.0 };
+        let width = (right + MARGIN + 2.0 * side).ceil().max(60.0);
+        let height = height.ceil();
         push(
             &mut out,
             format_args!(
-                "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" \
+                "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"-{side} 0 {width} {height}\" \
                  width=\"{width}\" height=\"{height}\" role=\"img\" \
                  font-family=\"system-ui, sans-serif\" font-size=\"13\">\n<title>graph of {} nodes \
-                 and {} edges</title>\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n",
+                 and {} edges</title>\n<rect x=\"-{side}\" width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n",
                 graph.nodes.len(),
                 graph.edges.len()
             ),
@@ -81,7 +89,7 @@ impl Layout {
             let (a, b) = (points[0], points[points.len() - 1]);
             let (dx, dy) = (b.0 - a.0, b.1 - a.1);
             let reach = dx.hypot(dy).max(1.0);
-            let bow = (reach * 0.22).min(LAYER_GAP * 0.8);
+            let bow = (reach * 0.3).min(BOW_MAX);
             let middle = (
                 f64::midpoint(a.0, b.0) - dy / reach * bow,
                 f64::midpoint(a.1, b.1) + dx.abs() / reach * bow,
@@ -139,16 +147,17 @@ impl Layout {
         if let Some(label) = label {
             let (a, b) = (points[last / 2], points[last / 2 + 1]);
             let (x, y) = (f64::midpoint(a.0, b.0), f64::midpoint(a.1, b.1));
-            push(
-                out,
-                format_args!(
-                    "<text x=\"{x:.1}\" y=\"{:.1}\" font-size=\"11\" text-anchor=\"middle\" \
-                     fill=\"#5b4a2a\" stroke=\"#ffffff\" stroke-width=\"3\" \
-                     paint-order=\"stroke\">{}</text>\n",
-                    y - 2.0,
-                    escaped(&shown(label))
-                ),
-            );
+            let (y, label) = (y - 2.0, escaped(&shown(label)));
+            // Twice: a white rim first, so that the line does not run through the letters.
+            for paint in ["stroke=\"#ffffff\" stroke-width=\"3\"", "fill=\"#5b4a2a\""] {
+                push(
+                    out,
+                    format_args!(
+                        "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"11\" \
+                         text-anchor=\"middle\" {paint}>{label}</text>\n"
+                    ),
+                );
+            }
         }
     }
 
