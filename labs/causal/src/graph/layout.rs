@@ -11,6 +11,8 @@ const NODE_PADDING: f64 = 20.0;
 const NODE_GAP: f64 = 28.0;
 /// Letters of a name that are shown.
 const LETTERS_MAX: usize = 24;
+/// Layers that all edges together may cross before they are drawn straight.
+const BENDS_MAX: usize = 4_000;
 /// Passes over the layers, down and up in turn.
 const SWEEPS: usize = 24;
 
@@ -136,7 +138,8 @@ impl Layout {
             layout.layers[layer].push(node);
         }
         // Bends are for graphs whose long edges can be followed by eye.
-        let bends = count <= 200;
+        let crossed = |&(from, to): &(usize, usize)| layer_of[from].abs_diff(layer_of[to]);
+        let bends = ends.iter().map(crossed).sum::<usize>() <= BENDS_MAX;
         for &(from, to) in ends {
             let route = layout.route(from, to, bends);
             layout.routes.push(route);

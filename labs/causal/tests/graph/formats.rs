@@ -288,6 +288,20 @@ fn no_two_boxes_of_a_picture_overlap_and_causes_stand_above() {
     }
 }
 
+/// Every pair of three hundred nodes joined: some 45,000 edges over up to 299 layers.
+#[test]
+fn the_picture_of_a_crowded_graph_is_drawn_all_the_same() {
+    let names: Vec<String> = (0..300).map(|node| format!("n{node}")).collect();
+    let nodes: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut edges = Vec::new();
+    for to in 1..300 {
+        edges.extend((0..to).map(|from| (nodes[from], nodes[to], EdgeType::Directed)));
+    }
+    let picture = graph(&nodes, &edges).write(GraphFormat::Svg).unwrap();
+    assert_eq!(picture.matches("<g>").count(), 300);
+    assert!(picture.matches("<path").count() > 80_000);
+}
+
 #[test]
 fn a_graph_that_cannot_be_written_is_refused() {
     let one = |kind| graph(&["a", "b"], &[("a", "b", kind)]);
