@@ -41,9 +41,7 @@ pub use handle::request::{
 };
 pub use metrics::describe;
 pub use operation::{Computed, Operation};
-pub use results::{
-    Lookups, ResultCacheOptions, ResultCacheStats, ResultKey, TopKey, key as result_key,
-};
+pub use results::{Lookups, ResultCacheOptions, ResultCacheStats, ResultKey, TopKey};
 pub use start::{ActorOptions, Actors};
 pub use supervisor::{ActorStatus, Phase, SupervisionHandle, SupervisionOptions};
 

@@ -6,16 +6,23 @@
 mod canonical;
 mod words;
 
+use std::borrow::Cow;
+
 pub use hindcast_causal::data::{Dataset, Limits, Profile, Table};
 use hindcast_causal::discover::discover;
 pub use hindcast_causal::discover::{DiscoverRequest, Discovery};
-use hindcast_causal::identify::Prepared;
+use hindcast_causal::graph::GraphLimits;
+use hindcast_causal::identify::{self, Prepared};
 pub use hindcast_causal::identify::{ValidateRequest, Validation};
+use hindcast_causal::paths::paths;
+pub use hindcast_causal::paths::{PathsAnswer, PathsRequest};
 pub use hindcast_causal::{Control, LabError, Stop, Uncontrolled};
 use hindcast_model::Digest;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 pub use words::plain;
+
+use crate::results::{self, ResultKey};
 
 pub(crate) use canonical::canonical;
 
@@ -38,6 +45,7 @@ pub const DIGEST_HINT: &str = "a digest has 64 lowercase hexadecimal digits";
 pub enum Operation {
     Discover(Box<DiscoverRequest>),
     Validate(Box<ValidateRequest>),
+    Paths(Box<PathsRequest>),
     #[cfg(test)]
     Fault(crate::tests::FaultRequest),
 }
@@ -82,12 +90,13 @@ impl Operation {
                 request.inline_dataset(&Limits::default())?;
                 Ok(Self::Validate(Box::new(request)))
             }
+            "causal.paths" => Ok(Self::Paths(Box::new(read(body)?))),
             #[cfg(test)]
             "test.fault" => Ok(Self::Fault(read(body)?)),
             other => Err(LabError::invalid_with_hint(
                 "operation",
                 format!("'{other}' is not an operation"),
-                "one of causal.discover, causal.validate",
+                "one of causal.discover, causal.validate, causal.paths",
             )),
         }
     }
@@ -98,6 +107,7 @@ impl Operation {
         match self {
             Self::Discover(_) => "causal.discover",
             Self::Validate(_) => "causal.validate",
+            Self::Paths(_) => "causal.paths",
             #[cfg(test)]
             Self::Fault(_) => "test.fault",
         }
@@ -117,6 +127,7 @@ impl Operation {
             Self::Discover(request) if request.draws() => request.seed,
             Self::Discover(request) => Some(request.seed.unwrap_or(0)),
             Self::Validate(request) => Some(request.seed.unwrap_or(0)),
+            Self::Paths(request) => Some(request.seed.unwrap_or(0)),
             #[cfg(test)]
             Self::Fault(request) => request.seed,
         }
@@ -131,11 +142,32 @@ impl Operation {
                 format!("{}/{version}", request.algorithm.name())
             }
             Self::Validate(_) => {
-                format!("identify/{}", hindcast_causal::identify::ALGORITHM_VERSION)
+                format!("identify/{}", identify::ALGORITHM_VERSION)
             }
+            Self::Paths(_) => format!("paths/{}", hindcast_causal::paths::ALGORITHM_VERSION),
             #[cfg(test)]
             Self::Fault(_) => "fault/1".to_owned(),
         }
+    }
+
+    /// The hash of everything that the result depends on. `spec` is that of [`Self::spec`]. Graphs
+    /// that are written in different ways are one graph to a validation.
+    #[must_use]
+    pub fn key(&self, spec: Digest, seed: u64) -> ResultKey {
+        let what = match self {
+            Self::Validate(request) => {
+                let request = seeded(request, seed);
+                let limits = identify::Limits::default();
+                let key = Prepared::new(&request, &limits, &Uncontrolled)
+                    .and_then(|prepared| prepared.canonical_key(&Uncontrolled));
+                // A request that cannot be read has a refusal of its own.
+                key.map_or(spec, Digest)
+            }
+            Self::Discover(_) | Self::Paths(_) => spec,
+            #[cfg(test)]
+            Self::Fault(_) => spec,
+        };
+        results::key(self.name(), &self.algorithm_version(), what, seed)
     }
 
     /// The request without its seed, as canonical JSON (RFC 8785).
@@ -148,6 +180,11 @@ impl Operation {
             }),
             Self::Validate(request) if request.seed.is_none() => canonical(request),
             Self::Validate(request) => canonical(&ValidateRequest {
+                seed: None,
+                ..(**request).clone()
+            }),
+            Self::Paths(request) if request.seed.is_none() => canonical(request),
+            Self::Paths(request) => canonical(&PathsRequest {
                 seed: None,
                 ..(**request).clone()
             }),
@@ -165,6 +202,7 @@ impl Operation {
             Self::Validate(request) => {
                 spec_bytes <= CHEAP_SPEC_BYTES_MAX && request.dataset.is_none()
             }
+            Self::Paths(_) => spec_bytes <= CHEAP_SPEC_BYTES_MAX,
             #[cfg(test)]
             Self::Fault(request) => request.cheap,
         }
@@ -176,6 +214,7 @@ impl Operation {
         let named = match self {
             Self::Discover(request) => request.dataset.as_ref(),
             Self::Validate(request) => request.dataset.as_ref(),
+            Self::Paths(_) => None,
             #[cfg(test)]
             Self::Fault(_) => None,
         };
@@ -201,22 +240,31 @@ impl Operation {
                 computed(&discovery, self.algorithm_version())
             }
             Self::Validate(request) => {
-                let limits = hindcast_causal::identify::Limits::default();
-                let validation = if request.seed == Some(seed) {
-                    Prepared::new(request, &limits, control)?.validate(data, control)?
-                } else {
-                    let seeded = ValidateRequest {
-                        seed: Some(seed),
-                        ..(**request).clone()
-                    };
-                    Prepared::new(&seeded, &limits, control)?.validate(data, control)?
-                };
+                let request = seeded(request, seed);
+                let limits = identify::Limits::default();
+                let prepared = Prepared::new(&request, &limits, control)?;
+                let validation = prepared.validate(data, control)?;
                 computed(&validation, self.algorithm_version())
+            }
+            Self::Paths(request) => {
+                let answer = paths(request, &GraphLimits::default(), control)?;
+                computed(&answer, self.algorithm_version())
             }
             #[cfg(test)]
             Self::Fault(request) => request.execute(seed, control),
         }
     }
+}
+
+/// The request with the seed that counts.
+fn seeded(request: &ValidateRequest, seed: u64) -> Cow<'_, ValidateRequest> {
+    if request.seed == Some(seed) {
+        return Cow::Borrowed(request);
+    }
+    Cow::Owned(ValidateRequest {
+        seed: Some(seed),
+        ..request.clone()
+    })
 }
 
 /// A stored dataset is named by a digest that can be read: `datasets` tells the log of it.

@@ -52,8 +52,7 @@ impl Default for ResultCacheOptions {
 pub type ResultKey = Digest;
 
 /// The key of an operation's result.
-#[must_use]
-pub fn key(operation: &str, algorithm_version: &str, spec: Digest, seed: u64) -> ResultKey {
+pub(crate) fn key(operation: &str, algorithm_version: &str, spec: Digest, seed: u64) -> ResultKey {
     let mut hasher = blake3::Hasher::new();
     for part in [operation.as_bytes(), algorithm_version.as_bytes(), &spec.0] {
         // With its length, no part can be taken for the beginning of the next.

@@ -133,6 +133,14 @@ pub(crate) enum Causal {
         hindcast causal validate --graph model.txt --treatment x --outcome y --given z --json\n  \
         hindcast causal validate --request request.json --json")]
     Validate(Validate),
+    /// Count, list and explain the paths between two nodes of a graph.
+    #[command(after_help = "Examples:\n  \
+        hindcast causal paths --graph 'dag { z -> x; z -> y; x -> y }' \
+        --treatment x --outcome y --given z\n  \
+        hindcast causal paths --graph model.txt --treatment x --outcome y --kind directed \
+        --limit 0 --json\n  \
+        hindcast causal paths --request request.json --json")]
+    Paths(Paths),
 }
 
 #[derive(Debug, Args)]
@@ -175,9 +183,52 @@ pub(crate) struct Validate {
     /// A node that is conditioned on; may be repeated.
     #[arg(long, value_name = "NODE")]
     pub(crate) given: Vec<String>,
+    /// A CSV file to test the graph's implications against; - reads standard input.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["dataset", "request"])]
+    pub(crate) data: Option<PathBuf>,
+    /// The same with a dataset that is stored already, by its digest.
+    #[arg(long, value_name = "DIGEST", conflicts_with = "request")]
+    pub(crate) dataset: Option<String>,
     /// The seed of the numeric check.
     #[arg(long)]
     pub(crate) seed: Option<u64>,
+    /// Any other field of the request, such as limit=50; may be repeated.
+    #[arg(long = "option", value_name = "FIELD=JSON")]
+    pub(crate) options: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Paths {
+    /// A graph as validate takes it; - reads standard input.
+    #[arg(long, value_name = "TEXT or FILE", conflicts_with = "request")]
+    pub(crate) graph: Option<String>,
+    /// A request as the REST interface takes it, in JSON; - reads standard input.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) request: Option<PathBuf>,
+    /// Where the paths start.
+    #[arg(long, value_name = "NODE")]
+    pub(crate) treatment: Option<String>,
+    /// Where they end.
+    #[arg(long, value_name = "NODE")]
+    pub(crate) outcome: Option<String>,
+    /// A node that is conditioned on; may be repeated.
+    #[arg(long, value_name = "NODE")]
+    pub(crate) given: Vec<String>,
+    /// all, directed, back_door or mediating.
+    #[arg(long)]
+    pub(crate) kind: Option<String>,
+    /// mediating: the node that the paths pass.
+    #[arg(long, value_name = "NODE")]
+    pub(crate) via: Option<String>,
+    /// Paths to list.
+    #[arg(long)]
+    pub(crate) limit: Option<u64>,
+    /// Shortest paths to list besides.
+    #[arg(long)]
+    pub(crate) shortest: Option<u64>,
+    /// The `next_cursor` of the page before.
+    #[arg(long)]
+    pub(crate) cursor: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -8,7 +8,7 @@ use hindcast_actors::Operation;
 use hindcast_actors::operation::{Control, Dataset, LabError, Limits, Stop, Table, digest};
 use serde_json::{Map, Value, json};
 
-use super::arguments::{Causal, Discover, Global, Validate};
+use super::arguments::{Causal, Discover, Global, Paths, Validate};
 use super::client::{Client, Progress};
 use super::local::Session;
 use super::output::{Failure, Output};
@@ -20,57 +20,78 @@ pub(crate) fn run(global: &Global, verb: Causal, output: &Output) -> Result<(), 
     match verb {
         Causal::Discover(options) => discover(global, &options, output),
         Causal::Validate(options) => validate(global, &options, output),
+        Causal::Paths(options) => paths(global, &options, output),
     }
+}
+
+/// What a request is asked for with.
+struct Question<'a> {
+    operation: &'static str,
+    /// A file to read the table from.
+    data: Option<&'a Path>,
+    /// The table is one that is stored.
+    stored: bool,
 }
 
 fn discover(global: &Global, options: &Discover, output: &Output) -> Result<(), Failure> {
     let request = discover_request(options)?;
-    let fields = options
-        .options
-        .iter()
-        .filter_map(|o| Some(o.split_once('=')?.0));
-    let given: Vec<&str> = fields.chain(["algorithm", "seed"]).collect();
-    let given = match options.request {
-        // What a file says is no matter of the command line.
-        Some(_) => &[][..],
-        None => &given[..],
+    let given = named(&options.options, &options.request, &["algorithm", "seed"]);
+    let question = Question {
+        operation: "causal.discover",
+        data: options.data.as_deref(),
+        stored: options.dataset.is_some(),
     };
-    let answer = discovered(global, options, request).map_err(|failure| failure.blaming(given))?;
+    let answer = answered(global, &question, request).map_err(|failure| failure.blaming(&given))?;
     output.either(&answer, || {
         render::discovery(&serde_json::from_str(&answer)?)
     })
 }
 
-fn discovered(global: &Global, options: &Discover, mut request: Value) -> Result<String, Failure> {
-    let path = "/api/v1/causal/discover";
-    match (&global.server, &options.data, &options.dataset) {
-        (Some(url), Some(file), _) => {
+/// The fields of the request that flags of the command line gave.
+fn named<'a>(
+    options: &'a [String],
+    request: &Option<std::path::PathBuf>,
+    flags: &[&'a str],
+) -> Vec<&'a str> {
+    // What a file says is no matter of the command line.
+    if request.is_some() {
+        return Vec::new();
+    }
+    let fields = options.iter().filter_map(|o| Some(o.split_once('=')?.0));
+    fields.chain(flags.iter().copied()).collect()
+}
+
+/// Asks the server, or computes right here.
+fn answered(
+    global: &Global,
+    question: &Question<'_>,
+    mut request: Value,
+) -> Result<String, Failure> {
+    let name = question.operation;
+    let path = format!("/api/v1/{}", name.replace('.', "/"));
+    match (&global.server, question.data) {
+        (Some(url), Some(file)) => {
             let client = Client::new(url)?;
             let bytes = read(file)?;
-            let name = super::data::name_of(file);
-            let stored = super::data::upload(&client, &bytes, &name)?;
+            let stored = super::data::upload(&client, &bytes, &super::data::name_of(file))?;
             request["dataset"] = stored.value()?["digest"].clone();
-            client.compute(path, &request)
+            client.compute(&path, &request)
         }
-        (Some(url), None, _) => Client::new(url)?.compute(path, &request),
-        (None, _, Some(_)) => {
+        (Some(url), None) => Client::new(url)?.compute(&path, &request),
+        (None, None) if question.stored => {
             let session = Session::open(global)?;
-            let answer = session.client.compute(path, &request);
+            let answer = session.client.compute(&path, &request);
             session.close()?;
             answer
         }
-        (None, Some(file), None) => {
+        (None, Some(file)) => {
             let bytes = read(file)?;
             let table =
                 Table::parse_csv(bytes.as_slice(), &Limits::default()).map_err(lab_failure)?;
             request["dataset"] = digest(&bytes).to_string().into();
-            compute(
-                "causal.discover",
-                request,
-                Some(&table.dataset().map_err(lab_failure)?),
-            )
+            compute(name, request, Some(&table.dataset().map_err(lab_failure)?))
         }
-        (None, None, None) => compute("causal.discover", request, None),
+        (None, None) => compute(name, request, None),
     }
 }
 
@@ -89,48 +110,106 @@ fn discover_request(options: &Discover) -> Result<Value, Failure> {
     if let Some(algorithm) = &options.algorithm {
         request["algorithm"] = algorithm.as_str().into();
     }
-    for option in &options.options {
-        let Some((field, text)) = option.split_once('=') else {
-            return Err(Failure::Usage(format!(
-                "--option: `{option}` is not FIELD=JSON"
-            )));
-        };
-        let value = serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
-        request[field] = value;
-    }
+    set_options(&mut request, &options.options)?;
     if let Some(seed) = options.seed {
         request["seed"] = seed.into();
     }
     Ok(request)
 }
 
+fn set_options(request: &mut Value, options: &[String]) -> Result<(), Failure> {
+    for option in options {
+        let Some((field, text)) = option.split_once('=') else {
+            return Err(Failure::Usage(format!(
+                "--option: `{option}` is not FIELD=JSON"
+            )));
+        };
+        request[field] = serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
+    }
+    Ok(())
+}
+
 fn validate(global: &Global, options: &Validate, output: &Output) -> Result<(), Failure> {
     let request = validate_request(options)?;
-    let answer = match &global.server {
-        Some(url) => Client::new(url)?.compute("/api/v1/causal/validate", &request)?,
-        None => compute("causal.validate", request, None)?,
+    let given = named(&options.options, &options.request, &["seed"]);
+    let question = Question {
+        operation: "causal.validate",
+        data: options.data.as_deref(),
+        stored: options.dataset.is_some(),
     };
+    let answer = answered(global, &question, request).map_err(|failure| failure.blaming(&given))?;
     output.either(&answer, || {
         render::validation(&serde_json::from_str(&answer)?)
     })
 }
 
-fn validate_request(options: &Validate) -> Result<Value, Failure> {
-    let mut request = match (&options.request, &options.graph) {
-        (Some(file), _) => object(&read(file)?)?,
-        (None, Some(graph)) => json!({ "graph": graph_of(graph)? }),
+fn paths(global: &Global, options: &Paths, output: &Output) -> Result<(), Failure> {
+    let request = paths_request(options)?;
+    let question = Question {
+        operation: "causal.paths",
+        data: None,
+        stored: false,
+    };
+    let answer = answered(global, &question, request)?;
+    output.either(&answer, || render::paths(&serde_json::from_str(&answer)?))
+}
+
+fn paths_request(options: &Paths) -> Result<Value, Failure> {
+    let mut request = graph_request(options.request.as_deref(), options.graph.as_deref())?;
+    for (flag, field, node) in [
+        ("--treatment", "treatment", &options.treatment),
+        ("--outcome", "outcome", &options.outcome),
+    ] {
+        match node {
+            Some(node) => request[field] = json!([node]),
+            None if options.request.is_none() => return Err(unnamed(flag)),
+            None => {}
+        }
+    }
+    if !options.given.is_empty() {
+        request["given"] = json!(options.given);
+    }
+    for (field, value) in [
+        ("kind", options.kind.as_ref().map(|kind| json!(kind))),
+        ("via", options.via.as_ref().map(|node| json!(node))),
+        (
+            "cursor",
+            options.cursor.as_ref().map(|cursor| json!(cursor)),
+        ),
+        ("limit", options.limit.map(|limit| json!(limit))),
+        ("shortest", options.shortest.map(|count| json!(count))),
+    ] {
+        if let Some(value) = value {
+            request[field] = value;
+        }
+    }
+    Ok(request)
+}
+
+/// A request from a file, or one that holds the graph of an argument.
+fn graph_request(file: Option<&Path>, graph: Option<&str>) -> Result<Value, Failure> {
+    match (file, graph) {
+        (Some(file), _) => object(&read(file)?),
+        (None, Some(graph)) => Ok(json!({ "graph": graph_of(graph)? })),
         (None, None) => {
             let message = "name the graph: --graph TEXT, --graph FILE or --request FILE";
-            return Err(Failure::Usage(message.to_owned()));
+            Err(Failure::Usage(message.to_owned()))
         }
-    };
+    }
+}
+
+fn unnamed(flag: &str) -> Failure {
+    Failure::Usage(format!("name a node of the graph with {flag}"))
+}
+
+fn validate_request(options: &Validate) -> Result<Value, Failure> {
+    let mut request = graph_request(options.request.as_deref(), options.graph.as_deref())?;
     for (flag, names) in [
         ("--treatment", &options.treatment),
         ("--outcome", &options.outcome),
     ] {
         if names.is_empty() && options.request.is_none() {
-            let message = format!("name a node of the graph with {flag}");
-            return Err(Failure::Usage(message));
+            return Err(unnamed(flag));
         }
     }
     for (field, names) in [
@@ -142,6 +221,10 @@ fn validate_request(options: &Validate) -> Result<Value, Failure> {
             request[field] = json!(names);
         }
     }
+    if let Some(dataset) = &options.dataset {
+        request["dataset"] = dataset.as_str().into();
+    }
+    set_options(&mut request, &options.options)?;
     if let Some(seed) = options.seed {
         request["seed"] = seed.into();
     }

@@ -122,6 +122,61 @@ pub(crate) fn validation(answer: &Value) -> Result<String, Failure> {
     Ok(out.trim_end().to_owned())
 }
 
+/// The paths between two nodes.
+pub(crate) fn paths(answer: &Value) -> Result<String, Failure> {
+    let result = answer
+        .get("result")
+        .ok_or_else(|| Failure::failed("the answer has no result"))?;
+    let mut out = String::new();
+    let given = match names(result, "/given").as_str() {
+        "" => String::new(),
+        given => format!(" given {given}"),
+    };
+    let verdict = match result["separated"].as_bool() {
+        Some(true) => "separated",
+        _ => "connected",
+    };
+    let (from, to) = (text(result, "/treatment"), text(result, "/outcome"));
+    line(&mut out, &format!("{from} and {to} are {verdict}{given}"));
+    let at_least = match result.pointer("/count/exact").and_then(Value::as_bool) {
+        Some(true) => "",
+        _ => "at least ",
+    };
+    let (count, kind) = (text(result, "/count/value"), text(result, "/kind"));
+    line(
+        &mut out,
+        &format!("{at_least}{count} paths ({})", kind.replace('_', "-")),
+    );
+    for (title, path) in [("shortest: ", "/shortest"), ("", "/paths")] {
+        for shown in list(result, path) {
+            line(
+                &mut out,
+                &format!("  {title}{}{}", text(shown, "/text"), why(shown)),
+            );
+        }
+    }
+    if !text(result, "/next_cursor").is_empty() {
+        let cursor = text(result, "/next_cursor");
+        line(&mut out, &format!("there are more: --cursor {cursor}"));
+    }
+    for warning in list(result, "/warnings") {
+        let warning = warning.as_str().unwrap_or("");
+        line(&mut out, &format!("note: {warning}"));
+    }
+    line(&mut out, &foot(answer));
+    Ok(out.trim_end().to_owned())
+}
+
+/// What opens or blocks a path.
+fn why(path: &Value) -> String {
+    if path["open"] == true {
+        return "  (open)".to_owned();
+    }
+    let blocking = list(path, "/blocked_by").iter();
+    let blocking: Vec<&str> = blocking.map(|node| text(node, "/node")).collect();
+    format!("  (blocked at {})", blocking.join(", "))
+}
+
 fn foot(answer: &Value) -> String {
     let run = match text(answer, "/run_id") {
         "" => String::new(),

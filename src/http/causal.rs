@@ -60,6 +60,25 @@ pub(crate) async fn validate(
     lab(&app, &request, payload, "causal.validate").await
 }
 
+/// Count, list and explain the paths between two nodes of a graph.
+#[utoipa::path(
+    post, path = "/api/v1/causal/paths", tag = "causal", operation_id = "paths",
+    request_body = hindcast_actors::operation::PathsRequest,
+    params(super::openapi::LabHeaders),
+    responses(
+        (status = 200, description = "The paths", body = Answer),
+        (status = 202, description = "They are being computed", body = Accepted),
+        super::openapi::Problems,
+    ),
+)]
+pub(crate) async fn paths(
+    app: Data<App>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
+    lab(&app, &request, payload, "causal.paths").await
+}
+
 /// A run that is recorded and has not ended.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Accepted {

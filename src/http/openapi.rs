@@ -96,6 +96,7 @@ impl IntoResponses for Problems {
     paths(
         causal::discover,
         causal::validate,
+        causal::paths,
         datasets::add,
         datasets::list,
         datasets::show,
@@ -123,6 +124,7 @@ impl IntoResponses for Problems {
         ProblemDetails,
         hindcast_actors::operation::Discovery,
         hindcast_actors::operation::Validation,
+        hindcast_actors::operation::PathsAnswer,
     ))
 )]
 struct Document;

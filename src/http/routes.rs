@@ -53,6 +53,7 @@ fn routes(config: &mut ServiceConfig) {
         .service(at("/health/startup", GET).route(get().to(health::startup)))
         .service(at("/api/v1/causal/discover", POST).route(web::post().to(causal::discover)))
         .service(at("/api/v1/causal/validate", POST).route(web::post().to(causal::validate)))
+        .service(at("/api/v1/causal/paths", POST).route(web::post().to(causal::paths)))
         .service(at("/cache/stats", GET).route(get().to(cache::stats)))
         .configure(stored)
         .configure(history);

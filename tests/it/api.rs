@@ -421,3 +421,84 @@ fn equal_requests_are_answered_from_the_cache_and_recorded_all_the_same() {
     assert!(stats["results"]["bytes"].as_u64() <= stats["results"]["bytes_max"].as_u64());
     assert!(stats["datasets"]["bytes_max"].is_u64());
 }
+
+#[test]
+fn a_graph_written_otherwise_is_the_same_question() {
+    let dir = temporary();
+    let server = Server::start(dir.path());
+    let first = server.post(VALIDATE, &validation()).expect(200);
+    for graph in [
+        json!("digraph { x -> y; z -> y; z -> x }"),
+        json!({ "nodes": ["y", "x", "z"], "directed": [["z", "y"], ["x", "y"], ["z", "x"]] }),
+    ] {
+        let question = json!({ "graph": graph, "treatment": ["x"], "outcome": ["y"] });
+        let again = server.post(VALIDATE, &question).expect(200);
+        assert_eq!(again["cache"]["original"], first["run_id"], "{question}");
+        assert_eq!(again["result"], first["result"]);
+    }
+}
+
+#[test]
+fn paths_are_counted_explained_and_listed_page_by_page() {
+    const PATHS: &str = "/api/v1/causal/paths";
+    let dir = temporary();
+    let server = Server::start(dir.path());
+    // A ladder of forty diamonds: 2^40 directed paths.
+    let mut graph = String::from("dag { ");
+    for i in 0..40 {
+        graph += &format!("n{i} -> a{i} -> n{0}; n{i} -> b{i} -> n{0}; ", i + 1);
+    }
+    graph += "}";
+    let mut request = json!({
+        "graph": graph, "treatment": "n0", "outcome": "n40", "kind": "directed", "limit": 3,
+        "seed": 1,
+    });
+    let first = server.post(PATHS, &request).expect(200);
+    let result = &first["result"];
+    let count = json!({ "value": "1099511627776", "exact": true });
+    assert_eq!(
+        (&result["count"], &result["separated"]),
+        (&count, &json!(false))
+    );
+    request["cursor"] = result["next_cursor"].clone();
+    let second = server.post(PATHS, &request).expect(200);
+    let texts = |answer: &Value| -> Vec<String> {
+        let paths = answer["result"]["paths"].as_array().expect("paths");
+        let text = |path: &Value| path["text"].as_str().expect("a text").to_owned();
+        paths.iter().map(text).collect()
+    };
+    let (page, next) = (texts(&first), texts(&second));
+    assert_eq!((page.len(), next.len()), (3, 3));
+    assert!(page.iter().all(|path| !next.contains(path)));
+
+    let blocked = json!({
+        "graph": "dag { z -> x; z -> y }", "treatment": "x", "outcome": "y", "given": ["z"],
+    });
+    let answer = server.post(PATHS, &blocked).expect(200);
+    assert_eq!(answer["result"]["separated"], true);
+    assert_eq!(answer["result"]["paths"][0]["blocked_by"][0]["node"], "z");
+    let wrong = json!({ "graph": "dag { x -> y }", "treatment": "x", "outcome": "q" });
+    let problem = server.post(PATHS, &wrong).expect(422);
+    assert_eq!(problem["field"], "outcome[0]");
+}
+
+#[test]
+fn implications_of_a_graph_are_tested_on_data() {
+    let dir = temporary();
+    let server = Server::start(dir.path());
+    let stored = upload(&server);
+    let question = json!({
+        "graph": "dag { raf -> mek -> erk; akt }", "treatment": "raf", "outcome": "erk",
+        "dataset": stored["digest"], "include": ["implications"],
+    });
+    let answer = server.post(VALIDATE, &question).expect(200);
+    let implications = answer["result"]["implications"]
+        .as_array()
+        .expect("implications");
+    assert!(!implications.is_empty());
+    for implication in implications {
+        let p = implication["test"]["p_value"].as_f64().expect("a p value");
+        assert!((0.0..=1.0).contains(&p), "{implication}");
+        assert_eq!(implication["test"]["n"], 853);
+    }
+}

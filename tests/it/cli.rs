@@ -391,3 +391,25 @@ fn configuration_is_checked_shown_and_documented() {
         assert!(run(&["completions", shell]).0.contains("hindcast"));
     }
 }
+
+#[test]
+fn paths_are_explained_without_a_server() {
+    let graph = "dag { z -> x; z -> y; x -> y }";
+    let flags = ["--treatment", "x", "--outcome", "y"];
+    let (text, errors, code) = run(&[&["causal", "paths", "--graph", graph][..], &flags].concat());
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(text.contains("x and y are connected"), "{text}");
+    assert!(text.contains("2 paths (all)"), "{text}");
+    assert!(text.contains("x <- z -> y  (open)"), "{text}");
+    let given = [
+        &[
+            "causal", "paths", "--graph", graph, "--given", "z", "--json",
+        ][..],
+        &flags,
+    ]
+    .concat();
+    let (json, ..) = run(&given);
+    let answer: Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(answer["operation"], "causal.paths");
+    assert_eq!(answer["result"]["count"]["value"], "2");
+}

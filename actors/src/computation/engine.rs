@@ -19,7 +19,7 @@ use crate::Environment;
 use crate::component::{Slot, panic_text};
 use crate::lock::lock;
 use crate::operation::{Computed, Operation, SPEC_SCHEMA};
-use crate::results::{self, Kept, Lead, ResultCache, ResultKey, Start};
+use crate::results::{Kept, Lead, ResultCache, ResultKey, Start};
 
 /// First wait of an outcome that the log had no room for; it doubles up to `BACKOFF_MICROS_MAX`.
 const BACKOFF_MICROS: u64 = 10_000;
@@ -140,9 +140,7 @@ impl Engine {
                 return self.finish(job, Timing::default(), (ending, None));
             }
         };
-        let version = operation.algorithm_version();
-        let open = &job.open;
-        let key = results::key(operation.name(), &version, open.spec_hash, open.seed);
+        let key = operation.key(job.open.spec_hash, job.open.seed);
         match self.results.begin(key, operation.name()) {
             Start::Known(kept) => self.finish(job, self.timing(job), (kept.into(), None)),
             Start::Lead(lead) => {

@@ -10,7 +10,7 @@ use hindcast_model::event::{Idempotency, Outcome};
 use hindcast_model::{Digest, EventId, ExperimentId, Name16, Refusal, RunId, Seq};
 
 use crate::operation::{Computed, Operation};
-use crate::results::{self, ResultKey};
+use crate::results::ResultKey;
 
 /// Who asks, on whose behalf, and under which ids the log will know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,8 +40,7 @@ impl RunRequest {
     #[must_use]
     pub fn cache_key(&self, spec: Digest) -> Option<ResultKey> {
         let seed = self.operation.seed()?;
-        let version = self.operation.algorithm_version();
-        Some(results::key(self.operation.name(), &version, spec, seed))
+        Some(self.operation.key(spec, seed))
     }
 }
 

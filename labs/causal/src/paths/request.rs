@@ -51,6 +51,9 @@ pub struct PathsRequest {
     /// How many of the shortest paths to list besides, 0 to 100; none if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shortest: Option<usize>,
+    /// Taken as every operation takes it; the answer does not depend on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
 }
 
 /// A kind of path.
