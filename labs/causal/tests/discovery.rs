@@ -2,6 +2,11 @@
 
 mod support;
 
+#[cfg(test)]
+mod discovery {
+    mod knowledge;
+}
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hindcast_causal::data::{Dataset, Limits, Table};

@@ -26,7 +26,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             rows_max: 1_000_000,
-            columns_max: 500,
+            columns_max: 2_000,
             cells_max: 50_000_000,
         }
     }

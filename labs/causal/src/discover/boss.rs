@@ -12,6 +12,7 @@ use hindcast_stats::Philox;
 
 use super::cpdag::Cpdag;
 use super::equivalence;
+use super::knowledge::Knowledge;
 use super::regression::{Bic, Regression};
 use super::request::BossOptions;
 use super::result::{Convergence, IndexedEdge, Outcome, ScoreName};
@@ -30,6 +31,7 @@ const CHECK_EVERY: usize = 32;
 pub(super) fn run(
     data: &Dataset,
     options: &BossOptions,
+    knowledge: &Knowledge,
     seed: u64,
     control: &dyn Control,
 ) -> Result<Outcome, LabError> {
@@ -39,10 +41,13 @@ pub(super) fn run(
         covariance.rows(),
         options.penalty_discount,
     );
-    let mut search = Search::new(bic, control, first_order(covariance));
+    refuse_dependent(&bic, knowledge, data)?;
+    let mut order = first_order(covariance);
+    knowledge.arrange(&mut order);
+    let mut search = Search::new(bic, knowledge, control, order);
     let found = search.iterate(options.restarts, seed)?;
     let mut dag = found.parents;
-    if let Some(better) = equivalence::backward(&bic, &dag, control)? {
+    if let Some(better) = equivalence::backward(&bic, knowledge, &dag, control)? {
         dag = better;
     }
     let score = dag
@@ -62,12 +67,27 @@ pub(super) fn run(
         ..Convergence::default()
     };
     Ok(Outcome {
-        edges: weighted(&bic, &dag)?,
+        edges: weighted(&bic, knowledge, &dag)?,
         score: Some((ScoreName::Bic, score)),
         iterations: found.sweeps,
         convergence,
         warnings: Vec::new(),
     })
+}
+
+/// A regression on the required parents has to exist.
+fn refuse_dependent(bic: &Bic<'_>, knowledge: &Knowledge, data: &Dataset) -> Result<(), LabError> {
+    for (head, parents) in knowledge.required().iter().enumerate() {
+        if Regression::new(bic.correlation, head, parents).is_none() {
+            let head = &data.names()[head];
+            return Err(LabError::invalid_with_hint(
+                "required",
+                format!("the required parents of '{head}' are linearly dependent"),
+                "leave out the columns that the profile calls collinear",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Variables that the others explain least come first. The sum of squared correlations does not
@@ -85,8 +105,13 @@ fn first_order(covariance: &Covariance) -> Vec<usize> {
 /// Directed edges carry the standardised coefficient in the regression of the head on its parents;
 /// undirected ones the partial correlation given the head's other parents in one graph of the
 /// class.
-fn weighted(bic: &Bic<'_>, dag: &[Vec<usize>]) -> Result<Vec<IndexedEdge>, LabError> {
-    let class = Cpdag::of(dag);
+fn weighted(
+    bic: &Bic<'_>,
+    knowledge: &Knowledge,
+    dag: &[Vec<usize>],
+) -> Result<Vec<IndexedEdge>, LabError> {
+    let mut class = Cpdag::of(dag);
+    knowledge.orient(&mut class);
     let mut edges = Vec::new();
     for (head, parents) in dag.iter().enumerate() {
         let Some(fit) = Regression::new(bic.correlation, head, parents) else {
@@ -127,6 +152,9 @@ struct Found {
 
 struct Search<'a> {
     trees: Trees<'a>,
+    knowledge: &'a Knowledge,
+    /// For each variable the heads of its required edges.
+    required_children: Vec<Vec<usize>>,
     control: &'a dyn Control,
     order: Vec<usize>,
     position: Vec<usize>,
@@ -141,10 +169,23 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn new(bic: Bic<'a>, control: &'a dyn Control, order: Vec<usize>) -> Self {
+    fn new(
+        bic: Bic<'a>,
+        knowledge: &'a Knowledge,
+        control: &'a dyn Control,
+        order: Vec<usize>,
+    ) -> Self {
         let d = order.len();
+        let mut required_children = vec![Vec::new(); d];
+        for (head, tails) in knowledge.required().iter().enumerate() {
+            for &tail in tails {
+                required_children[tail].push(head);
+            }
+        }
         Self {
-            trees: Trees::new(bic),
+            trees: Trees::new(bic, knowledge),
+            knowledge,
+            required_children,
             control,
             order,
             position: vec![0; d],
@@ -166,6 +207,7 @@ impl<'a> Search<'a> {
             self.control.progress("boss searches", searches, 0);
             self.order.clone_from(&best);
             perturb(&mut self.order, &mut rng);
+            self.knowledge.arrange(&mut self.order);
             let score = self.climb()?;
             searches += 1;
             in_vain += 1;
@@ -220,7 +262,9 @@ impl<'a> Search<'a> {
         let from = self.position[variable];
         self.value_places(variable, from)?;
         let mut to = from;
-        for (place, &gain) in self.gains.iter().enumerate() {
+        let (first, last) = self.open_places(variable, from);
+        for place in first..=last {
+            let gain = self.gains[place];
             if gain > self.gains[to] + IMPROVEMENT_MIN {
                 to = place;
             }
@@ -241,6 +285,17 @@ impl<'a> Search<'a> {
             }
         }
         Ok(true)
+    }
+
+    /// The places that required edges leave to `variable`: after its required parents, before its
+    /// required children, places counted without itself.
+    fn open_places(&self, variable: usize, from: usize) -> (usize, usize) {
+        let place = |v: usize| self.position[v] - usize::from(self.position[v] > from);
+        let required = self.knowledge.required_parents(variable);
+        let first = required.iter().map(|&v| place(v) + 1).max().unwrap_or(0);
+        let children = self.required_children[variable].iter();
+        let last = children.map(|&v| place(v)).min();
+        (first, last.unwrap_or(self.order.len() - 1))
     }
 
     /// Fills `gains`: place `p` means that `p` of the others come before `variable`.

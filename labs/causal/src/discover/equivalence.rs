@@ -3,6 +3,7 @@
 //! against edges that are only needed for the order the search ended at.
 
 use super::cpdag::Cpdag;
+use super::knowledge::Knowledge;
 use super::regression::Bic;
 use crate::control::Control;
 use crate::error::LabError;
@@ -21,6 +22,7 @@ struct Deletion {
 /// A better graph, or `None` when no deletion improves the score.
 pub(super) fn backward(
     bic: &Bic<'_>,
+    knowledge: &Knowledge,
     dag: &[Vec<usize>],
     control: &dyn Control,
 ) -> Result<Option<Vec<Vec<usize>>>, LabError> {
@@ -28,10 +30,10 @@ pub(super) fn backward(
     let mut improved = false;
     loop {
         let class = Cpdag::of(&current);
-        let Some(deletion) = best_deletion(bic, &class, control)? else {
+        let Some(deletion) = best_deletion(bic, knowledge, &class, control)? else {
             return Ok(improved.then_some(current));
         };
-        let Some(next) = apply(class, &deletion).extend() else {
+        let Some(next) = member(apply(class, &deletion), knowledge) else {
             return Err(LabError::Internal("a valid deletion left no graph".into()));
         };
         current = next;
@@ -39,8 +41,15 @@ pub(super) fn backward(
     }
 }
 
+/// A graph of the class that honours what is known.
+fn member(mut class: Cpdag, knowledge: &Knowledge) -> Option<Vec<Vec<usize>>> {
+    knowledge.orient(&mut class);
+    class.extend().filter(|dag| knowledge.holds_in(dag))
+}
+
 fn best_deletion(
     bic: &Bic<'_>,
+    knowledge: &Knowledge,
     class: &Cpdag,
     control: &dyn Control,
 ) -> Result<Option<Deletion>, LabError> {
@@ -56,8 +65,11 @@ fn best_deletion(
             let least = best
                 .as_ref()
                 .map_or(IMPROVEMENT_MIN, |b| b.gain + IMPROVEMENT_MIN);
-            if found.as_ref().is_some_and(|found| found.gain > least) {
-                best = found;
+            let Some(found) = found.filter(|found| found.gain > least) else {
+                continue;
+            };
+            if knowledge.is_empty() || member(apply(class.clone(), &found), knowledge).is_some() {
+                best = Some(found);
             }
         }
     }
@@ -67,15 +79,11 @@ fn best_deletion(
 /// The best way of deleting one edge: which of the head's undirected neighbours that are adjacent
 /// to the tail become its children.
 fn deletion(bic: &Bic<'_>, class: &Cpdag, tail: usize, head: usize) -> Option<Deletion> {
-    let nodes = 0..class.width();
-    let mut shared: Vec<usize> = nodes
-        .clone()
-        .filter(|&v| v != tail && class.undirected(v, head) && class.adjacent(v, tail))
-        .collect();
+    let mut shared = class.neighbours(head);
+    shared.retain(|&v| v != tail && class.adjacent(v, tail));
     shared.truncate(SUBSET_BASE_MAX);
-    let parents: Vec<usize> = nodes
-        .filter(|&v| v != tail && class.directed(v, head))
-        .collect();
+    let mut parents = class.parents(head);
+    parents.retain(|&v| v != tail);
     let mut best: Option<Deletion> = None;
     for subset in 0..1_u32 << shared.len() {
         let (mut kept, mut detached) = (Vec::new(), Vec::new());
@@ -115,12 +123,11 @@ fn deletion(bic: &Bic<'_>, class: &Cpdag, tail: usize, head: usize) -> Option<De
 
 fn apply(mut class: Cpdag, deletion: &Deletion) -> Cpdag {
     let Deletion { tail, head, .. } = *deletion;
-    class.set(tail, head, false);
-    class.set(head, tail, false);
+    class.part(tail, head);
     for &v in &deletion.detached {
-        class.set(v, head, false);
+        class.direct(head, v);
         if class.undirected(v, tail) {
-            class.set(v, tail, false);
+            class.direct(tail, v);
         }
     }
     class

@@ -11,6 +11,7 @@ mod cpdag;
 mod equivalence;
 mod eqvar;
 mod exponential;
+mod knowledge;
 mod notears;
 mod regression;
 mod request;
@@ -18,6 +19,7 @@ mod result;
 mod stepwise;
 mod trees;
 
+pub use knowledge::Background;
 pub use request::{
     Algorithm, BossOptions, CorrelationOptions, DiscoverOptions, DiscoverRequest, EqvarOptions,
     NotearsOptions,
@@ -26,16 +28,23 @@ pub use result::{
     Convergence, Discovery, Edge, EdgeType, Graph, Parameters, ScoreName, Warning, WarningCode,
 };
 
+use knowledge::Knowledge;
 use result::Provenance;
 
 use crate::control::Control;
 use crate::data::Dataset;
 use crate::error::LabError;
 
-/// Most variables any of the algorithms takes (`trees` packs a variable into nine bits).
-pub const VARIABLES_MAX: usize = 500;
+/// Most variables any of the algorithms takes (`trees` packs a variable into eleven bits).
+pub const VARIABLES_MAX: usize = 1000;
 /// Most variables NOTEARS takes: its cost is a matrix exponential at every step.
 pub const NOTEARS_VARIABLES_MAX: usize = 200;
+
+static NOTHING_KNOWN: Background = Background {
+    required: Vec::new(),
+    forbidden: Vec::new(),
+    tiers: Vec::new(),
+};
 
 /// Learns a graph. The same arguments give the same bytes, whatever the number of threads.
 pub fn discover(
@@ -45,12 +54,14 @@ pub fn discover(
     control: &dyn Control,
 ) -> Result<Discovery, LabError> {
     control.check()?;
+    let stated = options.background().unwrap_or(&NOTHING_KNOWN);
+    let knowledge = Knowledge::new(stated, data.names())?;
     let mut warnings = checks::check(data, options, control)?;
     let outcome = match options {
-        DiscoverOptions::Boss(options) => boss::run(data, options, seed, control)?,
-        DiscoverOptions::Eqvar(options) => eqvar::run(data, options, control)?,
+        DiscoverOptions::Boss(options) => boss::run(data, options, &knowledge, seed, control)?,
+        DiscoverOptions::Eqvar(options) => eqvar::run(data, options, &knowledge, control)?,
         DiscoverOptions::Correlation(options) => correlation::run(data, options),
-        DiscoverOptions::Notears(options) => notears::run(data, options, control)?,
+        DiscoverOptions::Notears(options) => notears::run(data, options, &knowledge, control)?,
     };
     checks::judge(data, options, &outcome, &mut warnings);
     control.check()?;

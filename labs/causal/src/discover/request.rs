@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::knowledge::Background;
 use crate::data::{Dataset, Limits};
 use crate::error::LabError;
 
@@ -42,6 +43,16 @@ pub struct DiscoverRequest {
     /// notears: weight of the L1 penalty, default 0.1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lambda1: Option<f64>,
+    /// Edges `[from, to]` that have to be in the graph (boss, eqvar).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub required: Vec<[String; 2]>,
+    /// Edges `[from, to]` that may not be in the graph (all but correlation).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forbidden: Vec<[String; 2]>,
+    /// Lists of variables, such as those of one time: no edge leads from a later list to an
+    /// earlier one (all but correlation). A variable in no list is free.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tiers: Vec<Vec<String>>,
     /// Rows of numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Vec<Vec<f64>>>,
@@ -96,11 +107,13 @@ pub enum DiscoverOptions {
 pub struct BossOptions {
     pub penalty_discount: f64,
     pub restarts: u32,
+    pub background: Background,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct EqvarOptions {
     pub penalty_discount: f64,
+    pub background: Background,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -108,6 +121,7 @@ pub struct NotearsOptions {
     pub lambda1: f64,
     pub threshold: f64,
     pub max_iter: u32,
+    pub background: Background,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -120,6 +134,7 @@ impl Default for DiscoverOptions {
         Self::Boss(BossOptions {
             penalty_discount: PENALTY_DISCOUNT_DEFAULT,
             restarts: RESTARTS_DEFAULT,
+            background: Background::default(),
         })
     }
 }
@@ -133,6 +148,16 @@ impl DiscoverOptions {
             Self::Correlation(_) => Algorithm::Correlation,
         }
     }
+
+    /// What is known beforehand; `None` for an algorithm that cannot use it.
+    pub fn background(&self) -> Option<&Background> {
+        match self {
+            Self::Boss(options) => Some(&options.background),
+            Self::Eqvar(options) => Some(&options.background),
+            Self::Notears(options) => Some(&options.background),
+            Self::Correlation(_) => None,
+        }
+    }
 }
 
 impl DiscoverRequest {
@@ -140,6 +165,7 @@ impl DiscoverRequest {
     /// is an error that names it.
     pub fn options(&self) -> Result<DiscoverOptions, LabError> {
         self.refuse_foreign_parameters()?;
+        let background = self.background()?;
         let penalty_discount = || {
             let value = self.penalty_discount.unwrap_or(PENALTY_DISCOUNT_DEFAULT);
             above_zero("penalty_discount", value, PENALTY_DISCOUNT_MAX)
@@ -153,9 +179,11 @@ impl DiscoverRequest {
                     0,
                     RESTARTS_MAX,
                 )?,
+                background,
             }),
             Algorithm::Eqvar => DiscoverOptions::Eqvar(EqvarOptions {
                 penalty_discount: penalty_discount()?,
+                background,
             }),
             Algorithm::Notears => DiscoverOptions::Notears(NotearsOptions {
                 lambda1: at_least_zero(
@@ -174,6 +202,7 @@ impl DiscoverRequest {
                     1,
                     MAX_ITER_MAX,
                 )?,
+                background,
             }),
             Algorithm::Correlation => DiscoverOptions::Correlation(CorrelationOptions {
                 threshold: at_least_zero(
@@ -219,9 +248,27 @@ impl DiscoverRequest {
         }
     }
 
+    /// The background knowledge as stated; names are looked up once there are data.
+    fn background(&self) -> Result<Background, LabError> {
+        let background = Background {
+            required: self.required.clone(),
+            forbidden: self.forbidden.clone(),
+            tiers: self.tiers.clone(),
+        };
+        background.check_shape()?;
+        Ok(background)
+    }
+
     fn refuse_foreign_parameters(&self) -> Result<(), LabError> {
         use Algorithm::{Boss, Correlation, Eqvar, Notears};
-        let given: [(&str, bool, &[Algorithm]); 5] = [
+        let given: [(&str, bool, &[Algorithm]); 8] = [
+            ("required", !self.required.is_empty(), &[Boss, Eqvar]),
+            (
+                "forbidden",
+                !self.forbidden.is_empty(),
+                &[Boss, Eqvar, Notears],
+            ),
+            ("tiers", !self.tiers.is_empty(), &[Boss, Eqvar, Notears]),
             ("max_iter", self.max_iter.is_some(), &[Notears]),
             (
                 "threshold",
@@ -303,7 +350,8 @@ mod tests {
             Ok(DiscoverOptions::Notears(NotearsOptions {
                 lambda1: 0.1,
                 threshold: 0.3,
-                max_iter: 100
+                max_iter: 100,
+                background: Background::default(),
             }))
         );
     }
@@ -328,6 +376,18 @@ mod tests {
             (
                 r#"{"algorithm": "notears", "restarts": 3}"#,
                 "restarts: is not a parameter of notears",
+            ),
+            (
+                r#"{"algorithm": "notears", "required": [["a", "b"]]}"#,
+                "required: is not a parameter of notears",
+            ),
+            (
+                r#"{"algorithm": "correlation", "tiers": [["a"]]}"#,
+                "tiers: is not a parameter of correlation",
+            ),
+            (
+                r#"{"forbidden": [["a", "b"], ["a", "a"]]}"#,
+                "forbidden[1]: 'a' cannot be its own cause",
             ),
             (
                 r#"{"penalty_discount": 0}"#,

@@ -109,6 +109,13 @@ pub struct Parameters {
     pub threshold: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_iter: Option<u32>,
+    /// Background knowledge, as it was stated.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub required: Vec<[String; 2]>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forbidden: Vec<[String; 2]>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tiers: Vec<Vec<String>>,
 }
 
 /// Something the reader of the graph has to know.
@@ -232,6 +239,16 @@ pub(super) fn assemble(
 }
 
 fn parameters(options: &DiscoverOptions) -> Parameters {
+    let known = options.background().cloned().unwrap_or_default();
+    Parameters {
+        required: known.required,
+        forbidden: known.forbidden,
+        tiers: known.tiers,
+        ..own_parameters(options)
+    }
+}
+
+fn own_parameters(options: &DiscoverOptions) -> Parameters {
     match options {
         DiscoverOptions::Boss(o) => Parameters {
             penalty_discount: Some(o.penalty_discount),

@@ -9,6 +9,7 @@
 
 use hindcast_stats::axpy;
 
+use super::knowledge::Knowledge;
 use super::regression::{Bic, SINGULAR};
 
 /// Branches and nodes of all trees together before they are dropped and grown again: bounds the
@@ -20,6 +21,7 @@ const NOWHERE: usize = usize::MAX;
 /// One tree for each variable, and the work space they share.
 pub(super) struct Trees<'a> {
     bic: Bic<'a>,
+    knowledge: &'a Knowledge,
     trees: Vec<Tree>,
     entries: usize,
     work: Work,
@@ -50,20 +52,20 @@ struct Branch {
 }
 
 /// A variable and how much it explains, packed so that sorting compares whole numbers: the bits of
-/// a positive number rise with it, and its last nine, about 1e-13 of it, make room for the
+/// a positive number rise with it, and its last eleven, about 5e-13 of it, make room for the
 /// variable. Of two that explain the same the first column is the greater.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate(u64);
 
 impl Candidate {
-    const VARIABLE: u64 = (1 << 9) - 1;
+    const VARIABLE: u64 = (1 << 11) - 1;
 
     fn new(explained: f64, variable: usize) -> Self {
         Self(explained.to_bits() & !Self::VARIABLE | (Self::VARIABLE - variable as u64))
     }
 
     fn variable(self) -> u16 {
-        u16::try_from(Self::VARIABLE - (self.0 & Self::VARIABLE)).expect("nine bits")
+        u16::try_from(Self::VARIABLE - (self.0 & Self::VARIABLE)).expect("eleven bits")
     }
 }
 
@@ -75,10 +77,11 @@ const NEW_NODE: Node = Node {
 };
 
 impl<'a> Trees<'a> {
-    pub(super) fn new(bic: Bic<'a>) -> Self {
+    pub(super) fn new(bic: Bic<'a>, knowledge: &'a Knowledge) -> Self {
         let d = bic.correlation.rows();
         Self {
             bic,
+            knowledge,
             trees: (0..d)
                 .map(|_| Tree {
                     nodes: vec![NEW_NODE],
@@ -103,6 +106,8 @@ impl<'a> Trees<'a> {
     ) -> f64 {
         let mut path = std::mem::take(&mut self.path);
         path.clear();
+        let required = self.knowledge.required_parents(target);
+        path.extend(required.iter().map(|&v| narrow(v)));
         let mut node = 0;
         loop {
             let (first, end) = self.grown(target, node, &path);
@@ -125,8 +130,9 @@ impl<'a> Trees<'a> {
     pub(super) fn parents(&mut self, target: usize, before: impl Fn(usize) -> bool) -> Vec<usize> {
         self.score(target, before, |_| {});
         let parents: Vec<usize> = self.path.iter().map(|&v| usize::from(v)).collect();
+        let kept = self.knowledge.required_parents(target).len();
         self.bic
-            .shrink(target, &parents)
+            .shrink(target, &parents, kept)
             .map_or_else(Vec::new, |fit| fit.parents)
     }
 
@@ -153,6 +159,10 @@ impl<'a> Trees<'a> {
         if path.len() < self.bic.parents_max {
             self.work
                 .candidates(&self.bic, target, path, &mut self.candidates);
+            if !self.knowledge.is_empty() {
+                let allowed = |c: &Candidate| self.knowledge.allows(c.variable().into(), target);
+                self.candidates.retain(allowed);
+            }
         }
         let tree = &mut self.trees[target];
         let first = tree.branches.len();
@@ -188,7 +198,8 @@ impl<'a> Trees<'a> {
             return known;
         }
         let parents: Vec<usize> = path.iter().map(|&v| usize::from(v)).collect();
-        let score = match self.bic.shrink(target, &parents) {
+        let kept = self.knowledge.required_parents(target).len();
+        let score = match self.bic.shrink(target, &parents, kept) {
             Some(fit) => self.bic.of(fit.residual, fit.parents.len()),
             // Growing takes no dependent parent, so this is only a matter of rounding.
             None => self.bic.of(1.0, 0),
@@ -196,6 +207,10 @@ impl<'a> Trees<'a> {
         self.trees[target].nodes[node].score = score;
         score
     }
+}
+
+fn narrow(variable: usize) -> u16 {
+    u16::try_from(variable).expect("there are at most 2047 variables")
 }
 
 fn small(index: usize) -> u32 {
