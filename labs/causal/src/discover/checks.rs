@@ -26,6 +26,7 @@ pub(super) fn check(
 ) -> Result<Vec<Warning>, LabError> {
     let d = data.width();
     refuse_width(d, options)?;
+    data.require_numbers()?;
     let moments = data.covariance_within(control)?;
     refuse_constant_and_huge(data)?;
     let mut warnings = Vec::new();
