@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::Dataset;
-use crate::control::Control;
+use crate::control::{Control, Stop};
 use crate::error::LabError;
 
 /// Values of a column that is read as categories.
@@ -102,13 +102,36 @@ impl Codes {
         found
     }
 
+    /// One row for each combination of all values, and how many rows are equal to it; every row
+    /// once when most differ.
+    pub(crate) fn distinct_rows(
+        &self,
+        control: &dyn Control,
+    ) -> Result<(Vec<usize>, Vec<u32>), Stop> {
+        let mut groups = Groups::one(self.rows);
+        for variable in 0..self.width() {
+            control.check()?;
+            groups.split(&self.columns[variable], self.levels(variable));
+            if groups.bound > self.rows / 2 {
+                groups.renumber();
+            }
+            if groups.bound > self.rows / 2 {
+                return Ok(((0..self.rows).collect(), vec![1; self.rows]));
+            }
+        }
+        groups.renumber();
+        let (mut rows, mut weights) = (vec![0; groups.bound], vec![0; groups.bound]);
+        for (row, &group) in groups.of_row.iter().enumerate() {
+            rows[group as usize] = row;
+            weights[group as usize] += 1;
+        }
+        Ok((rows, weights))
+    }
+
     /// Numbers the combinations of values of `variables` so that the numbers rise with the values,
     /// the first variable weighing most.
-    pub(crate) fn group(&self, variables: &[usize]) -> Groups {
-        let mut groups = Groups {
-            of_row: vec![0; self.rows],
-            bound: 1,
-        };
+    fn group(&self, variables: &[usize]) -> Groups {
+        let mut groups = Groups::one(self.rows);
         for &variable in variables {
             groups.split(&self.columns[variable], self.levels(variable));
         }
@@ -124,6 +147,14 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
+    /// All rows together.
+    pub(crate) fn one(rows: usize) -> Self {
+        Self {
+            of_row: vec![0; rows],
+            bound: 1,
+        }
+    }
+
     /// Splits every group by one more variable. Numbers stay below 2^32: a group more than there
     /// are rows is closed up first, and tables have at most a million rows.
     pub(crate) fn split(&mut self, codes: &[u8], levels: usize) {
@@ -139,9 +170,13 @@ impl Groups {
     /// than the rows are.
     pub(crate) fn close_up(&mut self, each: usize) {
         let limit = (2 * self.of_row.len()).max(SMALL_TABLE);
-        if self.bound * each <= limit {
-            return;
+        if self.bound * each > limit {
+            self.renumber();
         }
+    }
+
+    /// Leaves out empty groups.
+    fn renumber(&mut self) {
         let mut used: Vec<u32> = self.of_row.clone();
         used.sort_unstable();
         used.dedup();

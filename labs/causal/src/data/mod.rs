@@ -11,6 +11,7 @@ mod dataset;
 mod profile;
 mod table;
 
+pub(crate) use codes::Groups;
 pub use codes::{Codes, Counts, LEVELS_MAX};
 pub use covariance::Covariance;
 pub use dataset::Dataset;

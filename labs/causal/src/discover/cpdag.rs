@@ -83,6 +83,16 @@ impl Cpdag {
         self.outgoing[v].union(&self.incoming[v])
     }
 
+    /// Variables that a step along an edge, not against its direction, leads to from `v`.
+    pub(super) fn reachable_in_one(&self, v: usize) -> &NodeSet {
+        &self.outgoing[v]
+    }
+
+    /// Whether all edges at `v` are the same in both.
+    pub(super) fn same_at(&self, other: &Self, v: usize) -> bool {
+        self.outgoing[v] == other.outgoing[v] && self.incoming[v] == other.incoming[v]
+    }
+
     /// Makes `a - b`.
     pub(super) fn join(&mut self, a: usize, b: usize) {
         self.set(a, b, true);

@@ -1,28 +1,34 @@
 //! From a dataset to a graph.
 //!
 //! [`discover`] is the one entry: it checks the data, runs the chosen algorithm and hands back a
-//! [`Discovery`] that depends on nothing but its arguments. Every algorithm reads the cached
-//! second moments of the dataset and never its rows. Where a dataset comes from is the caller's.
+//! [`Discovery`] that depends on nothing but its arguments. Algorithms for numbers read the cached
+//! second moments of the dataset and never its rows; scores for categories read its codes. Where
+//! a dataset comes from is the caller's.
 
 mod boss;
 mod checks;
 mod correlation;
 mod cpdag;
-mod equivalence;
+mod discrete;
 mod eqvar;
 mod exponential;
+mod gaussian;
+mod ges;
+mod grasp;
 mod knowledge;
 mod notears;
 mod regression;
 mod request;
 mod result;
+mod score;
+mod search;
 mod stepwise;
 mod trees;
 
 pub use knowledge::Background;
 pub use request::{
     Algorithm, BossOptions, CorrelationOptions, DiscoverOptions, DiscoverRequest, EqvarOptions,
-    NotearsOptions,
+    GesOptions, GraspOptions, NotearsOptions, ScoreChoice, ScoreOptions,
 };
 pub use result::{
     Convergence, Discovery, Edge, EdgeType, Graph, Parameters, ScoreName, Warning, WarningCode,
@@ -30,12 +36,13 @@ pub use result::{
 
 use knowledge::Knowledge;
 use result::Provenance;
+use search::{Plan, Setting};
 
 use crate::control::Control;
 use crate::data::Dataset;
 use crate::error::LabError;
 
-/// Most variables any of the algorithms takes (`trees` packs a variable into eleven bits).
+/// Most variables any of the algorithms takes (`score` packs a variable into eleven bits).
 pub const VARIABLES_MAX: usize = 1000;
 /// Most variables NOTEARS takes: its cost is a matrix exponential at every step.
 pub const NOTEARS_VARIABLES_MAX: usize = 200;
@@ -56,9 +63,27 @@ pub fn discover(
     control.check()?;
     let stated = options.background().unwrap_or(&NOTHING_KNOWN);
     let knowledge = Knowledge::new(stated, data.names())?;
+    let options = &options.resolved(data)?;
     let mut warnings = checks::check(data, options, control)?;
+    let setting = Setting {
+        data,
+        knowledge: &knowledge,
+        seed,
+        control,
+    };
     let outcome = match options {
-        DiscoverOptions::Boss(options) => boss::run(data, options, &knowledge, seed, control)?,
+        DiscoverOptions::Boss(options) => {
+            let restarts = options.restarts;
+            search::run(setting, &options.score, Plan::Boss { restarts })?
+        }
+        DiscoverOptions::Grasp(options) => {
+            let (restarts, depth) = (options.restarts, options.depth);
+            search::run(setting, &options.score, Plan::Grasp { restarts, depth })?
+        }
+        DiscoverOptions::Ges(options) => {
+            let turning = options.turning;
+            search::run(setting, &options.score, Plan::Ges { turning })?
+        }
         DiscoverOptions::Eqvar(options) => eqvar::run(data, options, &knowledge, control)?,
         DiscoverOptions::Correlation(options) => correlation::run(data, options),
         DiscoverOptions::Notears(options) => notears::run(data, options, &knowledge, control)?,

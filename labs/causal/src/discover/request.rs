@@ -3,18 +3,25 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::checks::list_names;
 use super::knowledge::Background;
 use crate::data::{Dataset, Limits};
 use crate::error::LabError;
 
 const PENALTY_DISCOUNT_DEFAULT: f64 = 2.0;
+const DISCRETE_PENALTY_DISCOUNT_DEFAULT: f64 = 1.0;
+const EQUIVALENT_SAMPLE_SIZE_DEFAULT: f64 = 10.0;
 const RESTARTS_DEFAULT: u32 = 20;
+const GRASP_RESTARTS_DEFAULT: u32 = 5;
+const DEPTH_DEFAULT: u32 = 3;
 const LAMBDA1_DEFAULT: f64 = 0.1;
 const THRESHOLD_DEFAULT: f64 = 0.3;
 const MAX_ITER_DEFAULT: u32 = 100;
 
 const PENALTY_DISCOUNT_MAX: f64 = 1000.0;
+const EQUIVALENT_SAMPLE_SIZE_MAX: f64 = 1e6;
 const RESTARTS_MAX: u32 = 1000;
+const DEPTH_MAX: u32 = 10;
 const LAMBDA1_MAX: f64 = 1000.0;
 const THRESHOLD_MAX: f64 = 1000.0;
 const MAX_ITER_MAX: u32 = 10_000;
@@ -34,16 +41,29 @@ pub struct DiscoverRequest {
     /// default 0.3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f64>,
-    /// boss, eqvar: factor of the BIC penalty for an edge, default 2.
+    /// boss, grasp, ges: what is maximised, default auto.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<ScoreChoice>,
+    /// boss, grasp, ges, eqvar: factor of the BIC penalty; default 2, with score discrete_bic 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub penalty_discount: Option<f64>,
-    /// boss: perturbed searches without improvement before it ends, 0 to 1000, default 20.
+    /// Score bdeu: rows that the prior is worth, default 10.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub equivalent_sample_size: Option<f64>,
+    /// grasp: tucks in a row, 1 to 10, default 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub depth: Option<u32>,
+    /// ges: whether edges are turned too, default false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turning: Option<bool>,
+    /// boss, grasp: perturbed searches without improvement before it ends, 0 to 1000, default 20
+    /// (grasp 5).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarts: Option<u32>,
     /// notears: weight of the L1 penalty, default 0.1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lambda1: Option<f64>,
-    /// Edges `[from, to]` that have to be in the graph (boss, eqvar).
+    /// Edges `[from, to]` that have to be in the graph (boss, grasp, ges, eqvar).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub required: Vec<[String; 2]>,
     /// Edges `[from, to]` that may not be in the graph (all but correlation).
@@ -75,6 +95,10 @@ pub enum Algorithm {
     /// Best order score search; scale-invariant.
     #[default]
     Boss,
+    /// Greedy relaxations of the sparsest permutation; scale-invariant.
+    Grasp,
+    /// Greedy equivalence search; scale-invariant.
+    Ges,
     /// Top-down ordering for equal error variances; raw scale only.
     Eqvar,
     /// Continuous optimisation with an acyclicity constraint; raw scale only.
@@ -87,6 +111,8 @@ impl Algorithm {
     pub fn name(self) -> &'static str {
         match self {
             Self::Boss => "boss",
+            Self::Grasp => "grasp",
+            Self::Ges => "ges",
             Self::Eqvar => "eqvar",
             Self::Notears => "notears",
             Self::Correlation => "correlation",
@@ -94,10 +120,47 @@ impl Algorithm {
     }
 }
 
+/// What the searches by score maximise.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ScoreChoice {
+    /// bic when all columns are numbers, bdeu when all are text; anything else is refused.
+    #[default]
+    Auto,
+    /// Gaussian, for numbers.
+    Bic,
+    /// Bayesian Dirichlet, for categories: text and whole numbers.
+    Bdeu,
+    /// Multinomial, for categories.
+    DiscreteBic,
+}
+
+impl ScoreChoice {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Bic => "bic",
+            Self::Bdeu => "bdeu",
+            Self::DiscreteBic => "discrete_bic",
+        }
+    }
+}
+
+/// A score and its parameters; once it is resolved, exactly those it has are there.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ScoreOptions {
+    pub choice: ScoreChoice,
+    pub penalty_discount: Option<f64>,
+    pub equivalent_sample_size: Option<f64>,
+}
+
 /// Checked parameters of one algorithm.
 #[derive(Debug, Clone, PartialEq)]
 pub enum DiscoverOptions {
     Boss(BossOptions),
+    Grasp(GraspOptions),
+    Ges(GesOptions),
     Eqvar(EqvarOptions),
     Notears(NotearsOptions),
     Correlation(CorrelationOptions),
@@ -105,8 +168,23 @@ pub enum DiscoverOptions {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct BossOptions {
-    pub penalty_discount: f64,
+    pub score: ScoreOptions,
     pub restarts: u32,
+    pub background: Background,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraspOptions {
+    pub score: ScoreOptions,
+    pub restarts: u32,
+    pub depth: u32,
+    pub background: Background,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct GesOptions {
+    pub score: ScoreOptions,
+    pub turning: bool,
     pub background: Background,
 }
 
@@ -132,7 +210,7 @@ pub struct CorrelationOptions {
 impl Default for DiscoverOptions {
     fn default() -> Self {
         Self::Boss(BossOptions {
-            penalty_discount: PENALTY_DISCOUNT_DEFAULT,
+            score: ScoreOptions::default(),
             restarts: RESTARTS_DEFAULT,
             background: Background::default(),
         })
@@ -143,16 +221,42 @@ impl DiscoverOptions {
     pub fn algorithm(&self) -> Algorithm {
         match self {
             Self::Boss(_) => Algorithm::Boss,
+            Self::Grasp(_) => Algorithm::Grasp,
+            Self::Ges(_) => Algorithm::Ges,
             Self::Eqvar(_) => Algorithm::Eqvar,
             Self::Notears(_) => Algorithm::Notears,
             Self::Correlation(_) => Algorithm::Correlation,
         }
     }
 
+    /// The score of a search by score.
+    pub fn score(&self) -> Option<&ScoreOptions> {
+        match self {
+            Self::Boss(options) => Some(&options.score),
+            Self::Grasp(options) => Some(&options.score),
+            Self::Ges(options) => Some(&options.score),
+            Self::Eqvar(_) | Self::Notears(_) | Self::Correlation(_) => None,
+        }
+    }
+
+    /// With the score that fits the data, where it was left open.
+    pub(super) fn resolved(&self, data: &Dataset) -> Result<Self, LabError> {
+        let mut options = self.clone();
+        match &mut options {
+            Self::Boss(BossOptions { score, .. })
+            | Self::Grasp(GraspOptions { score, .. })
+            | Self::Ges(GesOptions { score, .. }) => *score = score.resolved(data)?,
+            Self::Eqvar(_) | Self::Notears(_) | Self::Correlation(_) => {}
+        }
+        Ok(options)
+    }
+
     /// What is known beforehand; `None` for an algorithm that cannot use it.
     pub fn background(&self) -> Option<&Background> {
         match self {
             Self::Boss(options) => Some(&options.background),
+            Self::Grasp(options) => Some(&options.background),
+            Self::Ges(options) => Some(&options.background),
             Self::Eqvar(options) => Some(&options.background),
             Self::Notears(options) => Some(&options.background),
             Self::Correlation(_) => None,
@@ -166,23 +270,29 @@ impl DiscoverRequest {
     pub fn options(&self) -> Result<DiscoverOptions, LabError> {
         self.refuse_foreign_parameters()?;
         let background = self.background()?;
-        let penalty_discount = || {
-            let value = self.penalty_discount.unwrap_or(PENALTY_DISCOUNT_DEFAULT);
-            above_zero("penalty_discount", value, PENALTY_DISCOUNT_MAX)
+        let restarts = |default: u32| {
+            let value = self.restarts.unwrap_or(default);
+            whole("restarts", value, 0, RESTARTS_MAX)
         };
         Ok(match self.algorithm {
             Algorithm::Boss => DiscoverOptions::Boss(BossOptions {
-                penalty_discount: penalty_discount()?,
-                restarts: whole(
-                    "restarts",
-                    self.restarts.unwrap_or(RESTARTS_DEFAULT),
-                    0,
-                    RESTARTS_MAX,
-                )?,
+                score: self.score_options()?,
+                restarts: restarts(RESTARTS_DEFAULT)?,
+                background,
+            }),
+            Algorithm::Grasp => DiscoverOptions::Grasp(GraspOptions {
+                score: self.score_options()?,
+                restarts: restarts(GRASP_RESTARTS_DEFAULT)?,
+                depth: whole("depth", self.depth.unwrap_or(DEPTH_DEFAULT), 1, DEPTH_MAX)?,
+                background,
+            }),
+            Algorithm::Ges => DiscoverOptions::Ges(GesOptions {
+                score: self.score_options()?,
+                turning: self.turning.unwrap_or(false),
                 background,
             }),
             Algorithm::Eqvar => DiscoverOptions::Eqvar(EqvarOptions {
-                penalty_discount: penalty_discount()?,
+                penalty_discount: self.penalty_discount()?.unwrap_or(PENALTY_DISCOUNT_DEFAULT),
                 background,
             }),
             Algorithm::Notears => DiscoverOptions::Notears(NotearsOptions {
@@ -248,6 +358,28 @@ impl DiscoverRequest {
         }
     }
 
+    fn penalty_discount(&self) -> Result<Option<f64>, LabError> {
+        let check = |value| above_zero("penalty_discount", value, PENALTY_DISCOUNT_MAX);
+        self.penalty_discount.map(check).transpose()
+    }
+
+    /// The score as stated; what it is, and which parameters it has, may depend on the data.
+    fn score_options(&self) -> Result<ScoreOptions, LabError> {
+        let check = |value| {
+            let field = "equivalent_sample_size";
+            above_zero(field, value, EQUIVALENT_SAMPLE_SIZE_MAX)
+        };
+        let options = ScoreOptions {
+            choice: self.score.unwrap_or_default(),
+            penalty_discount: self.penalty_discount()?,
+            equivalent_sample_size: self.equivalent_sample_size.map(check).transpose()?,
+        };
+        if options.choice != ScoreChoice::Auto {
+            options.refuse_foreign_parameters()?;
+        }
+        Ok(options)
+    }
+
     /// The background knowledge as stated; names are looked up once there are data.
     fn background(&self) -> Result<Background, LabError> {
         let background = Background {
@@ -260,27 +392,33 @@ impl DiscoverRequest {
     }
 
     fn refuse_foreign_parameters(&self) -> Result<(), LabError> {
-        use Algorithm::{Boss, Correlation, Eqvar, Notears};
-        let given: [(&str, bool, &[Algorithm]); 8] = [
-            ("required", !self.required.is_empty(), &[Boss, Eqvar]),
-            (
-                "forbidden",
-                !self.forbidden.is_empty(),
-                &[Boss, Eqvar, Notears],
-            ),
-            ("tiers", !self.tiers.is_empty(), &[Boss, Eqvar, Notears]),
+        use Algorithm::{Boss, Correlation, Eqvar, Ges, Grasp, Notears};
+        let directed: &[Algorithm] = &[Boss, Grasp, Ges, Eqvar, Notears];
+        let scored = &directed[..3];
+        let given: [(&str, bool, &[Algorithm]); 12] = [
+            ("required", !self.required.is_empty(), &directed[..4]),
+            ("forbidden", !self.forbidden.is_empty(), directed),
+            ("tiers", !self.tiers.is_empty(), directed),
             ("max_iter", self.max_iter.is_some(), &[Notears]),
             (
                 "threshold",
                 self.threshold.is_some(),
                 &[Notears, Correlation],
             ),
+            ("score", self.score.is_some(), scored),
             (
                 "penalty_discount",
                 self.penalty_discount.is_some(),
-                &[Boss, Eqvar],
+                &directed[..4],
             ),
-            ("restarts", self.restarts.is_some(), &[Boss]),
+            (
+                "equivalent_sample_size",
+                self.equivalent_sample_size.is_some(),
+                scored,
+            ),
+            ("restarts", self.restarts.is_some(), &[Boss, Grasp]),
+            ("depth", self.depth.is_some(), &[Grasp]),
+            ("turning", self.turning.is_some(), &[Ges]),
             ("lambda1", self.lambda1.is_some(), &[Notears]),
         ];
         for (field, is_given, owners) in given {
@@ -295,6 +433,82 @@ impl DiscoverRequest {
         }
         Ok(())
     }
+}
+
+impl ScoreOptions {
+    /// The score that fits the data, its parameters filled in.
+    fn resolved(&self, data: &Dataset) -> Result<Self, LabError> {
+        let mut options = self.clone();
+        if options.choice == ScoreChoice::Auto {
+            options.choice = choice_for(data)?;
+            options.refuse_foreign_parameters()?;
+        }
+        match options.choice {
+            ScoreChoice::Bdeu => options.equivalent_sample_size = Some(options.sample_size()),
+            ScoreChoice::Auto | ScoreChoice::Bic | ScoreChoice::DiscreteBic => {
+                options.penalty_discount = Some(options.discount());
+            }
+        }
+        Ok(options)
+    }
+
+    /// The factor of the penalty of BIC.
+    pub(super) fn discount(&self) -> f64 {
+        self.penalty_discount.unwrap_or(match self.choice {
+            ScoreChoice::DiscreteBic => DISCRETE_PENALTY_DISCOUNT_DEFAULT,
+            ScoreChoice::Auto | ScoreChoice::Bic | ScoreChoice::Bdeu => PENALTY_DISCOUNT_DEFAULT,
+        })
+    }
+
+    /// Rows that the prior of BDeu is worth.
+    pub(super) fn sample_size(&self) -> f64 {
+        self.equivalent_sample_size
+            .unwrap_or(EQUIVALENT_SAMPLE_SIZE_DEFAULT)
+    }
+
+    fn refuse_foreign_parameters(&self) -> Result<(), LabError> {
+        let (field, owners) = match self.choice {
+            ScoreChoice::Bdeu if self.penalty_discount.is_some() => {
+                ("penalty_discount", "bic and discrete_bic")
+            }
+            ScoreChoice::Bic | ScoreChoice::DiscreteBic
+                if self.equivalent_sample_size.is_some() =>
+            {
+                ("equivalent_sample_size", "bdeu")
+            }
+            ScoreChoice::Auto | ScoreChoice::Bic | ScoreChoice::Bdeu | ScoreChoice::DiscreteBic => {
+                return Ok(());
+            }
+        };
+        Err(LabError::invalid_with_hint(
+            field,
+            format!("is not a parameter of score {}", self.choice.name()),
+            format!("it belongs to {owners}"),
+        ))
+    }
+}
+
+/// By the types of the columns: numbers or text, not both.
+fn choice_for(data: &Dataset) -> Result<ScoreChoice, LabError> {
+    let is_text = |j: usize| data.labels(j).is_some();
+    let (text, numbers): (Vec<usize>, Vec<usize>) = (0..data.width()).partition(|&j| is_text(j));
+    if text.is_empty() {
+        return Ok(ScoreChoice::Bic);
+    }
+    if numbers.is_empty() {
+        return Ok(ScoreChoice::Bdeu);
+    }
+    let list = |columns: &[usize]| list_names(data, columns);
+    Err(LabError::invalid_with_hint(
+        "score",
+        format!(
+            "no score fits columns of both text ({}) and numbers ({})",
+            list(&text),
+            list(&numbers)
+        ),
+        "with bdeu or discrete_bic whole numbers are categories too; or leave out the columns of \
+         one type",
+    ))
 }
 
 fn above_zero(field: &str, value: f64, max: f64) -> Result<f64, LabError> {
@@ -388,6 +602,22 @@ mod tests {
             (
                 r#"{"forbidden": [["a", "b"], ["a", "a"]]}"#,
                 "forbidden[1]: 'a' cannot be its own cause",
+            ),
+            (
+                r#"{"score": "bdeu", "penalty_discount": 1}"#,
+                "penalty_discount: is not a parameter of score bdeu",
+            ),
+            (
+                r#"{"algorithm": "ges", "score": "bic", "equivalent_sample_size": 1}"#,
+                "equivalent_sample_size: is not a parameter of score bic",
+            ),
+            (
+                r#"{"algorithm": "ges", "depth": 2}"#,
+                "depth: is not a parameter of ges",
+            ),
+            (
+                r#"{"algorithm": "grasp", "depth": 0}"#,
+                "depth: has to be from 1 to 10, is 0",
             ),
             (
                 r#"{"penalty_discount": 0}"#,
