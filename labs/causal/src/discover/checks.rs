@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::request::{DiscoverOptions, ScoreChoice};
+use super::request::DiscoverOptions;
 use super::result::{IndexedEdge, Outcome, Warning, WarningCode};
+use super::scoring::ScoreChoice;
 use super::{NOTEARS_VARIABLES_MAX, VARIABLES_MAX};
 use crate::control::Control;
 use crate::data::Dataset;

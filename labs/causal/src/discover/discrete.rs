@@ -11,8 +11,8 @@ use rayon::prelude::*;
 
 use hindcast_stats::{ln, ln_gamma};
 
-use super::request::{ScoreChoice, ScoreOptions};
 use super::score::{IMPROVEMENT_MIN, LocalScore};
+use super::scoring::{ScoreChoice, ScoreOptions};
 use crate::control::{Control, Stop};
 use crate::data::{Codes, Groups};
 use crate::error::LabError;

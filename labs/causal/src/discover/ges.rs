@@ -1,7 +1,7 @@
 //! Greedy equivalence search (Chickering, JMLR 3, 2002): from the empty class of graphs the best
 //! insertion of an edge, while one improves the score, then the best deletion, while one does;
 //! both again until a round deletes nothing. With `turning` a third phase reverses edges (after
-//! Hauser and Bühlmann, JMLR 13, 2012) before the two begin again.
+//! Hauser and Buehlmann, JMLR 13, 2012) before the two begin again.
 //!
 //! The operators of a head depend on its neighbours and parents and on what is adjacent to its
 //! neighbours, so that after a step only those of a few variables are looked for again. All tails

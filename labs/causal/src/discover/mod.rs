@@ -21,6 +21,7 @@ mod regression;
 mod request;
 mod result;
 mod score;
+mod scoring;
 mod search;
 mod stepwise;
 mod trees;
@@ -28,11 +29,13 @@ mod trees;
 pub use knowledge::Background;
 pub use request::{
     Algorithm, BossOptions, CorrelationOptions, DiscoverOptions, DiscoverRequest, EqvarOptions,
-    GesOptions, GraspOptions, NotearsOptions, ScoreChoice, ScoreOptions,
+    GesOptions, GraspOptions, NotearsOptions,
 };
 pub use result::{
     Convergence, Discovery, Edge, EdgeType, Graph, Parameters, ScoreName, Warning, WarningCode,
 };
+
+pub use scoring::{ScoreChoice, ScoreOptions};
 
 use knowledge::Knowledge;
 use result::Provenance;

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::request::{Algorithm, DiscoverOptions, ScoreChoice};
+use super::request::{Algorithm, DiscoverOptions};
+use super::scoring::ScoreChoice;
 use crate::data::Dataset;
 use crate::error::LabError;
 
