@@ -3,6 +3,9 @@
 
 use crate::graph::NodeSet;
 
+/// No variable.
+pub(super) const NOWHERE: usize = usize::MAX;
+
 /// Marks between variables; `i -> j` is a mark at (i, j) only, `i - j` one at both. Kept by row
 /// and by column, so that parents, children and neighbours are a few word operations.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +89,27 @@ impl Cpdag {
     /// Variables that a step along an edge, not against its direction, leads to from `v`.
     pub(super) fn reachable_in_one(&self, v: usize) -> &NodeSet {
         &self.outgoing[v]
+    }
+
+    /// For each variable that a path leads to from `start`, never against an edge and around
+    /// `closed`, the one before it on a shortest path; `NOWHERE` for the others.
+    pub(super) fn reach(&self, start: usize, closed: &[usize]) -> Vec<usize> {
+        let mut open = NodeSet::full(self.width());
+        for &v in closed.iter().chain([&start]) {
+            open.remove(v);
+        }
+        let mut whence = vec![NOWHERE; self.width()];
+        let mut queue = vec![start];
+        let mut next = 0;
+        while let Some(&v) = queue.get(next) {
+            next += 1;
+            for w in self.outgoing[v].intersection(&open).iter() {
+                open.remove(w);
+                whence[w] = v;
+                queue.push(w);
+            }
+        }
+        whence
     }
 
     /// Whether all edges at `v` are the same in both.

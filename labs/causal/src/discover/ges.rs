@@ -7,7 +7,11 @@
 //! neighbours, so that after a step only those of a few variables are looked for again. All tails
 //! of a head are scored at once, for each clique among its neighbours.
 
-use super::cpdag::Cpdag;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::rc::Rc;
+
+use super::cpdag::{Cpdag, NOWHERE};
 use super::score::{IMPROVEMENT_MIN, LocalScore, Task};
 use crate::control::Stop;
 use crate::error::LabError;
@@ -19,7 +23,7 @@ const CLIQUES_MAX: usize = 4096;
 const CHECK_EVERY: usize = 8;
 
 /// The parents of each variable.
-type Dag = Vec<Vec<usize>>;
+pub(super) type Dag = Vec<Vec<usize>>;
 
 /// A graph of the class that was reached, and how many steps led there.
 pub(super) struct Reached {
@@ -42,7 +46,7 @@ pub(super) fn search<S: LocalScore>(task: Task<'_, S>, turning: bool) -> Result<
     }
 }
 
-/// Only deletions, from a given graph.
+/// Only deletions, from the class of a graph that honours what is known.
 pub(super) fn backward<S: LocalScore>(task: Task<'_, S>, dag: Dag) -> Result<Reached, LabError> {
     let mut search = Search::new(task, dag);
     search.run(Phase::Backward)?;
@@ -73,7 +77,7 @@ struct Operator {
     gain: f64,
     tail: usize,
     head: usize,
-    clique: Vec<usize>,
+    clique: Rc<[usize]>,
 }
 
 struct Search<'a, S: LocalScore> {
@@ -82,6 +86,9 @@ struct Search<'a, S: LocalScore> {
     class: Cpdag,
     reached: Reached,
     gains: Vec<(usize, f64)>,
+    /// For steps from one variable to another the heads with an insertion that a path over them
+    /// stands against.
+    watchers: BTreeMap<(usize, usize), NodeSet>,
 }
 
 impl<'a, S: LocalScore> Search<'a, S> {
@@ -92,6 +99,7 @@ impl<'a, S: LocalScore> Search<'a, S> {
             class: Cpdag::of(&dag),
             reached: Reached { dag, steps: 0 },
             gains: Vec::new(),
+            watchers: BTreeMap::new(),
         }
     }
 
@@ -101,6 +109,7 @@ impl<'a, S: LocalScore> Search<'a, S> {
         let mut operators: Vec<Vec<Operator>> = vec![Vec::new(); d];
         let mut stale = NodeSet::full(d);
         let mut steps = 0;
+        self.watchers.clear();
         loop {
             for (i, head) in stale.iter().enumerate() {
                 if i % CHECK_EVERY == 0 {
@@ -111,10 +120,15 @@ impl<'a, S: LocalScore> Search<'a, S> {
                     Phase::Backward => self.deletions(head)?,
                     Phase::Turning => self.reversals(head)?,
                 };
-                found.sort_by(|a, b| b.gain.total_cmp(&a.gain).then(a.tail.cmp(&b.tail)));
+                found.sort_unstable_by(|a, b| {
+                    let by_gain = a.gain.total_cmp(&b.gain);
+                    by_gain
+                        .then(b.tail.cmp(&a.tail))
+                        .then(b.clique.cmp(&a.clique))
+                });
                 operators[head] = found;
             }
-            let Some((operator, dag)) = self.best(phase, &operators)? else {
+            let Some((operator, dag)) = self.best(phase, &mut operators)? else {
                 return Ok(steps);
             };
             steps += 1;
@@ -122,56 +136,62 @@ impl<'a, S: LocalScore> Search<'a, S> {
             let control = self.task.control;
             control.progress(phase.name(), self.reached.steps, 0);
             let next = Cpdag::of(&dag);
-            stale = self.touched(phase, &operator, &next);
+            stale = self.touched(&operator, &next);
             (self.class, self.reached.dag) = (next, dag);
         }
     }
 
-    /// The operator of highest gain that is valid, and a graph of the class that it leads to.
+    /// The operator of highest gain that is valid, and a graph of the class that it leads to. An
+    /// insertion that would close a cycle is dropped; its head is looked at again when the path
+    /// that stood against it is lost.
     fn best(
-        &self,
+        &mut self,
         phase: Phase,
-        operators: &[Vec<Operator>],
+        operators: &mut [Vec<Operator>],
     ) -> Result<Option<(Operator, Dag)>, LabError> {
-        let mut next = vec![0; operators.len()];
-        loop {
-            self.task.control.check()?;
-            let mut best: Option<&Operator> = None;
-            for (list, &at) in operators.iter().zip(&next) {
-                let leads = |o: &&Operator| best.is_none_or(|best| o.gain > best.gain);
-                best = list.get(at).filter(leads).or(best);
+        // Gains are positive, so that their bits sort as they do.
+        let key = |head: usize, list: &[Operator]| {
+            let operator = list.last()?;
+            Some((operator.gain.to_bits(), Reverse(head)))
+        };
+        let lists = operators.iter().enumerate();
+        let mut heads: BinaryHeap<_> = lists.filter_map(|(h, list)| key(h, list)).collect();
+        let mut reached: BTreeMap<(usize, Rc<[usize]>), Vec<usize>> = BTreeMap::new();
+        let mut refused = Vec::new();
+        let mut best = None;
+        let mut pops = 0;
+        while let Some((_, Reverse(head))) = heads.pop() {
+            if pops % CHECK_EVERY == 0 {
+                self.task.control.check()?;
             }
-            let Some(operator) = best else {
-                return Ok(None);
-            };
-            next[operator.head] += 1;
-            if phase == Phase::Forward && self.leads_round(operator) {
-                continue;
+            pops += 1;
+            let operator = operators[head].pop().expect("a head with an operator");
+            heads.extend(key(head, &operators[head]));
+            if phase == Phase::Forward {
+                let whence = reached
+                    .entry((head, Rc::clone(&operator.clique)))
+                    .or_insert_with(|| self.class.reach(head, &operator.clique));
+                if whence[operator.tail] != NOWHERE {
+                    watch(&mut self.watchers, whence, &operator);
+                    continue;
+                }
             }
-            match self.apply(phase, operator) {
-                Some(dag) => return Ok(Some((operator.clone(), dag))),
-                None if phase == Phase::Turning || !self.task.knowledge.is_empty() => {}
+            match self.apply(phase, &operator) {
+                Some(dag) => {
+                    best = Some((operator, dag));
+                    break;
+                }
+                None if phase == Phase::Turning || !self.task.knowledge.is_empty() => {
+                    refused.push(operator);
+                }
                 None => return Err(LabError::Internal("a valid step left no graph".into())),
             }
         }
-    }
-
-    /// Whether a path leads from the head to the tail, never against an edge and around the
-    /// clique: the edge would close a cycle.
-    fn leads_round(&self, operator: &Operator) -> bool {
-        let mut seen = NodeSet::of(self.class.width(), &operator.clique);
-        seen.insert(operator.head);
-        let mut stack = vec![operator.head];
-        while let Some(v) = stack.pop() {
-            let next = self.class.reachable_in_one(v);
-            if next.contains(operator.tail) {
-                return true;
-            }
-            let fresh = next.minus(&seen);
-            seen.add(&fresh);
-            stack.extend(fresh.iter());
+        // What is known stood against these, and may not do so after the step.
+        for operator in refused.into_iter().rev() {
+            operators[operator.head].push(operator);
         }
-        false
+        Ok(best)
     }
 
     /// A graph of the class that the operator leads to, or `None` when there is none that honours
@@ -182,7 +202,7 @@ impl<'a, S: LocalScore> Search<'a, S> {
         match phase {
             Phase::Forward => {
                 class.direct(tail, head);
-                for &v in &operator.clique {
+                for &v in operator.clique.iter() {
                     class.direct(v, head);
                 }
             }
@@ -205,19 +225,37 @@ impl<'a, S: LocalScore> Search<'a, S> {
                 class = Cpdag::of(&dag);
             }
         }
-        self.task.knowledge.orient(&mut class);
         let dag = class.extend()?;
-        self.task.knowledge.holds_in(&dag).then_some(dag)
+        let knowledge = self.task.knowledge;
+        if knowledge.is_empty() {
+            return Some(dag);
+        }
+        // Directing what is known may make a collider that the class does not have: that graph
+        // belongs to another class, with another score.
+        let class = Cpdag::of(&dag);
+        let mut directed = class.clone();
+        knowledge.orient(&mut directed);
+        let dag = directed.extend()?;
+        (knowledge.holds_in(&dag) && Cpdag::of(&dag) == class).then_some(dag)
     }
 
-    /// Variables whose operators may have changed by a step.
-    fn touched(&self, phase: Phase, operator: &Operator, next: &Cpdag) -> NodeSet {
+    /// Variables whose operators may have changed by a step. For reversals these are only the
+    /// likely ones; the next round of phases looks at all again before the search ends.
+    fn touched(&mut self, operator: &Operator, next: &Cpdag) -> NodeSet {
         let d = next.width();
-        if phase == Phase::Turning {
-            return NodeSet::full(d);
-        }
         let changed: Vec<usize> = (0..d).filter(|&v| !self.class.same_at(next, v)).collect();
         let mut touched = NodeSet::of(d, &changed);
+        for &v in &changed {
+            let lost = self
+                .class
+                .reachable_in_one(v)
+                .minus(next.reachable_in_one(v));
+            for w in lost.iter() {
+                if let Some(heads) = self.watchers.remove(&(v, w)) {
+                    touched.add(&heads);
+                }
+            }
+        }
         for end in [operator.tail, operator.head] {
             for class in [&self.class, next] {
                 touched.add(&NodeSet::of(d, &class.neighbours(end)));
@@ -231,7 +269,6 @@ impl<'a, S: LocalScore> Search<'a, S> {
     fn insertions(&mut self, head: usize) -> Result<Vec<Operator>, Stop> {
         let knowledge = self.task.knowledge;
         let neighbours = self.class.neighbours(head);
-        let around = NodeSet::of(self.class.width(), &neighbours);
         let adjacent = self.class.adjacents(head);
         let parents = self.class.parents(head);
         let mut found = Vec::new();
@@ -240,14 +277,18 @@ impl<'a, S: LocalScore> Search<'a, S> {
             self.gains.clear();
             let score = self.task.score;
             score.gains(&mut self.work, head, &given, &mut self.gains)?;
-            let members = NodeSet::of(self.class.width(), &clique);
-            let rest = around.minus(&members);
+            // The tail may be adjacent to none of the neighbours that stay undirected.
+            let mut barred = adjacent.clone();
+            for &v in neighbours.iter().filter(|v| !clique.contains(v)) {
+                barred.add(&self.class.adjacents(v));
+            }
+            let clique: Rc<[usize]> = clique.into();
             for &(tail, gain) in &self.gains {
                 let possible = gain > IMPROVEMENT_MIN
-                    && !adjacent.contains(tail)
+                    && !barred.contains(tail)
                     && (knowledge.allows(tail, head) || knowledge.allows(head, tail));
-                if possible && !self.class.adjacents(tail).intersects(&rest) {
-                    let clique = clique.clone();
+                if possible {
+                    let clique = Rc::clone(&clique);
                     found.push(Operator {
                         gain,
                         tail,
@@ -287,7 +328,7 @@ impl<'a, S: LocalScore> Search<'a, S> {
                         gain,
                         tail,
                         head,
-                        clique,
+                        clique: clique.into(),
                     });
                 }
             }
@@ -320,7 +361,7 @@ impl<'a, S: LocalScore> Search<'a, S> {
                     gain -= self.task.score.local(&mut self.work, v, &dag[v])?;
                 }
                 if gain > IMPROVEMENT_MIN {
-                    let clique = clique.clone();
+                    let clique = clique.as_slice().into();
                     found.push(Operator {
                         gain,
                         tail,
@@ -345,6 +386,18 @@ impl<'a, S: LocalScore> Search<'a, S> {
             }
         }
         class.extend()
+    }
+}
+
+/// Notes that the path to the tail of an insertion stands against it.
+fn watch(watchers: &mut BTreeMap<(usize, usize), NodeSet>, whence: &[usize], operator: &Operator) {
+    let mut at = operator.tail;
+    while at != operator.head {
+        let before = whence[at];
+        let heads = watchers.entry((before, at));
+        let heads = heads.or_insert_with(|| NodeSet::empty(whence.len()));
+        heads.insert(operator.head);
+        at = before;
     }
 }
 

@@ -80,7 +80,7 @@ pub fn discover(
             search::run(setting, &options.score, Plan::Boss { restarts })?
         }
         DiscoverOptions::Grasp(options) => {
-            let (restarts, depth) = (options.restarts, options.depth);
+            let (restarts, depth) = (options.restarts_for(data.width()), options.depth);
             search::run(setting, &options.score, Plan::Grasp { restarts, depth })?
         }
         DiscoverOptions::Ges(options) => {

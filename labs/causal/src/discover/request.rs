@@ -9,7 +9,10 @@ use crate::data::{Dataset, Limits};
 use crate::error::LabError;
 
 const RESTARTS_DEFAULT: u32 = 20;
+/// A search of grasp costs much more with many variables: 5 restarts, with more than 200
+/// variables as many as a thousand of them over their number.
 const GRASP_RESTARTS_DEFAULT: u32 = 5;
+const GRASP_VARIABLES_OF_ALL_RESTARTS: usize = 1000;
 const DEPTH_DEFAULT: u32 = 3;
 const LAMBDA1_DEFAULT: f64 = 0.1;
 const THRESHOLD_DEFAULT: f64 = 0.3;
@@ -53,8 +56,8 @@ pub struct DiscoverRequest {
     /// ges: whether edges are turned too, default true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turning: Option<bool>,
-    /// boss, grasp: perturbed searches without improvement before it ends, 0 to 1000, default 20
-    /// (grasp 5).
+    /// boss, grasp: perturbed searches without improvement before it ends, 0 to 1000; default 20,
+    /// of grasp 5, with more than 200 variables 1000 over their number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarts: Option<u32>,
     /// notears: weight of the L1 penalty, default 0.1.
@@ -138,7 +141,8 @@ pub struct BossOptions {
 #[derive(Debug, Clone, PartialEq)]
 pub struct GraspOptions {
     pub score: ScoreOptions,
-    pub restarts: u32,
+    /// By the number of variables when it is absent.
+    pub restarts: Option<u32>,
     pub depth: u32,
     pub background: Background,
 }
@@ -201,13 +205,17 @@ impl DiscoverOptions {
         }
     }
 
-    /// With the score that fits the data, where it was left open.
+    /// With what depends on the data filled in, where it was left open.
     pub(super) fn resolved(&self, data: &Dataset) -> Result<Self, LabError> {
         let mut options = self.clone();
         match &mut options {
-            Self::Boss(BossOptions { score, .. })
-            | Self::Grasp(GraspOptions { score, .. })
-            | Self::Ges(GesOptions { score, .. }) => *score = score.resolved(data)?,
+            Self::Boss(BossOptions { score, .. }) | Self::Ges(GesOptions { score, .. }) => {
+                *score = score.resolved(data)?;
+            }
+            Self::Grasp(grasp) => {
+                grasp.score = grasp.score.resolved(data)?;
+                grasp.restarts = Some(grasp.restarts_for(data.width()));
+            }
             Self::Eqvar(_) | Self::Notears(_) | Self::Correlation(_) => {}
         }
         Ok(options)
@@ -226,25 +234,34 @@ impl DiscoverOptions {
     }
 }
 
+impl GraspOptions {
+    /// Restarts, for data of so many variables.
+    pub(super) fn restarts_for(&self, width: usize) -> u32 {
+        let few = u32::try_from(GRASP_VARIABLES_OF_ALL_RESTARTS / width.max(1));
+        self.restarts
+            .unwrap_or(few.unwrap_or(u32::MAX).min(GRASP_RESTARTS_DEFAULT))
+    }
+}
+
 impl DiscoverRequest {
     /// The parameters with defaults filled in. A parameter out of range, or of another algorithm,
     /// is an error that names it.
     pub fn options(&self) -> Result<DiscoverOptions, LabError> {
         self.refuse_foreign_parameters()?;
         let background = self.background()?;
-        let restarts = |default: u32| {
-            let value = self.restarts.unwrap_or(default);
-            whole("restarts", value, 0, RESTARTS_MAX)
-        };
+        let restarts = self
+            .restarts
+            .map(|value| whole("restarts", value, 0, RESTARTS_MAX))
+            .transpose()?;
         Ok(match self.algorithm {
             Algorithm::Boss => DiscoverOptions::Boss(BossOptions {
                 score: self.score_options()?,
-                restarts: restarts(RESTARTS_DEFAULT)?,
+                restarts: restarts.unwrap_or(RESTARTS_DEFAULT),
                 background,
             }),
             Algorithm::Grasp => DiscoverOptions::Grasp(GraspOptions {
                 score: self.score_options()?,
-                restarts: restarts(GRASP_RESTARTS_DEFAULT)?,
+                restarts,
                 depth: whole("depth", self.depth.unwrap_or(DEPTH_DEFAULT), 1, DEPTH_MAX)?,
                 background,
             }),

@@ -273,7 +273,7 @@ fn own_parameters(options: &DiscoverOptions) -> Parameters {
             ..Parameters::default()
         },
         DiscoverOptions::Grasp(o) => Parameters {
-            restarts: Some(o.restarts),
+            restarts: o.restarts,
             depth: Some(o.depth),
             ..Parameters::default()
         },

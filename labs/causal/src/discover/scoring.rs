@@ -16,7 +16,7 @@ const EQUIVALENT_SAMPLE_SIZE_DEFAULT: f64 = 10.0;
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ScoreChoice {
-    /// bic when all columns are numbers, bdeu when all are text; anything else is refused.
+    /// bic when all columns are numbers, discrete_bic when all are text; anything else is refused.
     #[default]
     Auto,
     /// Gaussian, for numbers.
@@ -107,7 +107,7 @@ fn choice_for(data: &Dataset) -> Result<ScoreChoice, LabError> {
         return Ok(ScoreChoice::Bic);
     }
     if numbers.is_empty() {
-        return Ok(ScoreChoice::Bdeu);
+        return Ok(ScoreChoice::DiscreteBic);
     }
     let list = |columns: &[usize]| list_names(data, columns);
     Err(LabError::invalid_with_hint(
