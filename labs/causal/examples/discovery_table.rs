@@ -33,6 +33,8 @@ fn main() {
         let standardised = raw.standardised();
         for algorithm in [
             Algorithm::Boss,
+            Algorithm::Grasp,
+            Algorithm::Ges,
             Algorithm::Eqvar,
             Algorithm::Notears,
             Algorithm::Correlation,

@@ -2,6 +2,12 @@
 
 mod support;
 
+#[cfg(test)]
+mod discovery {
+    mod knowledge;
+    mod search;
+}
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hindcast_causal::data::{Dataset, Limits, Table};
@@ -412,6 +418,15 @@ struct StopAt {
     last: u64,
 }
 
+impl StopAt {
+    fn new(last: u64) -> Self {
+        Self {
+            looks: AtomicU64::new(0),
+            last,
+        }
+    }
+}
+
 impl Control for StopAt {
     fn check(&self) -> Result<(), Stop> {
         if self.looks.fetch_add(1, Ordering::Relaxed) < self.last {
@@ -428,10 +443,7 @@ fn every_search_stops_when_told_to() {
     for algorithm in [Algorithm::Boss, Algorithm::Eqvar, Algorithm::Notears] {
         for last in [0, 1, 10, 40] {
             let (data, _) = sem("er2_gauss_d20_s0");
-            let control = StopAt {
-                looks: AtomicU64::new(0),
-                last,
-            };
+            let control = StopAt::new(last);
             let result = discover(&data, &options(algorithm), 1, &control);
             assert_eq!(result, Err(LabError::Stopped(Stop::DeadlineExceeded)));
             assert_eq!(

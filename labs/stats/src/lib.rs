@@ -61,6 +61,11 @@ pub fn exp(x: f64) -> f64 {
     libm::exp(x)
 }
 
+/// Natural logarithm of the gamma function of a positive number, the same bits everywhere.
+pub fn ln_gamma(x: f64) -> f64 {
+    libm::lgamma(x)
+}
+
 /// Sum in blocks of fixed size, so that the rounding error grows with the number of blocks and
 /// the order never changes.
 pub fn sum(values: &[f64]) -> f64 {
@@ -114,6 +119,17 @@ mod tests {
             text.contains("libm 0.2.16") && text.contains("stats 1"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn ln_gamma_agrees_with_factorials() {
+        let mut factorial = 1.0;
+        for n in 1..30 {
+            factorial *= f64::from(n);
+            assert!((ln_gamma(f64::from(n) + 1.0) - ln(factorial)).abs() < 1e-12 * 80.0);
+        }
+        // Of a half it is the root of pi.
+        assert!((ln_gamma(0.5) - 0.5 * ln(std::f64::consts::PI)).abs() < 1e-15);
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! The finite numeric matrix that discovery works on.
+//! The matrix that discovery works on: finite numbers, and text coded as numbers.
 
 use std::sync::{Arc, OnceLock};
 
-use super::{Covariance, Limits, check_names};
+use super::{Codes, Covariance, Limits, check_names};
 use crate::control::{Control, Stop, Uncontrolled};
 use crate::error::LabError;
 
@@ -12,8 +12,19 @@ use crate::error::LabError;
 pub struct Dataset {
     names: Vec<String>,
     columns: Vec<Vec<f64>>,
+    texts: Vec<Option<Text>>,
     rows_dropped: usize,
     covariance: Arc<OnceLock<Covariance>>,
+    codes: Arc<OnceLock<Codes>>,
+}
+
+/// What a column of text holds besides its codes.
+#[derive(Debug, Clone)]
+pub(super) struct Text {
+    /// The text of each code, sorted.
+    pub labels: Vec<String>,
+    /// Why the column is no column of numbers: the first cell that is none.
+    pub not_a_number: LabError,
 }
 
 impl Dataset {
@@ -53,13 +64,15 @@ impl Dataset {
         let columns = (0..width)
             .map(|j| rows.iter().map(|row| row[j]).collect())
             .collect();
-        Ok(Self::from_columns(names, columns, 0))
+        Ok(Self::from_columns(names, columns, vec![None; width], 0))
     }
 
-    /// The caller has checked that names are unique, lengths equal and values finite.
+    /// The caller has checked that names are unique, lengths equal and values finite, and that a
+    /// column with text holds the codes of its labels.
     pub(super) fn from_columns(
         names: Vec<String>,
         mut columns: Vec<Vec<f64>>,
+        texts: Vec<Option<Text>>,
         rows_dropped: usize,
     ) -> Self {
         // Minus zero would make equal data hash differently.
@@ -69,8 +82,10 @@ impl Dataset {
         Self {
             names,
             columns,
+            texts,
             rows_dropped,
             covariance: Arc::new(OnceLock::new()),
+            codes: Arc::new(OnceLock::new()),
         }
     }
 
@@ -93,8 +108,39 @@ impl Dataset {
         self.rows_dropped
     }
 
+    /// Numbers, or the codes of a column of text.
     pub fn column(&self, index: usize) -> &[f64] {
         &self.columns[index]
+    }
+
+    /// What the codes of a column of text stand for; `None` for a column of numbers.
+    pub fn labels(&self, index: usize) -> Option<&[String]> {
+        self.texts[index]
+            .as_ref()
+            .map(|text| text.labels.as_slice())
+    }
+
+    /// Refuses text, by the first cell that is no number.
+    pub fn require_numbers(&self) -> Result<(), LabError> {
+        match self.texts.iter().flatten().next() {
+            Some(text) => Err(text.not_a_number.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Every column as categories, computed at the first call. Refuses a column that holds
+    /// fractions or too many values.
+    pub fn codes(&self) -> Result<&Codes, LabError> {
+        self.codes_within(&Uncontrolled)
+    }
+
+    /// The same for a caller that may stop it; nothing is kept of a stopped computation.
+    pub fn codes_within(&self, control: &dyn Control) -> Result<&Codes, LabError> {
+        if let Some(known) = self.codes.get() {
+            return Ok(known);
+        }
+        let computed = Codes::new(self, control)?;
+        Ok(self.codes.get_or_init(|| computed))
     }
 
     /// Means and second moments, computed at the first call.
@@ -126,12 +172,14 @@ impl Dataset {
                 self.columns[j].iter().map(|x| (x - mean) * scale).collect()
             })
             .collect();
-        Self::from_columns(self.names.clone(), columns, self.rows_dropped)
+        let texts = vec![None; self.width()];
+        Self::from_columns(self.names.clone(), columns, texts, self.rows_dropped)
     }
 
     /// The data hash: BLAKE3 over a canonical encoding (a tag; the counts of columns and rows; for
-    /// each column its name with its length, then its values), numbers little-endian. It does not
-    /// depend on the file the data came from.
+    /// each column its name with its length, then its values), numbers little-endian. With text
+    /// among the columns the tag is another, and the labels of a column come before its codes. It
+    /// does not depend on the file the data came from.
     pub fn digest(&self) -> [u8; 32] {
         self.digest_within(&Uncontrolled)
             .expect("a computation without control never stops")
@@ -139,14 +187,27 @@ impl Dataset {
 
     pub(crate) fn digest_within(&self, control: &dyn Control) -> Result<[u8; 32], Stop> {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(b"hindcast dataset 1\n");
+        let has_text = self.texts.iter().any(Option::is_some);
+        hasher.update(if has_text {
+            b"hindcast dataset 2\n"
+        } else {
+            b"hindcast dataset 1\n"
+        });
         hasher.update(&(self.width() as u64).to_le_bytes());
         hasher.update(&(self.rows() as u64).to_le_bytes());
         let mut bytes = Vec::with_capacity(self.rows() * 8);
-        for (name, column) in self.names.iter().zip(&self.columns) {
+        for (j, (name, column)) in self.names.iter().zip(&self.columns).enumerate() {
             control.check()?;
             hasher.update(&(name.len() as u64).to_le_bytes());
             hasher.update(name.as_bytes());
+            if has_text {
+                let labels = self.labels(j).unwrap_or_default();
+                hasher.update(&(labels.len() as u64).to_le_bytes());
+                for label in labels {
+                    hasher.update(&(label.len() as u64).to_le_bytes());
+                    hasher.update(label.as_bytes());
+                }
+            }
             bytes.clear();
             bytes.extend(column.iter().flat_map(|x| x.to_le_bytes()));
             hasher.update(&bytes);

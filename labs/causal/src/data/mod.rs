@@ -1,14 +1,18 @@
 //! Tables and what is computed from them once.
 //!
 //! A [`Table`] is a parsed CSV file with typed columns and missing values; a [`Dataset`] is the
-//! finite numeric matrix that discovery works on; its [`Covariance`] is computed once and is all
-//! that Gaussian methods read. Where a file is stored is not known here.
+//! complete matrix that discovery works on, text coded as numbers; its [`Covariance`] is computed
+//! once and is all that Gaussian methods read, and so are its [`Codes`] for methods that read
+//! categories. Where a file is stored is not known here.
 
+mod codes;
 mod covariance;
 mod dataset;
 mod profile;
 mod table;
 
+pub(crate) use codes::Groups;
+pub use codes::{Codes, Counts, LEVELS_MAX};
 pub use covariance::Covariance;
 pub use dataset::Dataset;
 pub use profile::{ColumnProfile, ColumnType, Profile};
@@ -26,7 +30,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             rows_max: 1_000_000,
-            columns_max: 500,
+            columns_max: 2_000,
             cells_max: 50_000_000,
         }
     }

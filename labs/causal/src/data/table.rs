@@ -5,6 +5,8 @@
 
 use std::io::Read;
 
+use super::codes;
+use super::dataset::Text;
 use super::{Dataset, Limits, check_names};
 use crate::LabError;
 
@@ -92,20 +94,15 @@ impl Table {
         &self.columns
     }
 
-    /// The numeric matrix for discovery. Rows with a missing cell are left out; how many is kept
-    /// with the dataset. A column of text is an error that quotes its first offending cell.
+    /// The matrix for discovery, text coded by its sorted labels. Rows with a missing cell are
+    /// left out; how many is kept with the dataset.
     pub fn dataset(&self) -> Result<Dataset, LabError> {
-        let mut numeric = Vec::with_capacity(self.columns.len());
-        for column in &self.columns {
-            match &column.cells {
-                Cells::Numbers(values) => numeric.push(values),
-                Cells::Text { values, first_bad } => {
-                    return Err(not_a_number(&column.name, values, *first_bad));
-                }
-            }
-        }
+        let present = |column: &Column, row: usize| match &column.cells {
+            Cells::Numbers(values) => values[row].is_some(),
+            Cells::Text { values, .. } => values[row].is_some(),
+        };
         let complete: Vec<usize> = (0..self.rows)
-            .filter(|&row| numeric.iter().all(|c| c[row].is_some()))
+            .filter(|&row| self.columns.iter().all(|c| present(c, row)))
             .collect();
         let dropped = self.rows - complete.len();
         if complete.len() < 2 {
@@ -119,12 +116,26 @@ impl Table {
                 "drop the columns that are mostly missing, or fill them in",
             ));
         }
-        let columns = numeric
-            .iter()
-            .map(|cells| complete.iter().filter_map(|&row| cells[row]).collect())
-            .collect();
+        let (mut columns, mut texts) = (Vec::new(), Vec::new());
+        for column in &self.columns {
+            match &column.cells {
+                Cells::Numbers(values) => {
+                    columns.push(complete.iter().filter_map(|&row| values[row]).collect());
+                    texts.push(None);
+                }
+                Cells::Text { values, first_bad } => {
+                    let cells = complete.iter().filter_map(|&row| values[row].as_deref());
+                    let (labels, codes) = codes::encode(&cells.collect::<Vec<_>>());
+                    columns.push(codes);
+                    texts.push(Some(Text {
+                        labels,
+                        not_a_number: not_a_number(&column.name, values, *first_bad),
+                    }));
+                }
+            }
+        }
         let names = self.columns.iter().map(|c| c.name.clone()).collect();
-        Ok(Dataset::from_columns(names, columns, dropped))
+        Ok(Dataset::from_columns(names, columns, texts, dropped))
     }
 }
 
@@ -218,7 +229,7 @@ fn not_a_number(name: &str, values: &[Option<String>], row: usize) -> LabError {
     LabError::invalid_with_hint(
         "csv",
         format!("row {}, column '{name}': '{shown}' is {what}", row + 1),
-        "discovery needs numeric columns; leave this column out or code it as numbers",
+        "this needs numbers: leave the column out, or use score bdeu or discrete_bic",
     )
 }
 
@@ -232,7 +243,7 @@ mod tests {
 
     fn message(text: &str) -> String {
         parse(text)
-            .and_then(|table| table.dataset())
+            .and_then(|table| table.dataset()?.require_numbers())
             .unwrap_err()
             .to_string()
     }
@@ -271,7 +282,7 @@ mod tests {
                 "csv: row 2, column 'b': '1_000' is not a number",
             ),
             (
-                "a,b\n1,2\n3,NA\n",
+                "a,b\n1,x\n3,NA\n",
                 "csv: 1 of 2 rows have no missing value; 2 are needed",
             ),
         ];

@@ -1,8 +1,11 @@
 //! What has to be known about the data before a graph learned from it is believed: refusals, and
 //! warnings that go with the answer.
 
+use std::collections::BTreeMap;
+
 use super::request::DiscoverOptions;
 use super::result::{IndexedEdge, Outcome, Warning, WarningCode};
+use super::scoring::ScoreChoice;
 use super::{NOTEARS_VARIABLES_MAX, VARIABLES_MAX};
 use crate::control::Control;
 use crate::data::Dataset;
@@ -26,8 +29,36 @@ pub(super) fn check(
 ) -> Result<Vec<Warning>, LabError> {
     let d = data.width();
     refuse_width(d, options)?;
+    let mut warnings = sizes(data);
+    if reads_categories(options) {
+        warnings.extend(check_categories(data, control)?);
+        return Ok(warnings);
+    }
+    data.require_numbers()?;
     let moments = data.covariance_within(control)?;
     refuse_constant_and_huge(data)?;
+    warnings.extend(warn_of_duplicates(data, &duplicates(data)));
+    // With as few rows every column is a combination of the others.
+    if data.rows() > d + 1 {
+        let groups = moments.collinear_groups();
+        if !groups.is_empty() {
+            let message = format!(
+                "columns with an exact linear relation: {}",
+                list_groups(data, &groups)
+            );
+            let value = Some(groups.len() as f64);
+            warnings.push(Warning::new(WarningCode::Collinear, value, message));
+        }
+    }
+    control.check()?;
+    warnings.extend(coded(data));
+    warnings.extend(standardised(data, options));
+    Ok(warnings)
+}
+
+/// What there is to say of the number of rows.
+fn sizes(data: &Dataset) -> Vec<Warning> {
+    let d = data.width();
     let mut warnings = Vec::new();
     if data.rows_dropped() > 0 {
         let message = format!(
@@ -49,31 +80,38 @@ pub(super) fn check(
             message,
         ));
     }
-    let twins = duplicates(data);
-    if !twins.is_empty() {
-        let message = format!(
-            "columns with the same content: {}",
-            list_groups(data, &twins)
-        );
-        let value = Some(twins.len() as f64);
-        warnings.push(Warning::new(WarningCode::DuplicateColumns, value, message));
-    }
-    // With as few rows every column is a combination of the others.
-    if data.rows() > d + 1 {
-        let groups = moments.collinear_groups();
-        if !groups.is_empty() {
-            let message = format!(
-                "columns with an exact linear relation: {}",
-                list_groups(data, &groups)
-            );
-            let value = Some(groups.len() as f64);
-            warnings.push(Warning::new(WarningCode::Collinear, value, message));
-        }
+    warnings
+}
+
+fn reads_categories(options: &DiscoverOptions) -> bool {
+    let choice = options.score().map(|score| score.choice);
+    matches!(choice, Some(ScoreChoice::Bdeu | ScoreChoice::DiscreteBic))
+}
+
+fn check_categories(data: &Dataset, control: &dyn Control) -> Result<Option<Warning>, LabError> {
+    let codes = data.codes_within(control)?;
+    if let Some(j) = (0..data.width()).find(|&j| codes.levels(j) < 2) {
+        return Err(constant(&data.names()[j]));
     }
     control.check()?;
-    warnings.extend(coded(data));
-    warnings.extend(standardised(data, options));
-    Ok(warnings)
+    let mut groups: BTreeMap<&[u8], Vec<usize>> = BTreeMap::new();
+    for j in 0..data.width() {
+        groups.entry(codes.column(j)).or_default().push(j);
+    }
+    let mut twins: Vec<Vec<usize>> = groups.into_values().filter(|g| g.len() > 1).collect();
+    twins.sort();
+    Ok(warn_of_duplicates(data, &twins))
+}
+
+fn warn_of_duplicates(data: &Dataset, twins: &[Vec<usize>]) -> Option<Warning> {
+    (!twins.is_empty()).then(|| {
+        let message = format!(
+            "columns with the same content: {}",
+            list_groups(data, twins)
+        );
+        let value = Some(twins.len() as f64);
+        Warning::new(WarningCode::DuplicateColumns, value, message)
+    })
 }
 
 fn refuse_width(d: usize, options: &DiscoverOptions) -> Result<(), LabError> {
@@ -82,9 +120,11 @@ fn refuse_width(d: usize, options: &DiscoverOptions) -> Result<(), LabError> {
     }
     let limit = match options {
         DiscoverOptions::Notears(_) => NOTEARS_VARIABLES_MAX,
-        DiscoverOptions::Boss(_) | DiscoverOptions::Eqvar(_) | DiscoverOptions::Correlation(_) => {
-            VARIABLES_MAX
-        }
+        DiscoverOptions::Boss(_)
+        | DiscoverOptions::Grasp(_)
+        | DiscoverOptions::Ges(_)
+        | DiscoverOptions::Eqvar(_)
+        | DiscoverOptions::Correlation(_) => VARIABLES_MAX,
     };
     if d > limit {
         let (actual, limit) = (d as u64, limit as u64);
@@ -130,11 +170,7 @@ fn refuse_constant_and_huge(data: &Dataset) -> Result<(), LabError> {
     let moments = data.covariance();
     for (j, name) in data.names().iter().enumerate() {
         if moments.is_constant(j) {
-            return Err(LabError::invalid_with_hint(
-                "data",
-                format!("column '{name}' is constant"),
-                "leave it out: it can be neither cause nor effect here",
-            ));
+            return Err(constant(name));
         }
         let variance = moments.covariance()[(j, j)];
         if !variance.is_normal() {
@@ -146,6 +182,14 @@ fn refuse_constant_and_huge(data: &Dataset) -> Result<(), LabError> {
         }
     }
     Ok(())
+}
+
+fn constant(name: &str) -> LabError {
+    LabError::invalid_with_hint(
+        "data",
+        format!("column '{name}' is constant"),
+        "leave it out: it can be neither cause nor effect here",
+    )
 }
 
 /// Groups of columns with equal values. Only those with correlation 1 are compared.
@@ -205,7 +249,10 @@ fn coded(data: &Dataset) -> Option<Warning> {
 
 fn standardised(data: &Dataset, options: &DiscoverOptions) -> Option<Warning> {
     match options {
-        DiscoverOptions::Boss(_) | DiscoverOptions::Correlation(_) => return None,
+        DiscoverOptions::Boss(_)
+        | DiscoverOptions::Grasp(_)
+        | DiscoverOptions::Ges(_)
+        | DiscoverOptions::Correlation(_) => return None,
         DiscoverOptions::Eqvar(_) | DiscoverOptions::Notears(_) => {}
     }
     let variances = (0..data.width()).map(|j| data.covariance().covariance()[(j, j)]);
@@ -271,7 +318,7 @@ fn list_groups(data: &Dataset, groups: &[Vec<usize>]) -> String {
     format!("{}{more}", shown.join(", "))
 }
 
-fn list_names(data: &Dataset, columns: &[usize]) -> String {
+pub(super) fn list_names(data: &Dataset, columns: &[usize]) -> String {
     let names: Vec<&str> = columns
         .iter()
         .take(NAMES_SHOWN_MAX)

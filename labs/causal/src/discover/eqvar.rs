@@ -7,6 +7,7 @@
 
 use hindcast_stats::{Matrix, ln};
 
+use super::knowledge::Knowledge;
 use super::regression::{Bic, SINGULAR};
 use super::request::EqvarOptions;
 use super::result::{Convergence, IndexedEdge, Outcome, ScoreName, Warning, WarningCode};
@@ -21,6 +22,7 @@ const VARIANCE_RATIO_MAX: f64 = 2.0;
 pub(super) fn run(
     data: &Dataset,
     options: &EqvarOptions,
+    knowledge: &Knowledge,
     control: &dyn Control,
 ) -> Result<Outcome, LabError> {
     let moments = data.covariance();
@@ -36,7 +38,7 @@ pub(super) fn run(
             "boss works with fewer rows than variables",
         ));
     }
-    let order = top_down_order(moments.covariance(), control)?.ok_or_else(|| {
+    let order = top_down_order(moments.covariance(), knowledge, control)?.ok_or_else(|| {
         LabError::invalid_with_hint(
             "data",
             "a column is a linear combination of others, so its variance given them is 0",
@@ -57,8 +59,8 @@ pub(super) fn run(
     let mut residuals = Vec::new();
     for (place, &head) in order.iter().enumerate() {
         control.check()?;
-        let fit =
-            stepwise::refine(&bic, head, &starts[place], &order[..place]).ok_or_else(|| {
+        let fit = stepwise::refine(&bic, knowledge, head, &starts[place], &order[..place])
+            .ok_or_else(|| {
                 LabError::Internal("parents chosen by eqvar are linearly dependent".into())
             })?;
         let sd = moments.sd(head);
@@ -87,8 +89,15 @@ pub(super) fn run(
 }
 
 /// Each step takes the variable with the least variance left and partials it out of the others,
-/// one column of a Cholesky factor at a time. `None` when a variance is used up.
-fn top_down_order(covariance: &Matrix, control: &dyn Control) -> Result<Option<Vec<usize>>, Stop> {
+/// one column of a Cholesky factor at a time. A variable waits for those that are known to come
+/// before it. `None` when a variance is used up.
+fn top_down_order(
+    covariance: &Matrix,
+    knowledge: &Knowledge,
+    control: &dyn Control,
+) -> Result<Option<Vec<usize>>, Stop> {
+    let predecessors = knowledge.predecessors();
+    let mut placed = vec![false; covariance.rows()];
     let d = covariance.rows();
     let mut left: Vec<f64> = (0..d).map(|i| covariance[(i, i)]).collect();
     let mut free: Vec<usize> = (0..d).collect();
@@ -96,7 +105,8 @@ fn top_down_order(covariance: &Matrix, control: &dyn Control) -> Result<Option<V
     let mut order = Vec::with_capacity(d);
     for depth in 0..d {
         control.check()?;
-        let at = (0..free.len()).reduce(|best, i| {
+        let open = (0..free.len()).filter(|&i| predecessors[free[i]].iter().all(|&p| placed[p]));
+        let at = open.reduce(|best, i| {
             if left[free[i]] < left[free[best]] {
                 i
             } else {
@@ -119,6 +129,7 @@ fn top_down_order(covariance: &Matrix, control: &dyn Control) -> Result<Option<V
             *variance -= *x * *x;
         }
         factors.row_mut(depth).copy_from_slice(&column);
+        placed[next] = true;
         order.push(next);
     }
     Ok(Some(order))

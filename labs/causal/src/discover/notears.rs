@@ -11,6 +11,7 @@
 use hindcast_stats::{History, Matrix, dot, sum};
 
 use super::exponential::Exponential;
+use super::knowledge::Knowledge;
 use super::request::NotearsOptions;
 use super::result::{Convergence, IndexedEdge, Outcome, ScoreName, Warning, WarningCode};
 use crate::control::{Control, Stop};
@@ -33,9 +34,11 @@ const SUFFICIENT_DECREASE: f64 = 1e-4;
 pub(super) fn run(
     data: &Dataset,
     options: &NotearsOptions,
+    knowledge: &Knowledge,
     control: &dyn Control,
 ) -> Result<Outcome, LabError> {
-    let mut problem = Problem::new(data.covariance().covariance(), options.lambda1, control);
+    let moments = data.covariance().covariance();
+    let mut problem = Problem::new(moments, options.lambda1, knowledge, control);
     let solved = problem.augmented_lagrangian(options.max_iter)?;
     let d = data.width();
     let (cut, raised) = acyclic_threshold(&solved.weights, d, options.threshold);
@@ -151,6 +154,8 @@ struct Solved {
 struct Problem<'a> {
     moments: &'a Matrix,
     lambda1: f64,
+    /// Weights that may differ from 0: not the diagonal, and no forbidden edge.
+    free: Vec<bool>,
     control: &'a dyn Control,
     exponential: Exponential,
     squares: Matrix,
@@ -181,12 +186,20 @@ struct Penalty {
 }
 
 impl<'a> Problem<'a> {
-    fn new(moments: &'a Matrix, lambda1: f64, control: &'a dyn Control) -> Self {
+    fn new(
+        moments: &'a Matrix,
+        lambda1: f64,
+        knowledge: &Knowledge,
+        control: &'a dyn Control,
+    ) -> Self {
         let d = moments.rows();
         let zeros = || Matrix::zeros(d, d);
         Self {
             moments,
             lambda1,
+            free: (0..d * d)
+                .map(|cell| cell / d != cell % d && knowledge.allows(cell / d, cell % d))
+                .collect(),
             control,
             exponential: Exponential::new(d),
             squares: zeros(),
@@ -323,13 +336,16 @@ impl<'a> Problem<'a> {
         Ok(None)
     }
 
-    /// The subgradient of least length; 0 where staying at 0 is best.
+    /// The subgradient of least length; 0 where staying at 0 is best, or is all that is allowed.
     fn pseudo_gradient(&self, x: &[f64], gradient: &[f64]) -> Vec<f64> {
         let lambda = self.lambda1;
         x.iter()
             .zip(gradient)
-            .map(|(&x, &g)| {
-                if x > 0.0 {
+            .zip(&self.free)
+            .map(|((&x, &g), &free)| {
+                if !free {
+                    0.0
+                } else if x > 0.0 {
                     g + lambda
                 } else if x < 0.0 {
                     g - lambda
@@ -344,8 +360,8 @@ impl<'a> Problem<'a> {
             .collect()
     }
 
-    /// Loss, h and the gradient of the smooth part, which is left in `self.gradient`. The diagonal
-    /// is no variable: its gradient is 0.
+    /// Loss, h and the gradient of the smooth part, which is left in `self.gradient`. What is not
+    /// free is no variable: its gradient is 0.
     fn evaluate(&mut self, x: &[f64], penalty: Penalty) -> Result<Value, Stop> {
         self.evaluations += 1;
         self.control.check()?;
@@ -373,7 +389,7 @@ impl<'a> Problem<'a> {
         for i in 0..d {
             for j in 0..d {
                 let slope = factor * exponential[(j, i)] * x[i * d + j] - self.gradient[(i, j)];
-                self.gradient[(i, j)] = if i == j { 0.0 } else { slope };
+                self.gradient[(i, j)] = if self.free[i * d + j] { slope } else { 0.0 };
             }
         }
         let smooth = loss + (0.5 * penalty.rho * h + penalty.alpha) * h;
@@ -393,6 +409,7 @@ fn sum_of_magnitudes(x: &[f64]) -> f64 {
 mod tests {
     use super::*;
     use crate::control::Uncontrolled;
+    use crate::discover::Background;
     use hindcast_stats::Philox;
 
     #[test]
@@ -402,7 +419,9 @@ mod tests {
         let rows = Matrix::from_vec(30, d, (0..30 * d).map(|_| rng.normal()).collect());
         let mut moments = rows.cross_product();
         moments.scale(1.0 / 30.0);
-        let mut problem = Problem::new(&moments, 0.1, &Uncontrolled);
+        let names: Vec<String> = (0..d).map(|i| format!("x{i}")).collect();
+        let nothing = Knowledge::new(&Background::default(), &names).unwrap();
+        let mut problem = Problem::new(&moments, 0.1, &nothing, &Uncontrolled);
         let penalty = Penalty {
             alpha: 0.7,
             rho: 3.0,

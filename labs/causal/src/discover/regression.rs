@@ -47,11 +47,16 @@ impl<'a> Bic<'a> {
         }
     }
 
-    /// Drops parents that do not pay for themselves, worst first.
-    pub(super) fn shrink(&self, target: usize, parents: &[usize]) -> Option<Regression> {
+    /// Drops parents that do not pay for themselves, worst first; the first `kept` stay.
+    pub(super) fn shrink(
+        &self,
+        target: usize,
+        parents: &[usize],
+        kept: usize,
+    ) -> Option<Regression> {
         let mut fit = Regression::new(self.correlation, target, parents)?;
         loop {
-            let worst = (0..fit.parents.len())
+            let worst = (kept..fit.parents.len())
                 .map(|i| (i, fit.loss(i)))
                 .reduce(|best, next| if next.1 < best.1 { next } else { best });
             match worst {
@@ -167,7 +172,7 @@ mod tests {
     fn shrinking_ends_where_no_single_removal_improves_the_score() {
         let matrix = correlation();
         let bic = Bic::new(&matrix, 40, 0.5);
-        let fit = bic.shrink(0, &[1, 2, 3, 4]).unwrap();
+        let fit = bic.shrink(0, &[1, 2, 3, 4], 0).unwrap();
         let score = bic.local(0, &fit.parents);
         for i in 0..fit.parents.len() {
             let mut fewer = fit.parents.clone();

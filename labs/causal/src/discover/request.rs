@@ -3,17 +3,25 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::knowledge::Background;
+use super::scoring::{PENALTY_DISCOUNT_DEFAULT, ScoreChoice, ScoreOptions};
 use crate::data::{Dataset, Limits};
 use crate::error::LabError;
 
-const PENALTY_DISCOUNT_DEFAULT: f64 = 2.0;
 const RESTARTS_DEFAULT: u32 = 20;
+/// A search of grasp costs much more with many variables: 5 restarts, with more than 200
+/// variables as many as a thousand of them over their number.
+const GRASP_RESTARTS_DEFAULT: u32 = 5;
+const GRASP_VARIABLES_OF_ALL_RESTARTS: usize = 1000;
+const DEPTH_DEFAULT: u32 = 3;
 const LAMBDA1_DEFAULT: f64 = 0.1;
 const THRESHOLD_DEFAULT: f64 = 0.3;
 const MAX_ITER_DEFAULT: u32 = 100;
 
 const PENALTY_DISCOUNT_MAX: f64 = 1000.0;
+const EQUIVALENT_SAMPLE_SIZE_MAX: f64 = 1e6;
 const RESTARTS_MAX: u32 = 1000;
+const DEPTH_MAX: u32 = 10;
 const LAMBDA1_MAX: f64 = 1000.0;
 const THRESHOLD_MAX: f64 = 1000.0;
 const MAX_ITER_MAX: u32 = 10_000;
@@ -33,15 +41,38 @@ pub struct DiscoverRequest {
     /// default 0.3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f64>,
-    /// boss, eqvar: factor of the BIC penalty for an edge, default 2.
+    /// boss, grasp, ges: what is maximised, default auto.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<ScoreChoice>,
+    /// boss, grasp, ges, eqvar: factor of the BIC penalty; default 2, with score discrete_bic 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub penalty_discount: Option<f64>,
-    /// boss: perturbed searches without improvement before it ends, 0 to 1000, default 20.
+    /// Score bdeu: rows that the prior is worth, default 10.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub equivalent_sample_size: Option<f64>,
+    /// grasp: tucks in a row, 1 to 10, default 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub depth: Option<u32>,
+    /// ges: whether edges are turned too, default true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turning: Option<bool>,
+    /// boss, grasp: perturbed searches without improvement before it ends, 0 to 1000; default 20,
+    /// of grasp 5, with more than 200 variables 1000 over their number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarts: Option<u32>,
     /// notears: weight of the L1 penalty, default 0.1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lambda1: Option<f64>,
+    /// Edges `[from, to]` that have to be in the graph (boss, grasp, ges, eqvar).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub required: Vec<[String; 2]>,
+    /// Edges `[from, to]` that may not be in the graph (all but correlation).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forbidden: Vec<[String; 2]>,
+    /// Lists of variables, such as those of one time: no edge leads from a later list to an
+    /// earlier one (all but correlation). A variable in no list is free.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tiers: Vec<Vec<String>>,
     /// Rows of numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Vec<Vec<f64>>>,
@@ -64,6 +95,10 @@ pub enum Algorithm {
     /// Best order score search; scale-invariant.
     #[default]
     Boss,
+    /// Greedy relaxations of the sparsest permutation; scale-invariant.
+    Grasp,
+    /// Greedy equivalence search; scale-invariant.
+    Ges,
     /// Top-down ordering for equal error variances; raw scale only.
     Eqvar,
     /// Continuous optimisation with an acyclicity constraint; raw scale only.
@@ -76,6 +111,8 @@ impl Algorithm {
     pub fn name(self) -> &'static str {
         match self {
             Self::Boss => "boss",
+            Self::Grasp => "grasp",
+            Self::Ges => "ges",
             Self::Eqvar => "eqvar",
             Self::Notears => "notears",
             Self::Correlation => "correlation",
@@ -87,6 +124,8 @@ impl Algorithm {
 #[derive(Debug, Clone, PartialEq)]
 pub enum DiscoverOptions {
     Boss(BossOptions),
+    Grasp(GraspOptions),
+    Ges(GesOptions),
     Eqvar(EqvarOptions),
     Notears(NotearsOptions),
     Correlation(CorrelationOptions),
@@ -94,13 +133,31 @@ pub enum DiscoverOptions {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct BossOptions {
-    pub penalty_discount: f64,
+    pub score: ScoreOptions,
     pub restarts: u32,
+    pub background: Background,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraspOptions {
+    pub score: ScoreOptions,
+    /// By the number of variables when it is absent.
+    pub restarts: Option<u32>,
+    pub depth: u32,
+    pub background: Background,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct GesOptions {
+    pub score: ScoreOptions,
+    pub turning: bool,
+    pub background: Background,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct EqvarOptions {
     pub penalty_discount: f64,
+    pub background: Background,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -108,6 +165,7 @@ pub struct NotearsOptions {
     pub lambda1: f64,
     pub threshold: f64,
     pub max_iter: u32,
+    pub background: Background,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -118,8 +176,9 @@ pub struct CorrelationOptions {
 impl Default for DiscoverOptions {
     fn default() -> Self {
         Self::Boss(BossOptions {
-            penalty_discount: PENALTY_DISCOUNT_DEFAULT,
+            score: ScoreOptions::default(),
             restarts: RESTARTS_DEFAULT,
+            background: Background::default(),
         })
     }
 }
@@ -128,10 +187,59 @@ impl DiscoverOptions {
     pub fn algorithm(&self) -> Algorithm {
         match self {
             Self::Boss(_) => Algorithm::Boss,
+            Self::Grasp(_) => Algorithm::Grasp,
+            Self::Ges(_) => Algorithm::Ges,
             Self::Eqvar(_) => Algorithm::Eqvar,
             Self::Notears(_) => Algorithm::Notears,
             Self::Correlation(_) => Algorithm::Correlation,
         }
+    }
+
+    /// The score of a search by score.
+    pub fn score(&self) -> Option<&ScoreOptions> {
+        match self {
+            Self::Boss(options) => Some(&options.score),
+            Self::Grasp(options) => Some(&options.score),
+            Self::Ges(options) => Some(&options.score),
+            Self::Eqvar(_) | Self::Notears(_) | Self::Correlation(_) => None,
+        }
+    }
+
+    /// With what depends on the data filled in, where it was left open.
+    pub(super) fn resolved(&self, data: &Dataset) -> Result<Self, LabError> {
+        let mut options = self.clone();
+        match &mut options {
+            Self::Boss(BossOptions { score, .. }) | Self::Ges(GesOptions { score, .. }) => {
+                *score = score.resolved(data)?;
+            }
+            Self::Grasp(grasp) => {
+                grasp.score = grasp.score.resolved(data)?;
+                grasp.restarts = Some(grasp.restarts_for(data.width()));
+            }
+            Self::Eqvar(_) | Self::Notears(_) | Self::Correlation(_) => {}
+        }
+        Ok(options)
+    }
+
+    /// What is known beforehand; `None` for an algorithm that cannot use it.
+    pub fn background(&self) -> Option<&Background> {
+        match self {
+            Self::Boss(options) => Some(&options.background),
+            Self::Grasp(options) => Some(&options.background),
+            Self::Ges(options) => Some(&options.background),
+            Self::Eqvar(options) => Some(&options.background),
+            Self::Notears(options) => Some(&options.background),
+            Self::Correlation(_) => None,
+        }
+    }
+}
+
+impl GraspOptions {
+    /// Restarts, for data of so many variables.
+    pub(super) fn restarts_for(&self, width: usize) -> u32 {
+        let few = u32::try_from(GRASP_VARIABLES_OF_ALL_RESTARTS / width.max(1));
+        self.restarts
+            .unwrap_or(few.unwrap_or(u32::MAX).min(GRASP_RESTARTS_DEFAULT))
     }
 }
 
@@ -149,22 +257,31 @@ impl DiscoverRequest {
     /// is an error that names it.
     pub fn options(&self) -> Result<DiscoverOptions, LabError> {
         self.refuse_foreign_parameters()?;
-        let penalty_discount = || {
-            let value = self.penalty_discount.unwrap_or(PENALTY_DISCOUNT_DEFAULT);
-            above_zero("penalty_discount", value, PENALTY_DISCOUNT_MAX)
-        };
+        let background = self.background()?;
+        let restarts = self
+            .restarts
+            .map(|value| whole("restarts", value, 0, RESTARTS_MAX))
+            .transpose()?;
         Ok(match self.algorithm {
             Algorithm::Boss => DiscoverOptions::Boss(BossOptions {
-                penalty_discount: penalty_discount()?,
-                restarts: whole(
-                    "restarts",
-                    self.restarts.unwrap_or(RESTARTS_DEFAULT),
-                    0,
-                    RESTARTS_MAX,
-                )?,
+                score: self.score_options()?,
+                restarts: restarts.unwrap_or(RESTARTS_DEFAULT),
+                background,
+            }),
+            Algorithm::Grasp => DiscoverOptions::Grasp(GraspOptions {
+                score: self.score_options()?,
+                restarts,
+                depth: whole("depth", self.depth.unwrap_or(DEPTH_DEFAULT), 1, DEPTH_MAX)?,
+                background,
+            }),
+            Algorithm::Ges => DiscoverOptions::Ges(GesOptions {
+                score: self.score_options()?,
+                turning: self.turning.unwrap_or(true),
+                background,
             }),
             Algorithm::Eqvar => DiscoverOptions::Eqvar(EqvarOptions {
-                penalty_discount: penalty_discount()?,
+                penalty_discount: self.penalty_discount()?.unwrap_or(PENALTY_DISCOUNT_DEFAULT),
+                background,
             }),
             Algorithm::Notears => DiscoverOptions::Notears(NotearsOptions {
                 lambda1: at_least_zero(
@@ -183,6 +300,7 @@ impl DiscoverRequest {
                     1,
                     MAX_ITER_MAX,
                 )?,
+                background,
             }),
             Algorithm::Correlation => DiscoverOptions::Correlation(CorrelationOptions {
                 threshold: at_least_zero(
@@ -228,21 +346,67 @@ impl DiscoverRequest {
         }
     }
 
+    fn penalty_discount(&self) -> Result<Option<f64>, LabError> {
+        let check = |value| above_zero("penalty_discount", value, PENALTY_DISCOUNT_MAX);
+        self.penalty_discount.map(check).transpose()
+    }
+
+    /// The score as stated; what it is, and which parameters it has, may depend on the data.
+    fn score_options(&self) -> Result<ScoreOptions, LabError> {
+        let check = |value| {
+            let field = "equivalent_sample_size";
+            above_zero(field, value, EQUIVALENT_SAMPLE_SIZE_MAX)
+        };
+        let options = ScoreOptions {
+            choice: self.score.unwrap_or_default(),
+            penalty_discount: self.penalty_discount()?,
+            equivalent_sample_size: self.equivalent_sample_size.map(check).transpose()?,
+        };
+        if options.choice != ScoreChoice::Auto {
+            options.refuse_foreign_parameters()?;
+        }
+        Ok(options)
+    }
+
+    /// The background knowledge as stated; names are looked up once there are data.
+    fn background(&self) -> Result<Background, LabError> {
+        let background = Background {
+            required: self.required.clone(),
+            forbidden: self.forbidden.clone(),
+            tiers: self.tiers.clone(),
+        };
+        background.check_shape()?;
+        Ok(background)
+    }
+
     fn refuse_foreign_parameters(&self) -> Result<(), LabError> {
-        use Algorithm::{Boss, Correlation, Eqvar, Notears};
-        let given: [(&str, bool, &[Algorithm]); 5] = [
+        use Algorithm::{Boss, Correlation, Eqvar, Ges, Grasp, Notears};
+        let directed: &[Algorithm] = &[Boss, Grasp, Ges, Eqvar, Notears];
+        let scored = &directed[..3];
+        let given: [(&str, bool, &[Algorithm]); 12] = [
+            ("required", !self.required.is_empty(), &directed[..4]),
+            ("forbidden", !self.forbidden.is_empty(), directed),
+            ("tiers", !self.tiers.is_empty(), directed),
             ("max_iter", self.max_iter.is_some(), &[Notears]),
             (
                 "threshold",
                 self.threshold.is_some(),
                 &[Notears, Correlation],
             ),
+            ("score", self.score.is_some(), scored),
             (
                 "penalty_discount",
                 self.penalty_discount.is_some(),
-                &[Boss, Eqvar],
+                &directed[..4],
             ),
-            ("restarts", self.restarts.is_some(), &[Boss]),
+            (
+                "equivalent_sample_size",
+                self.equivalent_sample_size.is_some(),
+                scored,
+            ),
+            ("restarts", self.restarts.is_some(), &[Boss, Grasp]),
+            ("depth", self.depth.is_some(), &[Grasp]),
+            ("turning", self.turning.is_some(), &[Ges]),
             ("lambda1", self.lambda1.is_some(), &[Notears]),
         ];
         for (field, is_given, owners) in given {
@@ -312,7 +476,8 @@ mod tests {
             Ok(DiscoverOptions::Notears(NotearsOptions {
                 lambda1: 0.1,
                 threshold: 0.3,
-                max_iter: 100
+                max_iter: 100,
+                background: Background::default(),
             }))
         );
     }
@@ -337,6 +502,34 @@ mod tests {
             (
                 r#"{"algorithm": "notears", "restarts": 3}"#,
                 "restarts: is not a parameter of notears",
+            ),
+            (
+                r#"{"algorithm": "notears", "required": [["a", "b"]]}"#,
+                "required: is not a parameter of notears",
+            ),
+            (
+                r#"{"algorithm": "correlation", "tiers": [["a"]]}"#,
+                "tiers: is not a parameter of correlation",
+            ),
+            (
+                r#"{"forbidden": [["a", "b"], ["a", "a"]]}"#,
+                "forbidden[1]: 'a' cannot be its own cause",
+            ),
+            (
+                r#"{"score": "bdeu", "penalty_discount": 1}"#,
+                "penalty_discount: is not a parameter of score bdeu",
+            ),
+            (
+                r#"{"algorithm": "ges", "score": "bic", "equivalent_sample_size": 1}"#,
+                "equivalent_sample_size: is not a parameter of score bic",
+            ),
+            (
+                r#"{"algorithm": "ges", "depth": 2}"#,
+                "depth: is not a parameter of ges",
+            ),
+            (
+                r#"{"algorithm": "grasp", "depth": 0}"#,
+                "depth: has to be from 1 to 10, is 0",
             ),
             (
                 r#"{"penalty_discount": 0}"#,

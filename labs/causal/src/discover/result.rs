@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::request::{Algorithm, DiscoverOptions};
+use super::scoring::ScoreChoice;
 use crate::data::Dataset;
 use crate::error::LabError;
 
@@ -19,7 +20,8 @@ pub struct Discovery {
     pub score: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score_name: Option<ScoreName>,
-    /// Sweeps over all variables (boss) or outer iterations (notears); 1 for the others.
+    /// Sweeps over all variables (boss), tucks (grasp), steps (ges) or outer iterations (notears);
+    /// 1 for the others.
     pub iterations: u64,
     pub convergence: Convergence,
     pub seed: u64,
@@ -42,8 +44,9 @@ pub struct Graph {
     pub edges: Vec<Edge>,
 }
 
-/// An edge. The weight of boss is a standardised regression coefficient when directed, a partial
-/// correlation when undirected; of eqvar and notears a coefficient in the data's own units; of
+/// An edge. The weight of boss, grasp and ges is a standardised regression coefficient when
+/// directed, a partial correlation when undirected; with a score for discrete data it is what the
+/// score loses without the edge, in one graph of the class. Of eqvar and notears a coefficient in the data's own units; of
 /// correlation the correlation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
@@ -60,7 +63,7 @@ pub struct Edge {
 #[serde(rename_all = "lowercase")]
 pub enum EdgeType {
     Directed,
-    /// Either direction fits the data equally well (boss), or none was sought (correlation).
+    /// Either direction fits the data equally well (boss, grasp, ges), or none was sought (correlation).
     Undirected,
 }
 
@@ -72,7 +75,11 @@ pub enum ScoreName {
     /// 2 ln L - penalty_discount * edges * ln n, standardised data, constants left out; higher is
     /// better.
     Bic,
-    /// The same with one error variance for all variables, raw data.
+    /// ln P(data | graph) with Dirichlet priors, discrete data; higher is better.
+    Bdeu,
+    /// 2 ln L - penalty_discount * free probabilities * ln n, discrete data; higher is better.
+    DiscreteBic,
+    /// The same as bic with one error variance for all variables, raw data.
     EqualVarianceBic,
     /// Least squares loss plus L1 penalty; lower is better.
     Objective,
@@ -84,7 +91,7 @@ pub enum ScoreName {
 pub struct Convergence {
     pub converged: bool,
     pub reason: String,
-    /// boss: searches run, the first included.
+    /// boss, grasp: searches run, the first included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub searches: Option<u64>,
     /// notears: how far from acyclic the weights are before the threshold.
@@ -100,15 +107,30 @@ pub struct Convergence {
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Parameters {
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<ScoreChoice>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub penalty_discount: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub equivalent_sample_size: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarts: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub depth: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turning: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lambda1: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_iter: Option<u32>,
+    /// Background knowledge, as it was stated.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub required: Vec<[String; 2]>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forbidden: Vec<[String; 2]>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tiers: Vec<Vec<String>>,
 }
 
 /// Something the reader of the graph has to know.
@@ -232,10 +254,31 @@ pub(super) fn assemble(
 }
 
 fn parameters(options: &DiscoverOptions) -> Parameters {
+    let known = options.background().cloned().unwrap_or_default();
+    let mut parameters = own_parameters(options);
+    (parameters.required, parameters.forbidden) = (known.required, known.forbidden);
+    parameters.tiers = known.tiers;
+    if let Some(score) = options.score() {
+        parameters.score = Some(score.choice);
+        parameters.penalty_discount = score.penalty_discount;
+        parameters.equivalent_sample_size = score.equivalent_sample_size;
+    }
+    parameters
+}
+
+fn own_parameters(options: &DiscoverOptions) -> Parameters {
     match options {
         DiscoverOptions::Boss(o) => Parameters {
-            penalty_discount: Some(o.penalty_discount),
             restarts: Some(o.restarts),
+            ..Parameters::default()
+        },
+        DiscoverOptions::Grasp(o) => Parameters {
+            restarts: o.restarts,
+            depth: Some(o.depth),
+            ..Parameters::default()
+        },
+        DiscoverOptions::Ges(o) => Parameters {
+            turning: Some(o.turning),
             ..Parameters::default()
         },
         DiscoverOptions::Eqvar(o) => Parameters {

@@ -5,6 +5,7 @@
 
 use hindcast_stats::Cholesky;
 
+use super::knowledge::Knowledge;
 use super::regression::{Bic, Regression, SINGULAR};
 
 /// For each place of the order, the predecessors that matter given all others. One factorisation
@@ -36,14 +37,26 @@ pub(super) fn significant_parents(bic: &Bic<'_>, order: &[usize]) -> Option<Vec<
     Some(chosen)
 }
 
-/// Adds and drops parents one at a time while that improves BIC.
+/// Adds and drops parents one at a time while that improves BIC. Required parents stay, and those
+/// that may not be parents are not tried.
 pub(super) fn refine(
     bic: &Bic<'_>,
+    knowledge: &Knowledge,
     head: usize,
     start: &[usize],
     before: &[usize],
 ) -> Option<Regression> {
-    let mut fit = bic.shrink(head, start)?;
+    let required = knowledge.required_parents(head);
+    let chosen = start
+        .iter()
+        .filter(|&&v| knowledge.allows(v, head) && !required.contains(&v));
+    let start: Vec<usize> = required.iter().chain(chosen).copied().collect();
+    let before: Vec<usize> = before
+        .iter()
+        .copied()
+        .filter(|&v| knowledge.allows(v, head))
+        .collect();
+    let mut fit = bic.shrink(head, &start, required.len())?;
     loop {
         let mut score = bic.of(fit.residual, fit.parents.len());
         let mut better = None;
@@ -51,7 +64,8 @@ pub(super) fn refine(
             if fit.parents.len() >= bic.parents_max || !fit.gains_from(bic, head, candidate) {
                 continue;
             }
-            let Some(next) = bic.shrink(head, &[&fit.parents[..], &[candidate]].concat()) else {
+            let more = [&fit.parents[..], &[candidate]].concat();
+            let Some(next) = bic.shrink(head, &more, required.len()) else {
                 continue;
             };
             let next_score = bic.of(next.residual, next.parents.len());

@@ -7,37 +7,37 @@
 //! comes earlier in the order, so one tree serves all orders. A trace that meets known nodes costs
 //! a scan of branches and no arithmetic.
 
-use hindcast_stats::axpy;
-
-use super::regression::{Bic, SINGULAR};
+use super::score::{Candidate, LocalScore, Task};
+use crate::control::Stop;
 
 /// Branches and nodes of all trees together before they are dropped and grown again: bounds the
 /// memory at about 200 MB.
 const ENTRIES_MAX: usize = 12_000_000;
-/// No variable.
-const NOWHERE: usize = usize::MAX;
 
 /// One tree for each variable, and the work space they share.
-pub(super) struct Trees<'a> {
-    bic: Bic<'a>,
+pub(super) struct Trees<'a, S: LocalScore> {
+    task: Task<'a, S>,
     trees: Vec<Tree>,
     entries: usize,
-    work: Work,
+    pub work: S::Work,
     candidates: Vec<Candidate>,
-    path: Vec<u16>,
+    path: Vec<usize>,
 }
 
-#[derive(Default)]
 struct Tree {
     nodes: Vec<Node>,
     branches: Vec<Branch>,
+    /// What shrinking left, for the nodes it was asked for.
+    parents: Vec<Box<[usize]>>,
 }
 
 #[derive(Clone, Copy)]
 struct Node {
-    /// Its branches are `first..end`; `UNGROWN` until they are looked for.
+    /// Its branches are `first..end`; `UNKNOWN` until they are looked for.
     first: u32,
     end: u32,
+    /// Place in `parents`; `UNKNOWN` until it is asked for.
+    shrunk: u32,
     /// Score after shrinking; NaN until it is asked for.
     score: f64,
 }
@@ -49,44 +49,22 @@ struct Branch {
     child: u32,
 }
 
-/// A variable and how much it explains, packed so that sorting compares whole numbers: the bits of
-/// a positive number rise with it, and its last nine, about 1e-13 of it, make room for the
-/// variable. Of two that explain the same the first column is the greater.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Candidate(u64);
-
-impl Candidate {
-    const VARIABLE: u64 = (1 << 9) - 1;
-
-    fn new(explained: f64, variable: usize) -> Self {
-        Self(explained.to_bits() & !Self::VARIABLE | (Self::VARIABLE - variable as u64))
-    }
-
-    fn variable(self) -> u16 {
-        u16::try_from(Self::VARIABLE - (self.0 & Self::VARIABLE)).expect("nine bits")
-    }
-}
-
-const UNGROWN: u32 = u32::MAX;
+const UNKNOWN: u32 = u32::MAX;
 const NEW_NODE: Node = Node {
-    first: UNGROWN,
-    end: UNGROWN,
+    first: UNKNOWN,
+    end: UNKNOWN,
+    shrunk: UNKNOWN,
     score: f64::NAN,
 };
 
-impl<'a> Trees<'a> {
-    pub(super) fn new(bic: Bic<'a>) -> Self {
-        let d = bic.correlation.rows();
+impl<'a, S: LocalScore> Trees<'a, S> {
+    pub(super) fn new(task: Task<'a, S>) -> Self {
+        let d = task.score.width();
         Self {
-            bic,
-            trees: (0..d)
-                .map(|_| Tree {
-                    nodes: vec![NEW_NODE],
-                    branches: Vec::new(),
-                })
-                .collect(),
+            task,
+            trees: (0..d).map(|_| Tree::new()).collect(),
             entries: d,
-            work: Work::new(d),
+            work: task.score.work(),
             candidates: Vec::new(),
             path: Vec::new(),
         }
@@ -99,60 +77,87 @@ impl<'a> Trees<'a> {
         &mut self,
         target: usize,
         before: impl Fn(usize) -> bool,
+        touch: impl FnMut(usize),
+    ) -> Result<f64, Stop> {
+        let node = self.trace(target, before, touch)?;
+        let known = self.trees[target].nodes[node].score;
+        if !known.is_nan() {
+            return Ok(known);
+        }
+        let (_, score) = self.shrink(target)?;
+        self.trees[target].nodes[node].score = score;
+        Ok(score)
+    }
+
+    /// The parents behind `score`, in no particular order.
+    pub(super) fn parents(
+        &mut self,
+        target: usize,
+        before: impl Fn(usize) -> bool,
+        touch: impl FnMut(usize),
+    ) -> Result<&[usize], Stop> {
+        let node = self.trace(target, before, touch)?;
+        let mut at = self.trees[target].nodes[node].shrunk;
+        if at == UNKNOWN {
+            let (parents, score) = self.shrink(target)?;
+            self.entries += 4 + parents.len();
+            let tree = &mut self.trees[target];
+            at = small(tree.parents.len());
+            tree.parents.push(parents.into());
+            (tree.nodes[node].shrunk, tree.nodes[node].score) = (at, score);
+        }
+        Ok(&self.trees[target].parents[at as usize])
+    }
+
+    /// Forgets everything when the cache has become too large; scores do not change by it.
+    pub(super) fn keep_within_memory(&mut self) {
+        if self.entries > ENTRIES_MAX {
+            self.trees.fill_with(Tree::new);
+            self.entries = self.trees.len();
+        }
+    }
+
+    /// Grows the parents of `target`; the node they end at. They are left in `path`.
+    fn trace(
+        &mut self,
+        target: usize,
+        before: impl Fn(usize) -> bool,
         mut touch: impl FnMut(usize),
-    ) -> f64 {
-        let mut path = std::mem::take(&mut self.path);
-        path.clear();
+    ) -> Result<usize, Stop> {
+        self.path.clear();
+        let required = self.task.knowledge.required_parents(target);
+        self.path.extend_from_slice(required);
         let mut node = 0;
         loop {
-            let (first, end) = self.grown(target, node, &path);
+            let (first, end) = self.grown(target, node)?;
             let branches = &self.trees[target].branches[first..end];
             let taken = branches.iter().position(|branch| {
                 let variable = usize::from(branch.variable);
                 touch(variable);
                 before(variable)
             });
-            let Some(offset) = taken else { break };
-            path.push(branches[offset].variable);
+            let Some(offset) = taken else {
+                return Ok(node);
+            };
+            self.path.push(branches[offset].variable.into());
             node = self.follow(target, first + offset);
         }
-        let score = self.terminal_score(target, node, &path);
-        self.path = path;
-        score
     }
 
-    /// The parents behind `score`.
-    pub(super) fn parents(&mut self, target: usize, before: impl Fn(usize) -> bool) -> Vec<usize> {
-        self.score(target, before, |_| {});
-        let parents: Vec<usize> = self.path.iter().map(|&v| usize::from(v)).collect();
-        self.bic
-            .shrink(target, &parents)
-            .map_or_else(Vec::new, |fit| fit.parents)
-    }
-
-    /// Forgets everything when the cache has become too large; scores do not change by it.
-    pub(super) fn keep_within_memory(&mut self) {
-        if self.entries > ENTRIES_MAX {
-            for tree in &mut self.trees {
-                *tree = Tree {
-                    nodes: vec![NEW_NODE],
-                    branches: Vec::new(),
-                };
-            }
-            self.entries = self.trees.len();
-        }
-    }
-
-    /// The branches of a node, found if they are not known.
-    fn grown(&mut self, target: usize, node: usize, path: &[u16]) -> (usize, usize) {
+    /// The branches of the node at the end of `path`, found if they are not known.
+    fn grown(&mut self, target: usize, node: usize) -> Result<(usize, usize), Stop> {
         let Node { first, end, .. } = self.trees[target].nodes[node];
-        if first != UNGROWN {
-            return (first as usize, end as usize);
+        if first != UNKNOWN {
+            return Ok((first as usize, end as usize));
         }
+        let Task {
+            score, knowledge, ..
+        } = self.task;
         self.candidates.clear();
-        if path.len() < self.bic.parents_max {
-            self.work
-                .candidates(&self.bic, target, path, &mut self.candidates);
+        score.rank(&mut self.work, target, &self.path, &mut self.candidates)?;
+        if !knowledge.is_empty() {
+            let allowed = |c: &Candidate| knowledge.allows(c.variable().into(), target);
+            self.candidates.retain(allowed);
         }
         let tree = &mut self.trees[target];
         let first = tree.branches.len();
@@ -165,7 +170,7 @@ impl<'a> Trees<'a> {
         let node = &mut tree.nodes[node];
         (node.first, node.end) = (small(first), small(end));
         self.entries += end - first;
-        (first, end)
+        Ok((first, end))
     }
 
     /// The node at the end of a branch, made if it is not there.
@@ -182,116 +187,24 @@ impl<'a> Trees<'a> {
         node
     }
 
-    fn terminal_score(&mut self, target: usize, node: usize, path: &[u16]) -> f64 {
-        let known = self.trees[target].nodes[node].score;
-        if !known.is_nan() {
-            return known;
+    fn shrink(&mut self, target: usize) -> Result<(Vec<usize>, f64), Stop> {
+        let kept = self.task.knowledge.required_parents(target).len();
+        self.task
+            .score
+            .shrink(&mut self.work, target, &self.path, kept)
+    }
+}
+
+impl Tree {
+    fn new() -> Self {
+        Self {
+            nodes: vec![NEW_NODE],
+            branches: Vec::new(),
+            parents: Vec::new(),
         }
-        let parents: Vec<usize> = path.iter().map(|&v| usize::from(v)).collect();
-        let score = match self.bic.shrink(target, &parents) {
-            Some(fit) => self.bic.of(fit.residual, fit.parents.len()),
-            // Growing takes no dependent parent, so this is only a matter of rounding.
-            None => self.bic.of(1.0, 0),
-        };
-        self.trees[target].nodes[node].score = score;
-        score
     }
 }
 
 fn small(index: usize) -> u32 {
     u32::try_from(index).expect("the cache is dropped long before 2^32 entries")
-}
-
-/// Cholesky columns of the path last asked for, so that a longer path costs one column more.
-struct Work {
-    width: usize,
-    target: usize,
-    path: Vec<u16>,
-    /// For each depth: the column that the last parent adds to the factor, `width` values.
-    columns: Vec<f64>,
-    /// For each depth, from none: what is left of each variable's variance and of its covariance
-    /// with the target.
-    variances: Vec<f64>,
-    covariances: Vec<f64>,
-}
-
-impl Work {
-    fn new(width: usize) -> Self {
-        Self {
-            width,
-            target: NOWHERE,
-            path: Vec::new(),
-            columns: Vec::new(),
-            variances: Vec::new(),
-            covariances: Vec::new(),
-        }
-    }
-
-    /// Variables that improve the score of `target` beyond the parents in `path`, best first.
-    fn candidates(&mut self, bic: &Bic<'_>, target: usize, path: &[u16], out: &mut Vec<Candidate>) {
-        self.reach(bic, target, path);
-        let start = path.len() * self.width;
-        let variances = &self.variances[start..start + self.width];
-        let covariances = &self.covariances[start..start + self.width];
-        let own = variances[target];
-        if own <= SINGULAR {
-            return;
-        }
-        let floor = bic.least_r2 * own;
-        for (v, (&variance, &covariance)) in variances.iter().zip(covariances).enumerate() {
-            let square = covariance * covariance;
-            if square > floor * variance && variance > SINGULAR && v != target {
-                out.push(Candidate::new(square / variance, v));
-            }
-        }
-        out.sort_unstable_by(|a, b| b.cmp(a));
-    }
-
-    /// Brings the work space to `path`, keeping what it has in common with the last one.
-    fn reach(&mut self, bic: &Bic<'_>, target: usize, path: &[u16]) {
-        let d = self.width;
-        let common = if self.target == target {
-            self.path
-                .iter()
-                .zip(path)
-                .take_while(|(a, b)| a == b)
-                .count()
-        } else {
-            self.variances.clear();
-            self.variances.resize(d, 1.0);
-            self.covariances.clear();
-            self.covariances
-                .extend_from_slice(bic.correlation.row(target));
-            0
-        };
-        self.target = target;
-        self.path.truncate(common);
-        self.columns.truncate(common * d);
-        self.variances.truncate((common + 1) * d);
-        self.covariances.truncate((common + 1) * d);
-        for (depth, &parent) in path.iter().enumerate().skip(common) {
-            let p = usize::from(parent);
-            self.columns.extend_from_slice(bic.correlation.row(p));
-            let (known, column) = self.columns.split_at_mut(depth * d);
-            for earlier in known.chunks_exact(d) {
-                axpy(-earlier[p], earlier, column);
-            }
-            let scale = 1.0 / self.variances[depth * d + p].sqrt();
-            for x in column.iter_mut() {
-                *x *= scale;
-            }
-            let to_target = column[target];
-            self.variances.resize((depth + 2) * d, 0.0);
-            let (known, left) = self.variances.split_at_mut((depth + 1) * d);
-            for ((left, last), x) in left.iter_mut().zip(&known[depth * d..]).zip(&*column) {
-                *left = last - x * x;
-            }
-            self.covariances.resize((depth + 2) * d, 0.0);
-            let (known, left) = self.covariances.split_at_mut((depth + 1) * d);
-            for ((left, last), x) in left.iter_mut().zip(&known[depth * d..]).zip(&*column) {
-                *left = last - x * to_target;
-            }
-            self.path.push(parent);
-        }
-    }
 }

@@ -75,6 +75,11 @@ impl NodeSet {
         self.words[node / 64] &= !(1 << (node % 64));
     }
 
+    /// Takes every node out.
+    pub(crate) fn clear(&mut self) {
+        self.words.fill(0);
+    }
+
     /// Whether the node is a member.
     #[must_use]
     pub fn contains(&self, node: usize) -> bool {
