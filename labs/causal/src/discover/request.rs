@@ -249,7 +249,10 @@ impl DiscoverRequest {
     pub fn draws(&self) -> bool {
         match self.algorithm {
             Algorithm::Boss => self.restarts != Some(0),
-            Algorithm::Eqvar | Algorithm::Notears | Algorithm::Correlation => false,
+            Algorithm::Grasp => true,
+            Algorithm::Ges | Algorithm::Eqvar | Algorithm::Notears | Algorithm::Correlation => {
+                false
+            }
         }
     }
 
