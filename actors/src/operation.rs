@@ -8,7 +8,7 @@ mod words;
 
 use std::borrow::Cow;
 
-pub use hindcast_causal::data::{Dataset, Limits, Profile, Table};
+pub use hindcast_causal::data::{Dataset, Format, Limits, Profile, Table};
 use hindcast_causal::discover::discover;
 pub use hindcast_causal::discover::{DiscoverRequest, Discovery};
 use hindcast_causal::graph::GraphLimits;

@@ -86,8 +86,7 @@ fn answered(
         }
         (None, Some(file)) => {
             let bytes = read(file)?;
-            let table =
-                Table::parse_csv(bytes.as_slice(), &Limits::default()).map_err(lab_failure)?;
+            let table = Table::parse(&bytes, &Limits::default()).map_err(lab_failure)?;
             request["dataset"] = digest(&bytes).to_string().into();
             compute(name, request, Some(&table.dataset().map_err(lab_failure)?))
         }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hindcast_actors::operation::{Limits, Table};
+use hindcast_actors::operation::{Format, Limits, Table};
 use hindcast_actors::views;
 use hindcast_model::Digest;
 use serde_json::{Value, json};
@@ -48,7 +48,7 @@ fn profile(global: &Global, table: &str, output: &Output) -> Result<(), Failure>
         return output.either(&value.to_string(), || Ok(render::dataset(&value)));
     }
     let bytes = read(Path::new(table))?;
-    let table = Table::parse_csv(bytes.as_slice(), &Limits::default()).map_err(lab_failure)?;
+    let table = Table::parse(&bytes, &Limits::default()).map_err(lab_failure)?;
     let value = json!({ "profile": table.profile() });
     output.either(&value.to_string(), || Ok(render::dataset(&value)))
 }
@@ -62,7 +62,7 @@ fn stored(directory: &Directory, digest: Digest) -> Result<Value, Failure> {
         return Err(missing.with_hint(Some(hint.to_owned())));
     };
     let bytes = directory.blobs.get(digest)?;
-    let table = Table::parse_csv(bytes.as_slice(), &Limits::default()).map_err(lab_failure)?;
+    let table = Table::parse(&bytes, &Limits::default()).map_err(lab_failure)?;
     let mut value = serde_json::to_value(views::dataset(digest, meta))?;
     value["profile"] = serde_json::to_value(table.profile())?;
     Ok(value)
@@ -71,7 +71,8 @@ fn stored(directory: &Directory, digest: Digest) -> Result<Value, Failure> {
 /// Stores a table.
 pub(crate) fn upload(client: &Client, bytes: &[u8], name: &str) -> Result<Reply, Failure> {
     let name: String = name.bytes().map(escaped).collect();
-    client.post(&format!("/api/v1/datasets?name={name}"), "text/csv", bytes)
+    let media_type = Format::of(bytes).media_type();
+    client.post(&format!("/api/v1/datasets?name={name}"), media_type, bytes)
 }
 
 fn escaped(byte: u8) -> String {

@@ -40,16 +40,19 @@ struct Received {
 
 /// Store a table under the hash of its bytes.
 ///
-/// The body is JSON, a CSV file as it is (the name then comes from the parameter `name`), or a
-/// form with the parts `file` and `name`.
+/// The body is JSON, a file as it is (CSV, Parquet, Arrow IPC; the name then comes from the
+/// parameter `name`), or a form with the parts `file` and `name`.
 #[utoipa::path(
     post, path = "/api/v1/datasets", tag = "data", operation_id = "add_dataset",
     request_body(content(
         (NewDataset = "application/json"),
         (String = "text/csv"),
+        (Vec<u8> = "application/vnd.apache.parquet"),
+        (Vec<u8> = "application/vnd.apache.arrow.file"),
+        (Vec<u8> = "application/vnd.apache.arrow.stream"),
     )),
     params(super::openapi::PostHeaders, (
-        "name" = Option<String>, Query, description = "What to call a CSV file"
+        "name" = Option<String>, Query, description = "What to call a file that is the whole body"
     )),
     responses(
         (status = 200, description = "The same bytes were stored before", body = DatasetProfile),
@@ -68,22 +71,23 @@ pub(crate) async fn add(
     parameters::require_json_accepted(&request)?;
     let key = parameters::idempotency_key(&request, http)?;
     let media = body::media_type(&request);
-    if !matches!(
-        media.as_str(),
-        "application/json" | "text/csv" | "multipart/form-data"
-    ) {
+    if !FILES.contains(&media.as_str())
+        && !matches!(media.as_str(), "application/json" | "multipart/form-data")
+    {
         let problem = Problem::new(&error::MEDIA_TYPE, format!("'{media}' is not read here"));
-        let hint = "send text/csv, multipart/form-data or application/json";
+        let hint = "send text/csv, application/vnd.apache.parquet, \
+                    application/vnd.apache.arrow.file, application/vnd.apache.arrow.stream, \
+                    multipart/form-data or application/json";
         return Err(problem.field("header.content-type").hint(hint.to_owned()));
     }
     let body = body::read(&request, payload, &app.memory, http).await?;
     let received = match media.as_str() {
         "application/json" => from_json(&body.bytes, http.json_depth_max)?,
-        "text/csv" => Received {
+        "multipart/form-data" => from_form(&request, body.bytes.clone()).await?,
+        _ => Received {
             name: query.get("name").unwrap_or(UNNAMED).to_owned(),
             bytes: body.bytes.clone(),
         },
-        _ => from_form(&request, body.bytes.clone()).await?,
     };
     check_name(&received.name)?;
     let parts: [&[u8]; 2] = [received.name.as_bytes(), &received.bytes];
@@ -179,6 +183,15 @@ fn check_name(name: &str) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Bodies that are the file itself. What it holds is read off the bytes, whatever it is called.
+const FILES: [&str; 5] = [
+    "text/csv",
+    "application/vnd.apache.parquet",
+    "application/vnd.apache.arrow.file",
+    "application/vnd.apache.arrow.stream",
+    "application/octet-stream",
+];
+
 /// A page of datasets, in the order of their digests.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DatasetPage {
@@ -255,7 +268,7 @@ pub(crate) async fn show(
         };
         let bytes = running.log.blobs().get(wanted);
         let bytes = bytes.map_err(|e| Problem::new(&error::INTERNAL, e.to_string()))?;
-        let profile = Table::parse_csv(bytes.as_slice(), &Limits::default())?.profile();
+        let profile = Table::parse(&bytes, &Limits::default())?.profile();
         Ok(Some(DatasetProfile { dataset, profile }))
     })
     .await?;

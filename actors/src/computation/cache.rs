@@ -76,7 +76,7 @@ impl DatasetCache {
             .blobs()
             .get(digest)
             .map_err(|error| LabError::Internal(format!("dataset {digest}: {error}")))?;
-        let dataset = Table::parse_csv(bytes.as_slice(), &Limits::default())?.dataset()?;
+        let dataset = Table::parse(&bytes, &Limits::default())?.dataset()?;
         // Computed before it is shared: nobody ever waits for another's first use.
         dataset.covariance();
         let dataset = Arc::new(dataset);

@@ -1,7 +1,7 @@
 //! Uploads: checked and profiled before they are kept, kept before they are recorded.
 
 use hindcast_causal::LabError;
-use hindcast_causal::data::{Limits, Profile, Table};
+use hindcast_causal::data::{Format, Limits, Profile, Table};
 use hindcast_log::Pinned;
 use hindcast_model::event::{DatasetRefused, DatasetRegistered, DatasetUploaded, Event};
 
@@ -9,6 +9,7 @@ use super::Door;
 use super::request::{DatasetAnswer, SubmitFailure, Upload};
 
 struct Stored {
+    format: Format,
     profile: Profile,
     pinned: Pinned,
     bytes: u64,
@@ -23,17 +24,19 @@ pub(super) async fn upload(door: &Door, upload: Upload) -> Result<DatasetAnswer,
     } = upload;
     let log = door.log.clone();
     let Stored {
+        format,
         profile,
         pinned,
         bytes,
     } = blocking(door, move || {
-        let table = Table::parse_csv(bytes.as_slice(), &Limits::default())
+        let table = Table::parse(&bytes, &Limits::default())
             .map_err(|error| SubmitFailure::Invalid(within_csv(error)))?;
         let profile = table.profile();
         let pinned = log.blobs().put(&bytes).map_err(|error| {
             SubmitFailure::Unavailable(format!("the dataset could not be stored: {error}"))
         })?;
         Ok(Stored {
+            format: Format::of(&bytes),
             profile,
             pinned,
             bytes: bytes.len() as u64,
@@ -49,7 +52,7 @@ pub(super) async fn upload(door: &Door, upload: Upload) -> Result<DatasetAnswer,
     let event = Event::DatasetUploaded(DatasetUploaded {
         digest,
         name,
-        format: "csv".to_owned(),
+        format: format.name().to_owned(),
         bytes,
         rows: profile.rows,
         columns: u32::try_from(profile.columns.len()).unwrap_or(u32::MAX),

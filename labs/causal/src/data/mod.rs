@@ -1,13 +1,16 @@
 //! Tables and what is computed from them once.
 //!
-//! A [`Table`] is a parsed CSV file with typed columns and missing values; a [`Dataset`] is the
+//! A [`Table`] is a parsed file (CSV, Parquet, Arrow IPC) with typed columns and missing values; a [`Dataset`] is the
 //! complete matrix that discovery works on, text coded as numbers; its [`Covariance`] is computed
 //! once and is all that Gaussian methods read, and so are its [`Codes`] for methods that read
 //! categories. Where a file is stored is not known here.
 
+mod arrow_bounds;
 mod codes;
+mod columnar;
 mod covariance;
 mod dataset;
+mod format;
 mod profile;
 mod table;
 
@@ -15,6 +18,7 @@ pub(crate) use codes::Groups;
 pub use codes::{Codes, Counts, LEVELS_MAX};
 pub use covariance::Covariance;
 pub use dataset::Dataset;
+pub use format::Format;
 pub use profile::{ColumnProfile, ColumnType, Profile};
 pub use table::{Cells, Column, Table};
 

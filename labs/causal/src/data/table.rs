@@ -1,19 +1,19 @@
-//! A CSV file as typed columns: header of names, commas, decimal points.
+//! A file as typed columns. CSV: header of names, commas, decimal points.
 //!
 //! A column is numeric when every cell that is not missing is a finite number. Missing cells are
 //! empty or `NA`, `N/A`, `NaN`, `null` in any case. Rows count from 1 after the header.
 
 use std::io::Read;
 
-use super::codes;
 use super::dataset::Text;
-use super::{Dataset, Limits, check_names};
+use super::{Dataset, Format, Limits, check_names};
+use super::{codes, columnar};
 use crate::LabError;
 
 const MISSING: [&str; 5] = ["", "na", "n/a", "nan", "null"];
 const CELL_TEXT_SHOWN_MAX: usize = 40;
 
-/// A parsed CSV file.
+/// A parsed file.
 #[derive(Debug, Clone)]
 pub struct Table {
     rows: usize,
@@ -39,7 +39,22 @@ pub enum Cells {
 }
 
 impl Table {
-    /// Reads a whole file. Errors name the row and the column.
+    /// Reads a whole file of any [`Format`].
+    pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self, LabError> {
+        let columns = match Format::of(bytes) {
+            Format::Csv => return Self::parse_csv(bytes, limits),
+            Format::Parquet => columnar::parquet(bytes, limits)?,
+            Format::ArrowFile => columnar::arrow_file(bytes, limits)?,
+            Format::ArrowStream => columnar::arrow_stream(bytes, limits)?,
+        };
+        let rows = columns.first().map_or(0, |column| match &column.cells {
+            Cells::Numbers(values) => values.len(),
+            Cells::Text { values, .. } => values.len(),
+        });
+        Ok(Self { rows, columns })
+    }
+
+    /// Reads a whole CSV file. Errors name the row and the column.
     pub fn parse_csv(bytes: impl Read, limits: &Limits) -> Result<Self, LabError> {
         let mut reader = csv::ReaderBuilder::new()
             .has_headers(false)
