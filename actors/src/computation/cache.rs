@@ -138,7 +138,7 @@ impl DatasetCache {
     }
 }
 
-/// Values, second moments and names, in bytes.
+/// Values, second moments, codes and names, in bytes.
 fn size(dataset: &Dataset) -> u64 {
     let width = dataset.width() as u64;
     let names: u64 = dataset
@@ -146,7 +146,7 @@ fn size(dataset: &Dataset) -> u64 {
         .iter()
         .map(|name| name.len() as u64 + 24)
         .sum();
-    8 * width * dataset.rows() as u64 + 16 * width * width + names + 256
+    9 * width * dataset.rows() as u64 + 16 * width * width + names + 256
 }
 
 #[cfg(test)]

@@ -1,86 +1,204 @@
-//! Prints how far discovery is from known graphs, for each `NAME.csv` with a `NAME.W.csv` in a
-//! folder: raw and standardised, with the time of the search on one thread.
+//! Prints how far discovery is from known graphs, and how long the search takes.
 //!
 //! `cargo run --release -p hindcast-causal --example discovery_table -- tests/data/causal/sem`
-//! takes the names of algorithms after the folder; without any it runs all.
+//! takes each `NAME.csv` with a `NAME.W.csv` in the folder, raw and standardised. In a folder of
+//! `NAME_ROWS.csv` with `NAME.edges.csv` the columns are categories, and the two columns of results
+//! are those of the scores bdeu and discrete_bic. `--made 200,1000` in place of a folder makes
+//! linear Gaussian data of so many variables, two edges for each, 1000 rows. Names of algorithms
+//! after that choose among them. `--peers PYTHON:SCRIPT` also runs another program's BOSS, GRaSP
+//! and GES on the raw data, by a script that takes `--algo` and `--csv` and prints JSON with `shd`
+//! and `cpu_s`.
 
 #[expect(dead_code, reason = "shared with the tests, which use all of it")]
 #[path = "../tests/support/mod.rs"]
 mod support;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use hindcast_causal::Uncontrolled;
-use hindcast_causal::data::Dataset;
-use hindcast_causal::discover::{Algorithm, DiscoverRequest, discover};
-use support::{Marks, dataset, distance, graph_marks, weights_marks};
+use hindcast_causal::data::{Dataset, Limits};
+use hindcast_causal::discover::{Algorithm, DiscoverRequest, ScoreChoice, discover};
+use hindcast_stats::Philox;
+use support::{Marks, dataset, distance, edges_marks, graph_marks, weights_marks};
 
 const SEED: u64 = 1;
 const RUNS_MAX: u32 = 10;
 /// Runs longer than this are not repeated.
 const SHORT_SECONDS: f64 = 0.5;
+/// Algorithms whose time grows with a high power of the variables are left out above.
+const SLOW_VARIABLES_MAX: usize = 100;
+const MADE_ROWS: usize = 1000;
+
+const ALGORITHMS: [Algorithm; 6] = [
+    Algorithm::Boss,
+    Algorithm::Grasp,
+    Algorithm::Ges,
+    Algorithm::Eqvar,
+    Algorithm::Notears,
+    Algorithm::Correlation,
+];
+
+/// A dataset in two versions, and the graph behind it.
+struct Case {
+    name: String,
+    path: Option<PathBuf>,
+    versions: [(Dataset, Option<ScoreChoice>); 2],
+    truth: Marks,
+}
 
 #[expect(clippy::print_stdout, reason = "the table is what the program is for")]
 fn main() {
-    let mut arguments = std::env::args().skip(1);
-    let folder = PathBuf::from(arguments.next().expect("the first argument is a folder"));
-    let chosen: Vec<String> = arguments.collect();
-    println!("| data | algorithm | SHD raw | SHD standardised | seconds raw | standardised |");
-    println!("|---|---|---|---|---|---|");
-    for (name, path) in files(&folder) {
-        let raw = dataset(&path);
-        let truth = weights_marks(&folder.join(format!("{name}.W.csv")));
-        let standardised = raw.standardised();
-        for algorithm in [
-            Algorithm::Boss,
-            Algorithm::Grasp,
-            Algorithm::Ges,
-            Algorithm::Eqvar,
-            Algorithm::Notears,
-            Algorithm::Correlation,
-        ] {
-            if !chosen.is_empty() && !chosen.iter().any(|c| c == algorithm.name()) {
+    let mut chosen: Vec<String> = std::env::args().skip(1).collect();
+    let made = take_flag(&mut chosen, "--made");
+    let peers = take_flag(&mut chosen, "--peers");
+    let cases = match made {
+        Some(sizes) => sizes
+            .split(',')
+            .map(|size| make(size.parse().expect("--made takes numbers")))
+            .collect(),
+        None => cases(Path::new(&chosen.remove(0))),
+    };
+    let more = if peers.is_some() {
+        " peer SHD | seconds |"
+    } else {
+        ""
+    };
+    println!(
+        "| data | algorithm | SHD raw | SHD standardised | seconds raw | standardised |{more}"
+    );
+    println!(
+        "|---|---|---|---|---|---|{}",
+        if peers.is_some() { "---|---|" } else { "" }
+    );
+    for case in &cases {
+        for algorithm in ALGORITHMS {
+            let label = algorithm.name();
+            let wanted = chosen.is_empty() || chosen.iter().any(|c| c == label);
+            if !wanted || !fits(case, algorithm, &chosen) {
                 continue;
             }
-            let [a, b] = [&raw, &standardised].map(|data| measure(data, &truth, algorithm));
-            let label = algorithm.name();
+            let [a, b] = [0, 1].map(|i| measure(&case.versions[i], &case.truth, algorithm));
+            let peer = match (&peers, &case.path) {
+                (Some(peers), Some(path)) => peer(peers, path, algorithm),
+                (Some(_), None) => " - | - |".to_owned(),
+                (None, _) => String::new(),
+            };
+            let name = &case.name;
             println!(
-                "| {name} | {label} | {} | {} | {:.4} | {:.4} |",
+                "| {name} | {label} | {} | {} | {:.4} | {:.4} |{peer}",
                 a.0, b.0, a.1, b.1
             );
         }
     }
 }
 
-fn files(folder: &Path) -> Vec<(String, PathBuf)> {
+fn take_flag(arguments: &mut Vec<String>, flag: &str) -> Option<String> {
+    let at = arguments.iter().position(|a| a == flag)?;
+    arguments.remove(at);
+    Some(arguments.remove(at))
+}
+
+fn fits(case: &Case, algorithm: Algorithm, chosen: &[String]) -> bool {
+    let scored = matches!(
+        algorithm,
+        Algorithm::Boss | Algorithm::Grasp | Algorithm::Ges
+    );
+    let large = case.truth.len() > SLOW_VARIABLES_MAX && chosen.is_empty();
+    let slow = matches!(algorithm, Algorithm::Notears | Algorithm::Grasp);
+    // eqvar needs more rows than variables.
+    let short = algorithm == Algorithm::Eqvar && case.versions[0].0.rows() <= case.truth.len() + 1;
+    (scored || case.versions[0].1.is_none()) && !(slow && large) && !short
+}
+
+fn cases(folder: &Path) -> Vec<Case> {
     let entries = std::fs::read_dir(folder).expect("the first argument is a folder");
-    let mut found: Vec<(String, PathBuf)> = entries
+    let mut found: Vec<Case> = entries
         .filter_map(|entry| {
             let path = entry.expect("the folder can be listed").path();
             let name = path.file_name()?.to_str()?.strip_suffix(".csv")?.to_owned();
-            folder
-                .join(format!("{name}.W.csv"))
-                .exists()
-                .then_some((name, path))
+            let weights = folder.join(format!("{name}.W.csv"));
+            let network = name.split('_').next().unwrap_or(&name);
+            let edges = folder.join(format!("{network}.edges.csv"));
+            let (versions, truth) = if weights.exists() {
+                let raw = dataset(&path);
+                let standardised = raw.standardised();
+                let versions = [(raw, None), (standardised, None)];
+                (versions, weights_marks(&weights))
+            } else if edges.exists() && name.contains('_') {
+                let data = dataset(&path);
+                let truth = edges_marks(&edges, data.names());
+                let scores = [ScoreChoice::Bdeu, ScoreChoice::DiscreteBic];
+                (scores.map(|score| (data.clone(), Some(score))), truth)
+            } else {
+                return None;
+            };
+            Some(Case {
+                name,
+                path: Some(path),
+                versions,
+                truth,
+            })
         })
         .collect();
-    found.sort();
+    found.sort_by(|a, b| a.name.cmp(&b.name));
     found
 }
 
-/// Distance and seconds, the least of several runs when they are short; the second moments are
-/// computed before, once for all algorithms.
+/// Every later variable in a random order has each earlier one as a parent with the same chance;
+/// weights and noise as in the data folder.
+fn make(size: usize) -> Case {
+    let order = Philox::new(SEED, 0).permutation(size);
+    let mut rng = Philox::new(SEED, 1);
+    let mut truth = vec![vec![false; size]; size];
+    let mut columns = vec![Vec::new(); size];
+    for (place, &head) in order.iter().enumerate() {
+        let mut noise = Philox::new(SEED, 2 + head as u64);
+        let mut column: Vec<f64> = (0..MADE_ROWS).map(|_| noise.normal()).collect();
+        for &tail in &order[..place] {
+            if rng.uniform() * (size as f64 - 1.0) < 4.0 {
+                let sign = if rng.uniform() < 0.5 { -1.0 } else { 1.0 };
+                let weight = sign * (0.5 + 1.5 * rng.uniform());
+                truth[tail][head] = true;
+                hindcast_stats::axpy(weight, &columns[tail], &mut column);
+            }
+        }
+        columns[head] = column;
+    }
+    let rows: Vec<Vec<f64>> = (0..MADE_ROWS)
+        .map(|i| columns.iter().map(|c| c[i]).collect())
+        .collect();
+    let raw = Dataset::from_rows(&rows, None, &Limits::default()).expect("made within limits");
+    let standardised = raw.standardised();
+    Case {
+        name: format!("made_d{size}"),
+        path: None,
+        versions: [(raw, None), (standardised, None)],
+        truth,
+    }
+}
+
+/// Distance and seconds, the least of several runs when they are short; second moments and codes
+/// are computed before, once for all algorithms.
 #[expect(
     clippy::disallowed_methods,
     reason = "times a run; no result depends on the clock"
 )]
-fn measure(data: &Dataset, truth: &Marks, algorithm: Algorithm) -> (usize, f64) {
+fn measure(
+    (data, score): &(Dataset, Option<ScoreChoice>),
+    truth: &Marks,
+    algorithm: Algorithm,
+) -> (usize, f64) {
     let request = DiscoverRequest {
         algorithm,
+        score: *score,
         ..Default::default()
     };
     let options = request.options().expect("defaults are valid");
     data.covariance();
+    if score.is_some() {
+        data.codes().expect("columns of categories");
+    }
     let (mut least, mut runs, mut wrong) = (f64::INFINITY, 0, 0);
     while runs == 0 || (runs < RUNS_MAX && least < SHORT_SECONDS) {
         let start = std::time::Instant::now();
@@ -90,4 +208,27 @@ fn measure(data: &Dataset, truth: &Marks, algorithm: Algorithm) -> (usize, f64) 
         runs += 1;
     }
     (wrong, least)
+}
+
+/// Two cells: what another program got, or dashes where it has no such algorithm or failed.
+fn peer(peers: &str, data: &Path, algorithm: Algorithm) -> String {
+    let none = " - | - |".to_owned();
+    let name = match algorithm {
+        Algorithm::Boss => "andrey_boss",
+        Algorithm::Grasp => "causal-learn_grasp",
+        Algorithm::Ges => "andrey_ges",
+        Algorithm::Eqvar | Algorithm::Notears | Algorithm::Correlation => return none,
+    };
+    let (python, script) = peers.split_once(':').expect("--peers takes PYTHON:SCRIPT");
+    let data = data.canonicalize().expect("the file was read");
+    let run = Command::new(python)
+        .args([script, "--algo", name, "--csv"])
+        .arg(data)
+        .output()
+        .expect("the interpreter can be run");
+    let found: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap_or_default();
+    match (found["shd"].as_u64(), found["cpu_s"].as_f64()) {
+        (Some(shd), Some(seconds)) => format!(" {shd} | {seconds:.4} |"),
+        (_, _) => none,
+    }
 }

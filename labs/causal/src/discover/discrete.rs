@@ -331,3 +331,130 @@ impl Work {
         self.known += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::Uncontrolled;
+    use crate::data::{Dataset, Limits};
+    use crate::discover::cpdag::Cpdag;
+    use crate::discover::regression::Bic;
+    use hindcast_stats::Philox;
+
+    const WIDTH: usize = 6;
+
+    /// Six dependent columns of two to four values.
+    fn dataset() -> Dataset {
+        let mut rng = Philox::new(4, 0);
+        let rows: Vec<Vec<f64>> = (0..300)
+            .map(|_| {
+                let mut last = 0;
+                let cells = (0..WIDTH).map(|j| {
+                    let levels = 2 + j % 3;
+                    let fresh = rng.index_below(levels);
+                    last = if rng.uniform() < 0.4 {
+                        fresh
+                    } else {
+                        last % levels
+                    };
+                    last as f64
+                });
+                cells.collect()
+            })
+            .collect();
+        Dataset::from_rows(&rows, None, &Limits::default()).unwrap()
+    }
+
+    fn scores(codes: &Codes) -> [Discrete<'static>; 2] {
+        [ScoreChoice::Bdeu, ScoreChoice::DiscreteBic].map(|choice| {
+            let options = ScoreOptions {
+                choice,
+                ..Default::default()
+            };
+            Discrete::new(codes, &options, &Uncontrolled).unwrap()
+        })
+    }
+
+    fn random_dag(rng: &mut Philox) -> Vec<Vec<usize>> {
+        let order = rng.permutation(WIDTH);
+        let mut dag = vec![Vec::new(); WIDTH];
+        for (place, &head) in order.iter().enumerate() {
+            let parents = order[..place].iter().filter(|_| rng.uniform() < 0.5);
+            dag[head] = parents.copied().collect();
+        }
+        dag
+    }
+
+    /// Relative rounding of sums of some hundred logarithms.
+    fn assert_same(a: f64, b: f64) {
+        assert!(
+            (a - b).abs() < 1e-10 * a.abs().max(b.abs()).max(1.0),
+            "{a} {b}"
+        );
+    }
+
+    /// Members of one class other than the graph itself come from its extension.
+    #[test]
+    fn equivalent_graphs_have_the_same_total() {
+        let data = dataset();
+        let scores = scores(data.codes().unwrap());
+        let bic = Bic::new(data.covariance().correlation(), data.rows(), 1.0);
+        let mut rng = Philox::new(5, 0);
+        let mut others = 0;
+        for _ in 0..200 {
+            let dag = random_dag(&mut rng);
+            let mut other = Cpdag::of(&dag).extend().unwrap();
+            others += usize::from({
+                let mut sorted = dag.clone();
+                sorted
+                    .iter_mut()
+                    .for_each(|parents| parents.sort_unstable());
+                other.iter_mut().for_each(|parents| parents.sort_unstable());
+                sorted != other
+            });
+            for score in &scores {
+                let mut work = score.work();
+                let totals = [&dag, &other].map(|dag| score.total(&mut work, dag).unwrap());
+                assert_same(totals[0], totals[1]);
+            }
+            let totals = [&dag, &other].map(|dag| bic.total(&mut bic.work(), dag).unwrap());
+            assert_same(totals[0], totals[1]);
+        }
+        assert!(
+            others > 50,
+            "{others} graphs differed from the extension of their class"
+        );
+    }
+
+    #[test]
+    fn gains_are_differences_of_the_score() {
+        let data = dataset();
+        for score in scores(data.codes().unwrap()) {
+            for parents in [vec![], vec![5], vec![4, 2], vec![1, 3, 5]] {
+                let mut gains = Vec::new();
+                score
+                    .gains(&mut score.work(), 0, &parents, &mut gains)
+                    .unwrap();
+                let local = |parents: &[usize]| score.local(&mut score.work(), 0, parents).unwrap();
+                for v in (1..WIDTH).filter(|v| !parents.contains(v)) {
+                    let gain = local(&[&parents[..], &[v]].concat()) - local(&parents);
+                    match gains.iter().find(|(w, _)| *w == v) {
+                        Some((_, found)) => assert!((found - gain).abs() < 1e-9),
+                        None => assert!(gain <= IMPROVEMENT_MIN + 1e-9),
+                    }
+                }
+            }
+        }
+    }
+
+    /// With one row for each of two values: Gamma(a) / Gamma(a + 2) times (Gamma(a/2 + 1) /
+    /// Gamma(a/2))^2 for a sample size of a, which is a / (4 (a + 1)).
+    #[test]
+    fn bdeu_of_two_rows_is_the_closed_form() {
+        let rows = [vec![0.0], vec![1.0]];
+        let data = Dataset::from_rows(&rows, None, &Limits::default()).unwrap();
+        let [bdeu, _] = scores(data.codes().unwrap());
+        let found = bdeu.local(&mut bdeu.work(), 0, &[]).unwrap();
+        assert!((found - ln(10.0 / 44.0)).abs() < 1e-12);
+    }
+}

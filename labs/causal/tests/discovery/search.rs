@@ -114,8 +114,9 @@ fn every_search_answers_a_class_with_its_score() {
     }
 }
 
-/// Scores of the GES of other programs under plain BIC (penalty ln n for an edge); their graphs
-/// were scored by a program that shares no code with this one.
+/// The best score of the GES of other programs under plain BIC (penalty ln n for an edge); their
+/// graphs were scored by a program that shares no code with this one. Without turning two of
+/// these, on 20 variables, are not reached.
 #[test]
 fn ges_scores_no_worse_than_other_programs() {
     let limits = [
@@ -185,27 +186,33 @@ fn more_restarts_never_lower_the_score() {
 }
 
 /// Known networks; the limits for the score are the scores of the true graphs, computed by a
-/// program that shares no code with this one.
+/// program that shares no code with this one. GES ends lower on sachs under discrete_bic, at a
+/// local optimum; its own score there only holds the answer still, as the distances do.
 #[test]
 fn networks_are_found_from_samples() {
     let cases = [
-        ("asia", "5000", ScoreChoice::Bdeu, -11_308.37, 5),
+        ("asia", "5000", ScoreChoice::Bdeu, -11_308.38, 5),
         ("asia", "5000", ScoreChoice::DiscreteBic, -22_560.11, 0),
         ("child", "2000", ScoreChoice::Bdeu, -25_047.52, 0),
         ("child", "2000", ScoreChoice::DiscreteBic, -50_597.70, 0),
         ("sachs", "2000", ScoreChoice::Bdeu, -14_640.49, 0),
-        ("sachs", "2000", ScoreChoice::DiscreteBic, -29_906.29, 2),
+        ("sachs", "2000", ScoreChoice::DiscreteBic, -29_891.33, 1),
     ];
-    for (name, rows, score, limit, wrong) in cases {
+    for (name, rows, score, of_truth, wrong) in cases {
         let (data, truth) = network(name, rows);
         for algorithm in SEARCHES {
+            let local_optimum =
+                (name, algorithm, score) == ("sachs", Algorithm::Ges, ScoreChoice::DiscreteBic);
+            let (limit, wrong) = if local_optimum {
+                (-29_906.29, 9)
+            } else {
+                (of_truth, wrong)
+            };
             let found = answer(&data, &with_score(algorithm, score));
             let marks = graph_marks(&found.graph);
             assert!(is_class(&marks), "{name} {algorithm:?}");
             assert!(found.score.unwrap() >= limit, "{name} {algorithm:?}");
-            if algorithm != Algorithm::Ges {
-                assert!(distance(&truth, &marks) <= wrong, "{name} {algorithm:?}");
-            }
+            assert!(distance(&truth, &marks) <= wrong, "{name} {algorithm:?}");
             assert!(!has(&found, WarningCode::CategoricalCoded));
         }
     }
