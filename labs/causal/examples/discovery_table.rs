@@ -30,13 +30,16 @@ const SHORT_SECONDS: f64 = 0.5;
 const SLOW_VARIABLES_MAX: usize = 100;
 const MADE_ROWS: usize = 1000;
 
-const ALGORITHMS: [Algorithm; 6] = [
+const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::Boss,
     Algorithm::Grasp,
     Algorithm::Ges,
     Algorithm::Eqvar,
     Algorithm::Notears,
     Algorithm::Correlation,
+    Algorithm::Pc,
+    Algorithm::DirectLingam,
+    Algorithm::Dagma,
 ];
 
 /// A dataset in two versions, and the graph behind it.

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::request::DiscoverOptions;
-use super::result::{IndexedEdge, Outcome, Warning, WarningCode};
+use super::request::{DiscoverOptions, TestChoice};
+use super::result::{EdgeType, IndexedEdge, Outcome, Warning, WarningCode};
 use super::scoring::ScoreChoice;
 use super::{NOTEARS_VARIABLES_MAX, VARIABLES_MAX};
 use crate::control::Control;
@@ -84,6 +84,9 @@ fn sizes(data: &Dataset) -> Vec<Warning> {
 }
 
 fn reads_categories(options: &DiscoverOptions) -> bool {
+    if let DiscoverOptions::Pc(options) | DiscoverOptions::Fci(options) = options {
+        return options.test == TestChoice::GSquare;
+    }
     let choice = options.score().map(|score| score.choice);
     matches!(choice, Some(ScoreChoice::Bdeu | ScoreChoice::DiscreteBic))
 }
@@ -119,12 +122,15 @@ fn refuse_width(d: usize, options: &DiscoverOptions) -> Result<(), LabError> {
         return Err(LabError::invalid("data", "has 1 column; a graph needs 2"));
     }
     let limit = match options {
-        DiscoverOptions::Notears(_) => NOTEARS_VARIABLES_MAX,
+        DiscoverOptions::Notears(_) | DiscoverOptions::Dagma(_) => NOTEARS_VARIABLES_MAX,
         DiscoverOptions::Boss(_)
         | DiscoverOptions::Grasp(_)
         | DiscoverOptions::Ges(_)
         | DiscoverOptions::Eqvar(_)
-        | DiscoverOptions::Correlation(_) => VARIABLES_MAX,
+        | DiscoverOptions::Correlation(_)
+        | DiscoverOptions::Pc(_)
+        | DiscoverOptions::Fci(_)
+        | DiscoverOptions::DirectLingam(_) => VARIABLES_MAX,
     };
     if d > limit {
         let (actual, limit) = (d as u64, limit as u64);
@@ -151,7 +157,7 @@ pub(super) fn judge(
     }
     if matches!(
         options,
-        DiscoverOptions::Notears(_) | DiscoverOptions::Eqvar(_)
+        DiscoverOptions::Notears(_) | DiscoverOptions::Eqvar(_) | DiscoverOptions::Dagma(_)
     ) {
         let sorted = varsortability(data, &outcome.edges);
         if let Some(value) = sorted.filter(|value| *value >= VARSORTABILITY_MAX) {
@@ -252,8 +258,11 @@ fn standardised(data: &Dataset, options: &DiscoverOptions) -> Option<Warning> {
         DiscoverOptions::Boss(_)
         | DiscoverOptions::Grasp(_)
         | DiscoverOptions::Ges(_)
-        | DiscoverOptions::Correlation(_) => return None,
-        DiscoverOptions::Eqvar(_) | DiscoverOptions::Notears(_) => {}
+        | DiscoverOptions::Correlation(_)
+        | DiscoverOptions::Pc(_)
+        | DiscoverOptions::Fci(_)
+        | DiscoverOptions::DirectLingam(_) => return None,
+        DiscoverOptions::Eqvar(_) | DiscoverOptions::Notears(_) | DiscoverOptions::Dagma(_) => {}
     }
     let variances = (0..data.width()).map(|j| data.covariance().covariance()[(j, j)]);
     let (low, high) = variances.fold((f64::INFINITY, 0.0_f64), |(l, h), v| (l.min(v), h.max(v)));
@@ -274,7 +283,7 @@ pub(super) fn varsortability(data: &Dataset, edges: &[IndexedEdge]) -> Option<f6
     let moments = data.covariance();
     let variance = |j: usize| moments.covariance()[(j, j)];
     let mut children = vec![Vec::new(); d];
-    for edge in edges.iter().filter(|edge| edge.directed) {
+    for edge in edges.iter().filter(|e| e.kind == EdgeType::Directed) {
         children[edge.from].push(edge.to);
     }
     let (mut rising, mut all) = (0.0, 0.0);

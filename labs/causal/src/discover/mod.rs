@@ -7,8 +7,11 @@
 
 mod boss;
 mod checks;
+mod constraint;
+mod coordinate;
 mod correlation;
 mod cpdag;
+mod dagma;
 mod discrete;
 mod eqvar;
 mod exponential;
@@ -16,7 +19,11 @@ mod gaussian;
 mod ges;
 mod grasp;
 mod knowledge;
+mod least_squares;
+mod lingam;
 mod notears;
+mod order_descent;
+mod orthant;
 mod regression;
 mod request;
 mod result;
@@ -24,16 +31,19 @@ mod score;
 mod scoring;
 mod search;
 mod stepwise;
+mod threshold;
 mod trees;
 
+pub use crate::graph::GraphKind;
 pub use knowledge::Background;
 pub use request::{
-    Algorithm, BossOptions, CorrelationOptions, DiscoverOptions, DiscoverRequest, EqvarOptions,
-    GesOptions, GraspOptions, NotearsOptions,
+    Algorithm, BossOptions, ConstraintOptions, CorrelationOptions, DagmaOptions, DiscoverOptions,
+    DiscoverRequest, EqvarOptions, GesOptions, GraspOptions, LingamOptions, NotearsOptions,
+    TestChoice,
 };
 pub use result::{
     ALGORITHM_VERSION, Convergence, Discovery, Edge, EdgeType, Graph, Parameters, ScoreName,
-    Warning, WarningCode,
+    StartObjective, Warning, WarningCode,
 };
 
 pub use scoring::{ScoreChoice, ScoreOptions};
@@ -91,6 +101,10 @@ pub fn discover(
         DiscoverOptions::Eqvar(options) => eqvar::run(data, options, &knowledge, control)?,
         DiscoverOptions::Correlation(options) => correlation::run(data, options),
         DiscoverOptions::Notears(options) => notears::run(data, options, &knowledge, control)?,
+        DiscoverOptions::Pc(options) => constraint::run_pc(data, options, &knowledge, control)?,
+        DiscoverOptions::Fci(options) => constraint::run_fci(data, options, &knowledge, control)?,
+        DiscoverOptions::DirectLingam(options) => lingam::run(data, options, &knowledge, control)?,
+        DiscoverOptions::Dagma(options) => dagma::run(data, options, &knowledge, control)?,
     };
     checks::judge(data, options, &outcome, &mut warnings);
     control.check()?;
