@@ -9,6 +9,7 @@ mod codes;
 mod covariance;
 mod dataset;
 mod profile;
+mod redrawn;
 mod table;
 
 pub(crate) use codes::Groups;

@@ -1,7 +1,7 @@
 //! Edges between variables whose correlation is large: no causal method, but a floor that any
 //! causal method has to beat.
 
-use super::request::CorrelationOptions;
+use super::options::CorrelationOptions;
 use super::result::{Convergence, EdgeType, IndexedEdge, Outcome};
 use crate::data::Dataset;
 

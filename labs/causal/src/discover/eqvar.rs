@@ -8,8 +8,8 @@
 use hindcast_stats::{Matrix, ln};
 
 use super::knowledge::Knowledge;
+use super::options::EqvarOptions;
 use super::regression::{Bic, SINGULAR};
-use super::request::EqvarOptions;
 use super::result::{Convergence, EdgeType, IndexedEdge, Outcome, ScoreName, Warning, WarningCode};
 use super::stepwise;
 use crate::control::{Control, Stop};

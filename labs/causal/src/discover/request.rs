@@ -1,19 +1,19 @@
-//! What can be asked of discovery: the request as it is written in JSON, and the checked options
-//! it becomes.
+//! What can be asked of discovery: the request as it is written in JSON. What it becomes once it is
+//! checked is in `options`.
 
 use serde::{Deserialize, Serialize};
 
+use super::handling::{Handling, Missing};
 use super::knowledge::Background;
+use super::options::{
+    Algorithm, BossOptions, ConstraintOptions, CorrelationOptions, DagmaOptions, DiscoverOptions,
+    EqvarOptions, GesOptions, GraspOptions, LingamOptions, NotearsOptions, RESTARTS_DEFAULT,
+    TestChoice,
+};
 use super::scoring::{PENALTY_DISCOUNT_DEFAULT, ScoreChoice, ScoreOptions};
 use crate::data::{Dataset, Limits};
 use crate::error::LabError;
-use crate::graph::GraphKind;
 
-const RESTARTS_DEFAULT: u32 = 20;
-/// A search of grasp costs much more with many variables: 5 restarts, with more than 200
-/// variables as many as a thousand of them over their number.
-const GRASP_RESTARTS_DEFAULT: u32 = 5;
-const GRASP_VARIABLES_OF_ALL_RESTARTS: usize = 1000;
 const DEPTH_DEFAULT: u32 = 3;
 const LAMBDA1_DEFAULT: f64 = 0.1;
 const THRESHOLD_DEFAULT: f64 = 0.3;
@@ -35,6 +35,7 @@ const DEPTH_MAX: u32 = 10;
 const LAMBDA1_MAX: f64 = 1000.0;
 const THRESHOLD_MAX: f64 = 1000.0;
 const MAX_ITER_MAX: u32 = 10_000;
+const BOOTSTRAP_MAX: u32 = 1000;
 
 /// A request for discovery, the same for HTTP and the command line. Data is either inline
 /// (`data`, with or without `variable_names`) or named by its digest (`dataset`).
@@ -93,6 +94,12 @@ pub struct DiscoverRequest {
     /// pc, fci: most variables conditioned on, 0 to 500; default no limit (pc) and 4 (fci).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_cond_size: Option<u32>,
+    /// Replicates of the bootstrap that says how stable the graph is, 0 to 1000, default 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bootstrap: Option<u32>,
+    /// What is done with rows that miss a value, default listwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<Missing>,
     /// Rows of numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Vec<Vec<f64>>>,
@@ -105,258 +112,6 @@ pub struct DiscoverRequest {
     /// Seed of the search; chosen by the server when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
-}
-
-/// The algorithms.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Algorithm {
-    /// Best order score search; scale-invariant.
-    #[default]
-    Boss,
-    /// Greedy relaxations of the sparsest permutation; scale-invariant.
-    Grasp,
-    /// Greedy equivalence search; scale-invariant.
-    Ges,
-    /// Top-down ordering for equal error variances; raw scale only.
-    Eqvar,
-    /// Continuous optimisation with an acyclicity constraint; raw scale only.
-    Notears,
-    /// Marginal correlations, undirected: a floor to compare with.
-    Correlation,
-    /// Tests of conditional independence; scale-invariant.
-    Pc,
-    /// The same, with hidden common causes allowed.
-    Fci,
-    /// An order by pairwise measures of non-Gaussianity; linear.
-    DirectLingam,
-    /// Continuous optimisation with a log-determinant barrier; raw scale only.
-    Dagma,
-}
-
-impl Algorithm {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Boss => "boss",
-            Self::Grasp => "grasp",
-            Self::Ges => "ges",
-            Self::Eqvar => "eqvar",
-            Self::Notears => "notears",
-            Self::Correlation => "correlation",
-            Self::Pc => "pc",
-            Self::Fci => "fci",
-            Self::DirectLingam => "direct_lingam",
-            Self::Dagma => "dagma",
-        }
-    }
-}
-
-/// Checked parameters of one algorithm.
-#[derive(Debug, Clone, PartialEq)]
-pub enum DiscoverOptions {
-    Boss(BossOptions),
-    Grasp(GraspOptions),
-    Ges(GesOptions),
-    Eqvar(EqvarOptions),
-    Notears(NotearsOptions),
-    Correlation(CorrelationOptions),
-    Pc(ConstraintOptions),
-    Fci(ConstraintOptions),
-    DirectLingam(LingamOptions),
-    Dagma(DagmaOptions),
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct BossOptions {
-    pub score: ScoreOptions,
-    pub restarts: u32,
-    pub background: Background,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct GraspOptions {
-    pub score: ScoreOptions,
-    /// By the number of variables when it is absent.
-    pub restarts: Option<u32>,
-    pub depth: u32,
-    pub background: Background,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct GesOptions {
-    pub score: ScoreOptions,
-    pub turning: bool,
-    pub background: Background,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct EqvarOptions {
-    pub penalty_discount: f64,
-    pub background: Background,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct NotearsOptions {
-    pub lambda1: f64,
-    pub threshold: f64,
-    pub max_iter: u32,
-    pub background: Background,
-}
-
-/// The independence test of pc and fci.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum TestChoice {
-    /// fisher_z for numbers, g_square when every column is text.
-    #[default]
-    Auto,
-    /// Partial correlations: Gaussian data.
-    FisherZ,
-    /// The likelihood ratio test on counts: categories.
-    GSquare,
-}
-
-impl TestChoice {
-    /// Columns of text and columns of numbers together have no test.
-    fn resolved(self, data: &Dataset) -> Result<Self, LabError> {
-        match self {
-            Self::FisherZ | Self::GSquare => Ok(self),
-            Self::Auto if (0..data.width()).all(|j| data.labels(j).is_some()) => Ok(Self::GSquare),
-            Self::Auto => {
-                data.require_numbers()?;
-                Ok(Self::FisherZ)
-            }
-        }
-    }
-}
-
-/// Of pc and fci.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ConstraintOptions {
-    pub alpha: f64,
-    /// No limit but that of the rows when absent.
-    pub max_cond_size: Option<u32>,
-    pub test: TestChoice,
-    pub background: Background,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct LingamOptions {
-    pub penalty_discount: f64,
-    pub background: Background,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct DagmaOptions {
-    pub lambda1: f64,
-    pub threshold: f64,
-    pub background: Background,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct CorrelationOptions {
-    pub threshold: f64,
-}
-
-impl Default for DiscoverOptions {
-    fn default() -> Self {
-        Self::Boss(BossOptions {
-            score: ScoreOptions::default(),
-            restarts: RESTARTS_DEFAULT,
-            background: Background::default(),
-        })
-    }
-}
-
-impl DiscoverOptions {
-    pub fn algorithm(&self) -> Algorithm {
-        match self {
-            Self::Boss(_) => Algorithm::Boss,
-            Self::Grasp(_) => Algorithm::Grasp,
-            Self::Ges(_) => Algorithm::Ges,
-            Self::Eqvar(_) => Algorithm::Eqvar,
-            Self::Notears(_) => Algorithm::Notears,
-            Self::Correlation(_) => Algorithm::Correlation,
-            Self::Pc(_) => Algorithm::Pc,
-            Self::Fci(_) => Algorithm::Fci,
-            Self::DirectLingam(_) => Algorithm::DirectLingam,
-            Self::Dagma(_) => Algorithm::Dagma,
-        }
-    }
-
-    pub(super) fn graph_kind(&self) -> GraphKind {
-        match self {
-            Self::Boss(_) | Self::Grasp(_) | Self::Ges(_) | Self::Pc(_) => GraphKind::Cpdag,
-            Self::Eqvar(_) | Self::Notears(_) | Self::DirectLingam(_) | Self::Dagma(_) => {
-                GraphKind::Dag
-            }
-            Self::Fci(_) => GraphKind::Pag,
-            Self::Correlation(_) => GraphKind::Skeleton,
-        }
-    }
-
-    /// The score of a search by score.
-    pub fn score(&self) -> Option<&ScoreOptions> {
-        match self {
-            Self::Boss(options) => Some(&options.score),
-            Self::Grasp(options) => Some(&options.score),
-            Self::Ges(options) => Some(&options.score),
-            Self::Eqvar(_)
-            | Self::Notears(_)
-            | Self::Correlation(_)
-            | Self::Pc(_)
-            | Self::Fci(_)
-            | Self::DirectLingam(_)
-            | Self::Dagma(_) => None,
-        }
-    }
-
-    /// With what depends on the data filled in, where it was left open.
-    pub(super) fn resolved(&self, data: &Dataset) -> Result<Self, LabError> {
-        let mut options = self.clone();
-        match &mut options {
-            Self::Boss(BossOptions { score, .. }) | Self::Ges(GesOptions { score, .. }) => {
-                *score = score.resolved(data)?;
-            }
-            Self::Grasp(grasp) => {
-                grasp.score = grasp.score.resolved(data)?;
-                grasp.restarts = Some(grasp.restarts_for(data.width()));
-            }
-            Self::Pc(options) | Self::Fci(options) => options.test = options.test.resolved(data)?,
-            Self::Eqvar(_)
-            | Self::Notears(_)
-            | Self::Correlation(_)
-            | Self::DirectLingam(_)
-            | Self::Dagma(_) => {}
-        }
-        Ok(options)
-    }
-
-    /// What is known beforehand; `None` for an algorithm that cannot use it.
-    pub fn background(&self) -> Option<&Background> {
-        match self {
-            Self::Boss(options) => Some(&options.background),
-            Self::Grasp(options) => Some(&options.background),
-            Self::Ges(options) => Some(&options.background),
-            Self::Eqvar(options) => Some(&options.background),
-            Self::Notears(options) => Some(&options.background),
-            Self::Pc(options) | Self::Fci(options) => Some(&options.background),
-            Self::DirectLingam(options) => Some(&options.background),
-            Self::Dagma(options) => Some(&options.background),
-            Self::Correlation(_) => None,
-        }
-    }
-}
-
-impl GraspOptions {
-    /// Restarts, for data of so many variables.
-    pub(super) fn restarts_for(&self, width: usize) -> u32 {
-        let few = u32::try_from(GRASP_VARIABLES_OF_ALL_RESTARTS / width.max(1));
-        self.restarts
-            .unwrap_or(few.unwrap_or(u32::MAX).min(GRASP_RESTARTS_DEFAULT))
-    }
 }
 
 impl DiscoverRequest {
@@ -511,6 +266,14 @@ impl DiscoverRequest {
         };
         background.check_shape()?;
         Ok(background)
+    }
+
+    /// What is asked to be done with the rows.
+    pub fn handling(&self) -> Result<Handling, LabError> {
+        Ok(Handling {
+            bootstrap: whole("bootstrap", self.bootstrap.unwrap_or(0), 0, BOOTSTRAP_MAX)?,
+            missing: self.missing.unwrap_or_default(),
+        })
     }
 
     fn constraint(

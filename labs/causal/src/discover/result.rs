@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::request::{Algorithm, DiscoverOptions, TestChoice};
+use super::bootstrap::{EdgeStability, Stability};
+use super::handling::{Handling, Missing};
+use super::options::{Algorithm, DiscoverOptions, TestChoice};
 use super::scoring::ScoreChoice;
 use crate::data::Dataset;
 use crate::error::LabError;
@@ -34,6 +36,9 @@ pub struct Discovery {
     pub rows_used: u64,
     /// Rows left out because a value was missing.
     pub rows_dropped: u64,
+    /// How often the replicates of the bootstrap agree; absent without a bootstrap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stability: Option<Stability>,
     pub algorithm: Algorithm,
     pub algorithm_version: u32,
     pub parameters: Parameters,
@@ -61,6 +66,8 @@ pub struct Edge {
     #[serde(rename = "type")]
     pub kind: EdgeType,
     pub weight: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stability: Option<EdgeStability>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,6 +178,11 @@ pub struct Parameters {
     pub forbidden: Vec<[String; 2]>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tiers: Vec<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bootstrap: Option<u32>,
+    /// Absent for listwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<Missing>,
 }
 
 /// Something the reader of the graph has to know.
@@ -245,6 +257,7 @@ pub(super) struct IndexedEdge {
 pub(super) struct Provenance {
     pub seed: u64,
     pub digest: [u8; 32],
+    pub handling: Handling,
 }
 
 impl Warning {
@@ -262,7 +275,7 @@ pub(super) fn assemble(
     data: &Dataset,
     options: &DiscoverOptions,
     provenance: Provenance,
-    outcome: Outcome,
+    (outcome, stability): (Outcome, Option<Stability>),
     warnings: Vec<Warning>,
 ) -> Result<Discovery, LabError> {
     let mut indexed = outcome.edges;
@@ -275,6 +288,11 @@ pub(super) fn assemble(
             to: name(edge.to),
             kind: edge.kind,
             weight: edge.weight + 0.0,
+            stability: None,
+        })
+        .map(|edge| Edge {
+            stability: stability.as_ref().map(|s| s.of(&edge)),
+            ..edge
         })
         .collect();
     let mut discovery = Discovery {
@@ -294,11 +312,17 @@ pub(super) fn assemble(
         data_hash: blake3::Hash::from_bytes(provenance.digest)
             .to_hex()
             .to_string(),
-        rows_used: data.rows() as u64,
+        rows_used: data.rows_behind_moments() as u64,
         rows_dropped: data.rows_dropped() as u64,
+        stability,
         algorithm: options.algorithm(),
         algorithm_version: ALGORITHM_VERSION,
-        parameters: parameters(options),
+        parameters: Parameters {
+            bootstrap: (provenance.handling.bootstrap > 0).then_some(provenance.handling.bootstrap),
+            missing: (provenance.handling.missing != Missing::Listwise)
+                .then_some(provenance.handling.missing),
+            ..parameters(options)
+        },
         warnings,
     };
     discovery.warnings.sort_by_key(|warning| warning.code);

@@ -16,8 +16,8 @@ mod skeleton;
 use hindcast_stats::Matrix;
 
 use super::knowledge::Knowledge;
+use super::options::{ConstraintOptions, TestChoice};
 use super::regression::Regression;
-use super::request::{ConstraintOptions, TestChoice};
 use super::result::{Convergence, EdgeType, IndexedEdge, Outcome, Warning, WarningCode};
 use crate::control::Control;
 use crate::data::Dataset;

@@ -16,8 +16,8 @@ use hindcast_stats::{Matrix, dot, sum};
 use rayon::prelude::*;
 
 use super::knowledge::Knowledge;
+use super::options::LingamOptions;
 use super::regression::{Bic, Regression};
-use super::request::LingamOptions;
 use super::result::{Convergence, EdgeType, IndexedEdge, Outcome, Warning, WarningCode};
 use super::stepwise;
 use crate::control::{Control, Stop};
