@@ -14,7 +14,7 @@ use super::orthant::{Ending, Smooth, sum_of_magnitudes};
 use crate::control::Stop;
 
 const SWEEPS_MAX: u32 = 5;
-const SWEEPS_FULL_MAX: u32 = 200;
+const SWEEPS_FULL_MAX: u32 = 50;
 const ROUNDS_MAX: u32 = 30;
 /// Change of a weight, in units of its curvature, at which coordinate descent ends.
 const CHANGE_MIN: f64 = 1e-7;
@@ -26,6 +26,9 @@ const SUFFICIENT_DECREASE: f64 = 1e-3;
 /// A smooth objective of this form. Both methods speak of the point that `value` was last asked at.
 pub(super) trait SquaredWeights: Smooth {
     fn fit(&self) -> &LeastSquares<'_>;
+
+    /// Asks whether to stop.
+    fn check(&self) -> Result<(), Stop>;
 
     /// The derivative of the function in the square of the weight from `tail` to `head`; infinite
     /// for an edge that may not be.
@@ -42,7 +45,7 @@ pub(super) fn descend(
 ) -> Result<Vec<f64>, Stop> {
     let mut total = function.value(&x)? + lambda * sum_of_magnitudes(&x);
     for _ in 0..ending.steps_max {
-        let model = model_minimiser(function, &x, lambda);
+        let model = model_minimiser(function, &x, lambda)?;
         let magnitudes = lambda * (sum_of_magnitudes(&model) - sum_of_magnitudes(&x));
         let steps = model.iter().zip(&x).zip(function.gradient());
         let slope = steps.fold(magnitudes, |sum, ((to, from), g)| sum + g * (to - from));
@@ -88,13 +91,18 @@ fn search(
     Ok(None)
 }
 
-fn model_minimiser(function: &dyn SquaredWeights, x: &[f64], lambda: f64) -> Vec<f64> {
+fn model_minimiser(
+    function: &dyn SquaredWeights,
+    x: &[f64],
+    lambda: f64,
+) -> Result<Vec<f64>, Stop> {
     let fit = function.fit();
     let d = fit.moments().rows();
     let mut next = x.to_vec();
     let mut column = vec![0.0; d];
     let mut ridge = vec![0.0; d];
     for head in 0..d {
+        function.check()?;
         for tail in 0..d {
             column[tail] = x[tail * d + head];
             ridge[tail] = 2.0 * function.ridge(tail, head);
@@ -111,7 +119,7 @@ fn model_minimiser(function: &dyn SquaredWeights, x: &[f64], lambda: f64) -> Vec
             next[tail * d + head] = column[tail];
         }
     }
-    next
+    Ok(next)
 }
 
 /// One elastic net: the weights of the edges into one variable.

@@ -214,6 +214,10 @@ impl SquaredWeights for Barrier<'_> {
         &self.fit
     }
 
+    fn check(&self) -> Result<(), Stop> {
+        self.control.check()
+    }
+
     fn ridge(&self, tail: usize, head: usize) -> f64 {
         if self.free[tail * self.work.rows() + head] {
             self.work[(head, tail)] / self.mu

@@ -270,6 +270,10 @@ impl SquaredWeights for Penalised<'_, '_> {
         &self.problem.fit
     }
 
+    fn check(&self) -> Result<(), Stop> {
+        self.problem.control.check()
+    }
+
     fn ridge(&self, tail: usize, head: usize) -> f64 {
         self.problem.ridge[(tail, head)]
     }

@@ -118,6 +118,9 @@ impl DiscoverRequest {
     /// Whether the answer depends on the seed.
     #[must_use]
     pub fn draws(&self) -> bool {
+        if self.bootstrap.is_some_and(|replicates| replicates > 0) {
+            return true;
+        }
         match self.algorithm {
             Algorithm::Boss => self.restarts != Some(0),
             Algorithm::Grasp => true,

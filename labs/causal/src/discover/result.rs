@@ -11,7 +11,7 @@ use crate::error::LabError;
 use crate::graph::GraphKind;
 
 /// Raised when a change alters what an algorithm answers.
-pub const ALGORITHM_VERSION: u32 = 1;
+pub const ALGORITHM_VERSION: u32 = 2;
 
 /// A learned graph and how it came about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

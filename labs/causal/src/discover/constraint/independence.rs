@@ -3,9 +3,6 @@
 
 use crate::control::{Control, Stop};
 
-/// Tests between two looks at the control.
-const CHECK_EVERY: usize = 256;
-
 /// The sets that are asked about: all subsets with `size` members of `pool` together with each of
 /// `targets` that is not in the subset. Neither list holds `of`; both rise.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +37,6 @@ pub(in crate::discover) trait Independence: Sync {
             pool,
             size,
         } = question;
-        let mut looks = 0;
         let mut given = Vec::with_capacity(size);
         let mut at: Vec<usize> = (0..size).collect();
         if size > pool.len() {
@@ -50,10 +46,7 @@ pub(in crate::discover) trait Independence: Sync {
             given.clear();
             given.extend(at.iter().map(|&i| pool[i]));
             for &target in targets.iter().filter(|t| !given.contains(t)) {
-                if looks % CHECK_EVERY == 0 {
-                    control.check()?;
-                }
-                looks += 1;
+                control.check()?;
                 if self.independent(of, target, &given) {
                     found(target, &given);
                 }
