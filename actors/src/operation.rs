@@ -9,7 +9,7 @@ mod words;
 use std::borrow::Cow;
 
 pub use hindcast_causal::data::{Dataset, Format, Limits, Profile, Table};
-use hindcast_causal::discover::discover;
+use hindcast_causal::discover::discover_with;
 pub use hindcast_causal::discover::{DiscoverRequest, Discovery};
 use hindcast_causal::graph::GraphLimits;
 use hindcast_causal::identify::{self, Prepared};
@@ -80,6 +80,7 @@ impl Operation {
             "causal.discover" => {
                 let request: DiscoverRequest = read(body)?;
                 request.options()?;
+                request.handling()?;
                 check_digest(request.data.is_some(), request.dataset.as_deref())?;
                 request.inline_dataset(&Limits::default())?;
                 Ok(Self::Discover(Box::new(request)))
@@ -236,7 +237,8 @@ impl Operation {
                 let data = inline.as_ref().or(data).ok_or_else(|| {
                     LabError::Internal("the stored dataset was not handed in".to_owned())
                 })?;
-                let discovery = discover(data, &options, seed, control)?;
+                let handling = request.handling()?;
+                let discovery = discover_with(data, &options, handling, (seed, control))?;
                 computed(&discovery, self.algorithm_version())
             }
             Self::Validate(request) => {
@@ -347,7 +349,7 @@ mod tests {
         let run = || operation.execute(None, 5, &Uncontrolled).unwrap();
         assert_eq!(run(), run());
         assert_eq!(run().hash, digest(run().json.as_bytes()));
-        assert_eq!(run().algorithm_version, "boss/1");
+        assert_eq!(run().algorithm_version, "boss/2");
     }
 
     #[test]

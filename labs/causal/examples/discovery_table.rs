@@ -30,13 +30,16 @@ const SHORT_SECONDS: f64 = 0.5;
 const SLOW_VARIABLES_MAX: usize = 100;
 const MADE_ROWS: usize = 1000;
 
-const ALGORITHMS: [Algorithm; 6] = [
+const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::Boss,
     Algorithm::Grasp,
     Algorithm::Ges,
     Algorithm::Eqvar,
     Algorithm::Notears,
     Algorithm::Correlation,
+    Algorithm::Pc,
+    Algorithm::DirectLingam,
+    Algorithm::Dagma,
 ];
 
 /// A dataset in two versions, and the graph behind it.
@@ -105,9 +108,13 @@ fn fits(case: &Case, algorithm: Algorithm, chosen: &[String]) -> bool {
         Algorithm::Boss | Algorithm::Grasp | Algorithm::Ges
     );
     let large = case.truth.len() > SLOW_VARIABLES_MAX && chosen.is_empty();
-    let slow = matches!(algorithm, Algorithm::Notears | Algorithm::Grasp);
-    // eqvar needs more rows than variables.
-    let short = algorithm == Algorithm::Eqvar && case.versions[0].0.rows() <= case.truth.len() + 1;
+    let slow = matches!(
+        algorithm,
+        Algorithm::Notears | Algorithm::Dagma | Algorithm::DirectLingam | Algorithm::Grasp
+    );
+    // These need more rows than variables.
+    let full = matches!(algorithm, Algorithm::Eqvar | Algorithm::DirectLingam);
+    let short = full && case.versions[0].0.rows() <= case.truth.len() + 1;
     (scored || case.versions[0].1.is_none()) && !(slow && large) && !short
 }
 
@@ -217,7 +224,12 @@ fn peer(peers: &str, data: &Path, algorithm: Algorithm) -> String {
         Algorithm::Boss => "andrey_boss",
         Algorithm::Grasp => "causal-learn_grasp",
         Algorithm::Ges => "andrey_ges",
-        Algorithm::Eqvar | Algorithm::Notears | Algorithm::Correlation => return none,
+        Algorithm::Pc => "andrey_pc",
+        Algorithm::DirectLingam => "lingam",
+        Algorithm::Dagma => "dagma",
+        Algorithm::Eqvar | Algorithm::Notears | Algorithm::Correlation | Algorithm::Fci => {
+            return none;
+        }
     };
     let (python, script) = peers.split_once(':').expect("--peers takes PYTHON:SCRIPT");
     let data = data.canonicalize().expect("the file was read");

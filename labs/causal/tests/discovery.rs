@@ -4,7 +4,10 @@ mod support;
 
 #[cfg(test)]
 mod discovery {
+    mod constraint;
+    mod continuous;
     mod knowledge;
+    mod rows;
     mod search;
 }
 
@@ -255,6 +258,10 @@ fn same_request_gives_the_same_bytes_with_any_number_of_threads() {
         Algorithm::Eqvar,
         Algorithm::Notears,
         Algorithm::Correlation,
+        Algorithm::Pc,
+        Algorithm::Fci,
+        Algorithm::DirectLingam,
+        Algorithm::Dagma,
     ];
     for algorithm in algorithms {
         let answers: Vec<String> = [1, 2, 5]
@@ -293,6 +300,10 @@ fn one_column_and_constant_columns_are_refused_by_name() {
         Algorithm::Eqvar,
         Algorithm::Notears,
         Algorithm::Correlation,
+        Algorithm::Pc,
+        Algorithm::Fci,
+        Algorithm::DirectLingam,
+        Algorithm::Dagma,
     ] {
         let error = discover(&constant, &options(algorithm), 1, &Uncontrolled).unwrap_err();
         assert_eq!(error.to_string(), "data: column 'x1' is constant");
@@ -436,6 +447,29 @@ impl Control for StopAt {
     }
 
     fn progress(&self, _stage: &'static str, _done: u64, _total: u64) {}
+}
+
+/// These run on several threads, each of which may look once more.
+#[test]
+fn parallel_searches_stop_when_told_to() {
+    let algorithms = [
+        Algorithm::Pc,
+        Algorithm::Fci,
+        Algorithm::DirectLingam,
+        Algorithm::Dagma,
+    ];
+    for algorithm in algorithms {
+        for last in [0, 1, 10, 30] {
+            let (data, _) = sem("er2_gauss_d20_s0");
+            let control = StopAt::new(last);
+            let result = discover(&data, &options(algorithm), 1, &control);
+            assert_eq!(
+                result,
+                Err(LabError::Stopped(Stop::DeadlineExceeded)),
+                "{algorithm:?} {last}"
+            );
+        }
+    }
 }
 
 #[test]

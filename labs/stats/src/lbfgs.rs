@@ -9,14 +9,22 @@ pub struct History {
     capacity: usize,
     steps: Vec<Vec<f64>>,
     changes: Vec<Vec<f64>>,
+    /// Diagonal of a first guess at the inverse Hessian, up to a factor; empty for the identity.
+    diagonal: Vec<f64>,
 }
 
 impl History {
     pub fn new(capacity: usize) -> Self {
+        Self::with_diagonal(capacity, Vec::new())
+    }
+
+    /// The approximation starts from a multiple of this diagonal and not of the identity.
+    pub fn with_diagonal(capacity: usize, diagonal: Vec<f64>) -> Self {
         Self {
             capacity,
             steps: Vec::new(),
             changes: Vec::new(),
+            diagonal,
         }
     }
 
@@ -51,14 +59,23 @@ impl History {
             axpy(-alphas[i], &self.changes[i], vector);
         }
         if let (Some(step), Some(change)) = (self.steps.last(), self.changes.last()) {
-            let scale = dot(step, change) / dot(change, change);
+            let mut scaled = change.clone();
+            self.times_diagonal(&mut scaled);
+            let scale = dot(step, change) / dot(change, &scaled);
             for x in vector.iter_mut() {
                 *x *= scale;
             }
         }
+        self.times_diagonal(vector);
         for ((step, change), alpha) in self.steps.iter().zip(&self.changes).zip(alphas) {
             let beta = dot(change, vector) / dot(step, change);
             axpy(alpha - beta, step, vector);
+        }
+    }
+
+    fn times_diagonal(&self, vector: &mut [f64]) {
+        for (x, d) in vector.iter_mut().zip(&self.diagonal) {
+            *x *= d;
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod cholesky;
 pub mod lbfgs;
 pub mod matrix;
 pub mod philox;
+pub mod tail;
 
 pub use cholesky::{Cholesky, PivotedCholesky};
 pub use lbfgs::History;

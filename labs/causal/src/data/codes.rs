@@ -53,6 +53,16 @@ impl Codes {
         })
     }
 
+    /// The given rows, with all labels.
+    pub(super) fn drawn(&self, rows: &[usize]) -> Self {
+        let pick = |column: &Vec<u8>| rows.iter().map(|&row| column[row]).collect();
+        Self {
+            rows: rows.len(),
+            columns: self.columns.iter().map(pick).collect(),
+            labels: self.labels.clone(),
+        }
+    }
+
     pub fn rows(&self) -> usize {
         self.rows
     }

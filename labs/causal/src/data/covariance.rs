@@ -1,7 +1,7 @@
 //! Means and second moments of a dataset: all that Gaussian methods read, so that after this one
 //! pass their cost does not depend on the number of rows.
 
-use hindcast_stats::{Matrix, PivotedCholesky, sum};
+use hindcast_stats::{Matrix, PivotedCholesky, dot, sum};
 
 use crate::control::Stop;
 
@@ -63,6 +63,114 @@ impl Covariance {
             covariance,
             correlation,
             constant,
+        })
+    }
+
+    /// The same with every row counted as often as `counts` says.
+    pub(super) fn weighted(
+        columns: &[Vec<f64>],
+        counts: &[u32],
+        check: impl Fn() -> Result<(), Stop>,
+    ) -> Result<Self, Stop> {
+        let d = columns.len();
+        let used: Vec<usize> = (0..counts.len()).filter(|&i| counts[i] > 0).collect();
+        let rows: usize = counts.iter().map(|&count| count as usize).sum();
+        let weights: Vec<f64> = used.iter().map(|&i| f64::from(counts[i])).collect();
+        let (mut means, mut constant) = (Vec::with_capacity(d), Vec::with_capacity(d));
+        let mut drawn = Vec::with_capacity(used.len());
+        for column in columns {
+            check()?;
+            drawn.clear();
+            drawn.extend(used.iter().map(|&i| column[i]));
+            means.push(dot(&drawn, &weights) / rows as f64);
+            constant.push(is_constant(&drawn));
+        }
+        let mut covariance = Matrix::zeros(d, d);
+        for (rows, weights) in used.chunks(BLOCK_ROWS).zip(weights.chunks(BLOCK_ROWS)) {
+            check()?;
+            let mut centred = Matrix::zeros(rows.len(), d);
+            for (k, (&i, weight)) in rows.iter().zip(weights).enumerate() {
+                let root = weight.sqrt();
+                for (j, out) in centred.row_mut(k).iter_mut().enumerate() {
+                    if !constant[j] {
+                        *out = (columns[j][i] - means[j]) * root;
+                    }
+                }
+            }
+            let cross = centred.cross_product();
+            for (total, part) in covariance.values_mut().iter_mut().zip(cross.values()) {
+                *total += part;
+            }
+        }
+        covariance.scale(1.0 / rows as f64);
+        let correlation = correlation_of(&covariance, &constant);
+        Ok(Self {
+            rows,
+            means,
+            covariance,
+            correlation,
+            constant,
+        })
+    }
+
+    /// Moments of columns with missing values (NaN): means and variances over what a column has,
+    /// correlations over what two columns have in common.
+    pub(super) fn pairwise(
+        columns: &[Vec<f64>],
+        check: impl Fn() -> Result<(), Stop>,
+    ) -> Result<Pairwise, Stop> {
+        let d = columns.len();
+        let (mut means, mut sds, mut constant) = (vec![0.0; d], vec![0.0; d], vec![false; d]);
+        for (j, column) in columns.iter().enumerate() {
+            check()?;
+            let known: Vec<f64> = column.iter().copied().filter(|x| !x.is_nan()).collect();
+            constant[j] = is_constant(&known);
+            means[j] = sum(&known) / known.len() as f64;
+            let squares: Vec<f64> = known.iter().map(|x| (x - means[j]).powi(2)).collect();
+            sds[j] = (sum(&squares) / known.len() as f64).sqrt();
+        }
+        let sums = common_sums(columns, &means, &sds, check)?;
+        let count = |i: usize, j: usize| sums[(d + i, d + j)];
+        let mut least_pair = (0, 0);
+        let correlation = Matrix::from_fn(d, d, |i, j| {
+            if i == j {
+                return 1.0;
+            }
+            let n = count(i, j);
+            let (x, y) = (sums[(i, d + j)] / n, sums[(j, d + i)] / n);
+            let variance =
+                |i: usize, j: usize, mean: f64| sums[(2 * d + i, d + j)] / n - mean * mean;
+            let product = variance(i, j, x) * variance(j, i, y);
+            let r = (sums[(i, j)] / n - x * y) / product.sqrt();
+            if r.is_finite() {
+                r.clamp(-1.0, 1.0)
+            } else {
+                0.0
+            }
+        });
+        for i in 0..d {
+            for j in 0..i {
+                if least_pair == (0, 0) || count(j, i) < count(least_pair.0, least_pair.1) {
+                    least_pair = (j, i);
+                }
+            }
+        }
+        let covariance = Matrix::from_fn(d, d, |i, j| correlation[(i, j)] * sds[i] * sds[j]);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a count of rows"
+        )]
+        let rows = count(least_pair.0, least_pair.1) as usize;
+        Ok(Pairwise {
+            least_pair,
+            moments: Self {
+                rows,
+                means,
+                covariance,
+                correlation,
+                constant,
+            },
         })
     }
 
@@ -130,6 +238,45 @@ impl Covariance {
             })
             .collect()
     }
+}
+
+/// Moments over different rows, and the two columns with the fewest rows in common.
+pub(super) struct Pairwise {
+    pub moments: Covariance,
+    pub least_pair: (usize, usize),
+}
+
+/// Sums of products of standardised values (0 where missing), marks of what is there, and squared
+/// values, in this order of columns.
+fn common_sums(
+    columns: &[Vec<f64>],
+    means: &[f64],
+    sds: &[f64],
+    check: impl Fn() -> Result<(), Stop>,
+) -> Result<Matrix, Stop> {
+    let d = columns.len();
+    let rows = columns.first().map_or(0, Vec::len);
+    let mut sums = Matrix::zeros(3 * d, 3 * d);
+    for start in (0..rows).step_by(BLOCK_ROWS) {
+        check()?;
+        let end = (start + BLOCK_ROWS).min(rows);
+        let mut block = Matrix::zeros(end - start, 3 * d);
+        for (j, column) in columns.iter().enumerate() {
+            let scale = if sds[j] > 0.0 { 1.0 / sds[j] } else { 0.0 };
+            for (k, x) in column[start..end].iter().enumerate() {
+                if !x.is_nan() {
+                    let value = (x - means[j]) * scale;
+                    let row = block.row_mut(k);
+                    (row[j], row[d + j], row[2 * d + j]) = (value, 1.0, value * value);
+                }
+            }
+        }
+        let cross = block.cross_product();
+        for (total, part) in sums.values_mut().iter_mut().zip(cross.values()) {
+            *total += part;
+        }
+    }
+    Ok(sums)
 }
 
 fn is_constant(column: &[f64]) -> bool {

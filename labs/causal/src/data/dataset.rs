@@ -10,12 +10,15 @@ use crate::error::LabError;
 /// right.
 #[derive(Debug, Clone)]
 pub struct Dataset {
-    names: Vec<String>,
-    columns: Vec<Vec<f64>>,
+    pub(super) names: Vec<String>,
+    pub(super) columns: Arc<Vec<Vec<f64>>>,
     texts: Vec<Option<Text>>,
     rows_dropped: usize,
-    covariance: Arc<OnceLock<Covariance>>,
-    codes: Arc<OnceLock<Codes>>,
+    /// Columns of the rows that were dropped, NaN where a value is missing.
+    pub(super) incomplete: Option<Arc<Vec<Vec<f64>>>>,
+    pub(super) covariance: Arc<OnceLock<Covariance>>,
+    pub(super) least_pairwise_rows: Option<usize>,
+    pub(super) codes: Arc<OnceLock<Codes>>,
 }
 
 /// What a column of text holds besides its codes.
@@ -81,12 +84,22 @@ impl Dataset {
         }
         Self {
             names,
-            columns,
+            columns: Arc::new(columns),
             texts,
             rows_dropped,
+            incomplete: None,
             covariance: Arc::new(OnceLock::new()),
+            least_pairwise_rows: None,
             codes: Arc::new(OnceLock::new()),
         }
+    }
+
+    /// With the rows that were dropped, by column, NaN where a value is missing.
+    pub(super) fn with_incomplete(mut self, columns: Vec<Vec<f64>>) -> Self {
+        if self.rows_dropped > 0 {
+            self.incomplete = Some(Arc::new(columns));
+        }
+        self
     }
 
     pub fn names(&self) -> &[String] {
@@ -196,7 +209,7 @@ impl Dataset {
         hasher.update(&(self.width() as u64).to_le_bytes());
         hasher.update(&(self.rows() as u64).to_le_bytes());
         let mut bytes = Vec::with_capacity(self.rows() * 8);
-        for (j, (name, column)) in self.names.iter().zip(&self.columns).enumerate() {
+        for (j, (name, column)) in self.names.iter().zip(self.columns.iter()).enumerate() {
             control.check()?;
             hasher.update(&(name.len() as u64).to_le_bytes());
             hasher.update(name.as_bytes());
@@ -208,6 +221,14 @@ impl Dataset {
                     hasher.update(label.as_bytes());
                 }
             }
+            bytes.clear();
+            bytes.extend(column.iter().flat_map(|x| x.to_le_bytes()));
+            hasher.update(&bytes);
+        }
+        // Where the incomplete rows were read they are data too.
+        let read = self.least_pairwise_rows.and(self.incomplete.as_ref());
+        for column in read.iter().flat_map(|columns| columns.iter()) {
+            control.check()?;
             bytes.clear();
             bytes.extend(column.iter().flat_map(|x| x.to_le_bytes()));
             hasher.update(&bytes);

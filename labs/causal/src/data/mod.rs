@@ -12,6 +12,7 @@ mod covariance;
 mod dataset;
 mod format;
 mod profile;
+mod redrawn;
 mod table;
 
 pub(crate) use codes::Groups;

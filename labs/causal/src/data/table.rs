@@ -150,7 +150,26 @@ impl Table {
             }
         }
         let names = self.columns.iter().map(|c| c.name.clone()).collect();
-        Ok(Dataset::from_columns(names, columns, texts, dropped))
+        let dataset = Dataset::from_columns(names, columns, texts, dropped);
+        Ok(dataset.with_incomplete(self.incomplete(&complete)))
+    }
+
+    /// The rows that are not among the `complete` ones (ascending), by column, NaN where a value is
+    /// missing; nothing for a column of text.
+    fn incomplete(&self, complete: &[usize]) -> Vec<Vec<f64>> {
+        let rows: Vec<usize> = (0..self.rows)
+            .filter(|row| complete.binary_search(row).is_err())
+            .collect();
+        let cells = |column: &Column| match &column.cells {
+            Cells::Numbers(values) => {
+                let values = rows
+                    .iter()
+                    .map(|&row| values[row].map_or(f64::NAN, |x| x + 0.0));
+                values.collect()
+            }
+            Cells::Text { .. } => Vec::new(),
+        };
+        self.columns.iter().map(cells).collect()
     }
 }
 

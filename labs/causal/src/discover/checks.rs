@@ -3,13 +3,16 @@
 
 use std::collections::BTreeMap;
 
-use super::request::DiscoverOptions;
-use super::result::{IndexedEdge, Outcome, Warning, WarningCode};
+use super::bootstrap::Stability;
+use super::options::{DiscoverOptions, TestChoice};
+use super::regression::SINGULAR;
+use super::result::{EdgeType, IndexedEdge, Outcome, Warning, WarningCode};
 use super::scoring::ScoreChoice;
 use super::{NOTEARS_VARIABLES_MAX, VARIABLES_MAX};
 use crate::control::Control;
 use crate::data::Dataset;
 use crate::error::LabError;
+use crate::graph::GraphKind;
 
 /// Varsortability above which the order may be read off the units; by chance it is 0.5.
 const VARSORTABILITY_MAX: f64 = 0.8;
@@ -60,7 +63,14 @@ pub(super) fn check(
 fn sizes(data: &Dataset) -> Vec<Warning> {
     let d = data.width();
     let mut warnings = Vec::new();
-    if data.rows_dropped() > 0 {
+    if let Some(least) = data.least_pairwise_rows() {
+        let message = format!(
+            "each covariance is over the rows that have both values; {least} is the least number \
+             of such rows, and tests and penalties go by it"
+        );
+        let value = Some(least as f64);
+        warnings.push(Warning::new(WarningCode::PairwiseDeletion, value, message));
+    } else if data.rows_dropped() > 0 {
         let message = format!(
             "{} rows with a missing value were left out, {} are used",
             data.rows_dropped(),
@@ -69,14 +79,14 @@ fn sizes(data: &Dataset) -> Vec<Warning> {
         let value = Some(data.rows_dropped() as f64);
         warnings.push(Warning::new(WarningCode::ListwiseDeletion, value, message));
     }
-    if data.rows() < d {
+    if data.rows_behind_moments() < d {
         let message = format!(
             "{} rows for {d} variables: expect a poor graph",
-            data.rows()
+            data.rows_behind_moments()
         );
         warnings.push(Warning::new(
             WarningCode::NBelowD,
-            Some(data.rows() as f64),
+            Some(data.rows_behind_moments() as f64),
             message,
         ));
     }
@@ -84,6 +94,9 @@ fn sizes(data: &Dataset) -> Vec<Warning> {
 }
 
 fn reads_categories(options: &DiscoverOptions) -> bool {
+    if let DiscoverOptions::Pc(options) | DiscoverOptions::Fci(options) = options {
+        return options.test == TestChoice::GSquare;
+    }
     let choice = options.score().map(|score| score.choice);
     matches!(choice, Some(ScoreChoice::Bdeu | ScoreChoice::DiscreteBic))
 }
@@ -119,12 +132,15 @@ fn refuse_width(d: usize, options: &DiscoverOptions) -> Result<(), LabError> {
         return Err(LabError::invalid("data", "has 1 column; a graph needs 2"));
     }
     let limit = match options {
-        DiscoverOptions::Notears(_) => NOTEARS_VARIABLES_MAX,
+        DiscoverOptions::Notears(_) | DiscoverOptions::Dagma(_) => NOTEARS_VARIABLES_MAX,
         DiscoverOptions::Boss(_)
         | DiscoverOptions::Grasp(_)
         | DiscoverOptions::Ges(_)
         | DiscoverOptions::Eqvar(_)
-        | DiscoverOptions::Correlation(_) => VARIABLES_MAX,
+        | DiscoverOptions::Correlation(_)
+        | DiscoverOptions::Pc(_)
+        | DiscoverOptions::Fci(_)
+        | DiscoverOptions::DirectLingam(_) => VARIABLES_MAX,
     };
     if d > limit {
         let (actual, limit) = (d as u64, limit as u64);
@@ -151,7 +167,7 @@ pub(super) fn judge(
     }
     if matches!(
         options,
-        DiscoverOptions::Notears(_) | DiscoverOptions::Eqvar(_)
+        DiscoverOptions::Notears(_) | DiscoverOptions::Eqvar(_) | DiscoverOptions::Dagma(_)
     ) {
         let sorted = varsortability(data, &outcome.edges);
         if let Some(value) = sorted.filter(|value| *value >= VARSORTABILITY_MAX) {
@@ -164,6 +180,25 @@ pub(super) fn judge(
             ));
         }
     }
+    if options.graph_kind() == GraphKind::Dag {
+        let sorted = r2_sortability(data, &outcome.edges);
+        if let Some(value) = sorted.filter(|value| *value >= VARSORTABILITY_MAX) {
+            let message = "what the others explain of a variable rises along the edges, whatever \
+                           the units: the order may come from that alone, as in many simulations";
+            let code = WarningCode::R2Sortability;
+            warnings.push(Warning::new(code, Some(value), message));
+        }
+    }
+}
+
+/// What the bootstrap says of replicates that gave no graph.
+pub(super) fn failed_replicates(stability: &Stability) -> Option<Warning> {
+    (stability.failed > 0).then(|| {
+        let message = "this many replicates of the bootstrap gave no graph (a constant or collinear \
+                       column in the rows drawn) and are not counted";
+        let value = Some(stability.failed as f64);
+        Warning::new(WarningCode::ReplicatesFailed, value, message)
+    })
 }
 
 fn refuse_constant_and_huge(data: &Dataset) -> Result<(), LabError> {
@@ -252,8 +287,11 @@ fn standardised(data: &Dataset, options: &DiscoverOptions) -> Option<Warning> {
         DiscoverOptions::Boss(_)
         | DiscoverOptions::Grasp(_)
         | DiscoverOptions::Ges(_)
-        | DiscoverOptions::Correlation(_) => return None,
-        DiscoverOptions::Eqvar(_) | DiscoverOptions::Notears(_) => {}
+        | DiscoverOptions::Correlation(_)
+        | DiscoverOptions::Pc(_)
+        | DiscoverOptions::Fci(_)
+        | DiscoverOptions::DirectLingam(_) => return None,
+        DiscoverOptions::Eqvar(_) | DiscoverOptions::Notears(_) | DiscoverOptions::Dagma(_) => {}
     }
     let variances = (0..data.width()).map(|j| data.covariance().covariance()[(j, j)]);
     let (low, high) = variances.fold((f64::INFINITY, 0.0_f64), |(l, h), v| (l.min(v), h.max(v)));
@@ -269,12 +307,33 @@ fn standardised(data: &Dataset, options: &DiscoverOptions) -> Option<Warning> {
 /// Part of the pairs (ancestor, descendant), counted once for each length of path between them,
 /// whose variance rises; ties count half (Reisach, Seiler and Weichwald, NeurIPS 2021). `None`
 /// without an edge.
-pub(super) fn varsortability(data: &Dataset, edges: &[IndexedEdge]) -> Option<f64> {
-    let d = data.width();
+fn varsortability(data: &Dataset, edges: &[IndexedEdge]) -> Option<f64> {
+    let moments = data.covariance().covariance();
+    let variances: Vec<f64> = (0..data.width()).map(|j| moments[(j, j)]).collect();
+    sortability(&variances, edges)
+}
+
+/// The same with the part of each variable's variance that all others explain (Reisach, Tami, Seiler,
+/// Chambaz and Weichwald, NeurIPS 2023), which does not depend on units. `None` when the others
+/// cannot be told apart.
+fn r2_sortability(data: &Dataset, edges: &[IndexedEdge]) -> Option<f64> {
     let moments = data.covariance();
-    let variance = |j: usize| moments.covariance()[(j, j)];
+    if moments.rows() <= moments.width() + 1 {
+        return None;
+    }
+    let factor = hindcast_stats::Cholesky::new(moments.correlation(), SINGULAR)?;
+    let inverse = factor.inverse();
+    let explained: Vec<f64> = (0..data.width())
+        .map(|j| 1.0 - 1.0 / inverse[(j, j)])
+        .collect();
+    sortability(&explained, edges)
+}
+
+fn sortability(values: &[f64], edges: &[IndexedEdge]) -> Option<f64> {
+    let d = values.len();
+    let variance = |j: usize| values[j];
     let mut children = vec![Vec::new(); d];
-    for edge in edges.iter().filter(|edge| edge.directed) {
+    for edge in edges.iter().filter(|e| e.kind == EdgeType::Directed) {
         children[edge.from].push(edge.to);
     }
     let (mut rising, mut all) = (0.0, 0.0);

@@ -1,8 +1,8 @@
 //! Edges between variables whose correlation is large: no causal method, but a floor that any
 //! causal method has to beat.
 
-use super::request::CorrelationOptions;
-use super::result::{Convergence, IndexedEdge, Outcome};
+use super::options::CorrelationOptions;
+use super::result::{Convergence, EdgeType, IndexedEdge, Outcome};
 use crate::data::Dataset;
 
 pub(super) fn run(data: &Dataset, options: &CorrelationOptions) -> Outcome {
@@ -15,7 +15,7 @@ pub(super) fn run(data: &Dataset, options: &CorrelationOptions) -> Outcome {
                 edges.push(IndexedEdge {
                     from,
                     to,
-                    directed: false,
+                    kind: EdgeType::Undirected,
                     weight,
                 });
             }

@@ -8,9 +8,9 @@
 use hindcast_stats::{Matrix, ln};
 
 use super::knowledge::Knowledge;
+use super::options::EqvarOptions;
 use super::regression::{Bic, SINGULAR};
-use super::request::EqvarOptions;
-use super::result::{Convergence, IndexedEdge, Outcome, ScoreName, Warning, WarningCode};
+use super::result::{Convergence, EdgeType, IndexedEdge, Outcome, ScoreName, Warning, WarningCode};
 use super::stepwise;
 use crate::control::{Control, Stop};
 use crate::data::Dataset;
@@ -26,43 +26,20 @@ pub(super) fn run(
     control: &dyn Control,
 ) -> Result<Outcome, LabError> {
     let moments = data.covariance();
-    if moments.rows() <= moments.width() + 1 {
-        return Err(LabError::invalid_with_hint(
-            "data",
-            format!(
-                "eqvar needs at least {} rows for {} variables, has {}",
-                moments.width() + 2,
-                moments.width(),
-                moments.rows()
-            ),
-            "boss works with fewer rows than variables",
-        ));
-    }
-    let order = top_down_order(moments.covariance(), knowledge, control)?.ok_or_else(|| {
-        LabError::invalid_with_hint(
-            "data",
-            "a column is a linear combination of others, so its variance given them is 0",
-            "leave out the columns that the profile calls collinear",
-        )
-    })?;
+    stepwise::refuse_few_rows(moments, "eqvar")?;
+    let order = top_down_order(moments.covariance(), knowledge, control)?
+        .ok_or_else(stepwise::collinear)?;
     let bic = Bic::new(
         moments.correlation(),
         moments.rows(),
         options.penalty_discount,
     );
-    let starts = stepwise::significant_parents(&bic, &order)
-        .ok_or_else(|| LabError::Internal("an order without ties has a singular factor".into()))?;
     let mut outcome = Outcome {
         iterations: 1,
         ..Outcome::default()
     };
     let mut residuals = Vec::new();
-    for (place, &head) in order.iter().enumerate() {
-        control.check()?;
-        let fit = stepwise::refine(&bic, knowledge, head, &starts[place], &order[..place])
-            .ok_or_else(|| {
-                LabError::Internal("parents chosen by eqvar are linearly dependent".into())
-            })?;
+    for (head, fit) in stepwise::along_order(&bic, knowledge, &order, control)? {
         let sd = moments.sd(head);
         residuals.push(fit.residual * sd * sd);
         for (&tail, coefficient) in fit.parents.iter().zip(&fit.coefficients) {
@@ -70,11 +47,12 @@ pub(super) fn run(
             outcome.edges.push(IndexedEdge {
                 from: tail,
                 to: head,
-                directed: true,
+                kind: EdgeType::Directed,
                 weight,
             });
         }
     }
+    outcome.order = Some(order);
     let mean = hindcast_stats::sum(&residuals) / residuals.len() as f64;
     let likelihood = -bic.rows * residuals.len() as f64 * ln(mean);
     let score = likelihood - bic.cost * outcome.edges.len() as f64;
@@ -91,7 +69,7 @@ pub(super) fn run(
 /// Each step takes the variable with the least variance left and partials it out of the others,
 /// one column of a Cholesky factor at a time. A variable waits for those that are known to come
 /// before it. `None` when a variance is used up.
-fn top_down_order(
+pub(super) fn top_down_order(
     covariance: &Matrix,
     knowledge: &Knowledge,
     control: &dyn Control,

@@ -5,18 +5,28 @@
 //! second moments of the dataset and never its rows; scores for categories read its codes. Where
 //! a dataset comes from is the caller's.
 
+mod bootstrap;
 mod boss;
 mod checks;
+mod constraint;
+mod coordinate;
 mod correlation;
 mod cpdag;
+mod dagma;
 mod discrete;
 mod eqvar;
 mod exponential;
 mod gaussian;
 mod ges;
 mod grasp;
+mod handling;
 mod knowledge;
+mod least_squares;
+mod lingam;
 mod notears;
+mod options;
+mod order_descent;
+mod orthant;
 mod regression;
 mod request;
 mod result;
@@ -24,22 +34,28 @@ mod score;
 mod scoring;
 mod search;
 mod stepwise;
+mod threshold;
 mod trees;
 
+pub use crate::graph::GraphKind;
+pub use bootstrap::{EdgeStability, PairStability, Stability};
+pub use handling::{Handling, Missing};
 pub use knowledge::Background;
-pub use request::{
-    Algorithm, BossOptions, CorrelationOptions, DiscoverOptions, DiscoverRequest, EqvarOptions,
-    GesOptions, GraspOptions, NotearsOptions,
+pub use options::{
+    Algorithm, BossOptions, ConstraintOptions, CorrelationOptions, DagmaOptions, DiscoverOptions,
+    EqvarOptions, GesOptions, GraspOptions, LingamOptions, NotearsOptions, TestChoice,
 };
+pub use request::DiscoverRequest;
 pub use result::{
     ALGORITHM_VERSION, Convergence, Discovery, Edge, EdgeType, Graph, Parameters, ScoreName,
-    Warning, WarningCode,
+    StartObjective, Warning, WarningCode,
 };
 
 pub use scoring::{ScoreChoice, ScoreOptions};
 
+use bootstrap::Bootstrap;
 use knowledge::Knowledge;
-use result::Provenance;
+use result::{Outcome, Provenance};
 use search::{Plan, Setting};
 
 use crate::control::Control;
@@ -64,10 +80,22 @@ pub fn discover(
     seed: u64,
     control: &dyn Control,
 ) -> Result<Discovery, LabError> {
+    discover_with(data, options, Handling::default(), (seed, control))
+}
+
+/// The same with a say in what is done with the rows.
+pub fn discover_with(
+    data: &Dataset,
+    options: &DiscoverOptions,
+    handling: Handling,
+    (seed, control): (u64, &dyn Control),
+) -> Result<Discovery, LabError> {
     control.check()?;
     let stated = options.background().unwrap_or(&NOTHING_KNOWN);
     let knowledge = Knowledge::new(stated, data.names())?;
     let options = &options.resolved(data)?;
+    let other = handling.moments(data, options, control)?;
+    let data = other.as_ref().unwrap_or(data);
     let mut warnings = checks::check(data, options, control)?;
     let setting = Setting {
         data,
@@ -75,31 +103,73 @@ pub fn discover(
         seed,
         control,
     };
-    let outcome = match options {
+    let outcome = search(setting, options)?;
+    checks::judge(data, options, &outcome, &mut warnings);
+    control.check()?;
+    let stability = stability(setting, options, handling.bootstrap)?;
+    warnings.extend(stability.as_ref().and_then(checks::failed_replicates));
+    let digest = data.digest_within(control)?;
+    let provenance = Provenance {
+        seed,
+        digest,
+        handling,
+    };
+    result::assemble(data, options, provenance, (outcome, stability), warnings)
+}
+
+fn stability(
+    setting: Setting<'_>,
+    options: &DiscoverOptions,
+    replicates: u32,
+) -> Result<Option<Stability>, LabError> {
+    if replicates == 0 {
+        return Ok(None);
+    }
+    let bootstrap = Bootstrap {
+        data: setting.data,
+        replicates,
+        seed: setting.seed,
+        rows: handling::reads_rows(options),
+    };
+    let again = |data: &Dataset, control: &dyn Control| {
+        let setting = Setting {
+            data,
+            control,
+            knowledge: setting.knowledge,
+            seed: setting.seed,
+        };
+        Ok(search(setting, options)?.edges)
+    };
+    bootstrap.run(again, setting.control).map(Some)
+}
+
+fn search(setting: Setting<'_>, options: &DiscoverOptions) -> Result<Outcome, LabError> {
+    let Setting {
+        data,
+        knowledge,
+        seed: _,
+        control,
+    } = setting;
+    match options {
         DiscoverOptions::Boss(options) => {
             let restarts = options.restarts;
-            search::run(setting, &options.score, Plan::Boss { restarts })?
+            search::run(setting, &options.score, Plan::Boss { restarts })
         }
         DiscoverOptions::Grasp(options) => {
-            let (restarts, depth) = (options.restarts_for(data.width()), options.depth);
-            search::run(setting, &options.score, Plan::Grasp { restarts, depth })?
+            let restarts = options.restarts_for(data.width());
+            let depth = options.depth;
+            search::run(setting, &options.score, Plan::Grasp { restarts, depth })
         }
         DiscoverOptions::Ges(options) => {
             let turning = options.turning;
-            search::run(setting, &options.score, Plan::Ges { turning })?
+            search::run(setting, &options.score, Plan::Ges { turning })
         }
-        DiscoverOptions::Eqvar(options) => eqvar::run(data, options, &knowledge, control)?,
-        DiscoverOptions::Correlation(options) => correlation::run(data, options),
-        DiscoverOptions::Notears(options) => notears::run(data, options, &knowledge, control)?,
-    };
-    checks::judge(data, options, &outcome, &mut warnings);
-    control.check()?;
-    let digest = data.digest_within(control)?;
-    result::assemble(
-        data,
-        options,
-        Provenance { seed, digest },
-        outcome,
-        warnings,
-    )
+        DiscoverOptions::Eqvar(options) => eqvar::run(data, options, knowledge, control),
+        DiscoverOptions::Correlation(options) => Ok(correlation::run(data, options)),
+        DiscoverOptions::Notears(options) => notears::run(data, options, knowledge, control),
+        DiscoverOptions::Pc(options) => constraint::run_pc(data, options, knowledge, control),
+        DiscoverOptions::Fci(options) => constraint::run_fci(data, options, knowledge, control),
+        DiscoverOptions::DirectLingam(options) => lingam::run(data, options, knowledge, control),
+        DiscoverOptions::Dagma(options) => dagma::run(data, options, knowledge, control),
+    }
 }

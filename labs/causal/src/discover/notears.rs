@@ -3,17 +3,22 @@
 //! `h(W) = tr exp(W o W) - d` is 0, by an augmented Lagrangian.
 //!
 //! The loss is taken from the second moments, so its cost does not depend on the number of rows.
-//! The inner problems are solved by orthant-wise L-BFGS (Andrew and Gao, ICML 2007), which is the
-//! bound-constrained form of the original with the two halves of a weight folded together. A
-//! point whose exponential overflows has an infinite objective and the line search steps back
-//! from it. The method finds the order by the scale of the variables.
+//! The inner problems are solved by orthant-wise L-BFGS. A point whose exponential overflows has an
+//! infinite objective and the line search steps back from it. The problem is not convex, and the end of
+//! the path need not be the least acyclic point near it: its order is the start of a descent over
+//! orders, whose end is answered when its objective is lesser. Both objectives are reported. The method finds the order by the scale of the variables.
 
-use hindcast_stats::{History, Matrix, dot, sum};
+use hindcast_stats::Matrix;
 
+use super::coordinate::{self, SquaredWeights};
 use super::exponential::Exponential;
 use super::knowledge::Knowledge;
-use super::request::NotearsOptions;
-use super::result::{Convergence, IndexedEdge, Outcome, ScoreName, Warning, WarningCode};
+use super::least_squares::LeastSquares;
+use super::options::NotearsOptions;
+use super::order_descent::OrderDescent;
+use super::orthant::{self, Ending, Shape, Smooth, sum_of_magnitudes};
+use super::result::{Convergence, Outcome, ScoreName, StartObjective};
+use super::threshold;
 use crate::control::{Control, Stop};
 use crate::data::Dataset;
 use crate::error::LabError;
@@ -24,12 +29,12 @@ const RHO_MAX: f64 = 1e16;
 /// The penalty grows until h falls to this part of what it was.
 const H_PROGRESS: f64 = 0.25;
 
-const HISTORY: usize = 10;
-const INNER_STEPS_MAX: u32 = 15_000;
-const INNER_GRADIENT_TOLERANCE: f64 = 1e-5;
-const INNER_DECREASE_TOLERANCE: f64 = 2.2e-9;
-const HALVINGS_MAX: u32 = 60;
-const SUFFICIENT_DECREASE: f64 = 1e-4;
+/// Those of the original.
+const ENDING: Ending = Ending {
+    steps_max: 15_000,
+    gradient: 1e-5,
+    decrease: 1e-7,
+};
 
 pub(super) fn run(
     data: &Dataset,
@@ -41,85 +46,36 @@ pub(super) fn run(
     let mut problem = Problem::new(moments, options.lambda1, knowledge, control);
     let solved = problem.augmented_lagrangian(options.max_iter)?;
     let d = data.width();
-    let (cut, raised) = acyclic_threshold(&solved.weights, d, options.threshold);
-    let mut edges = Vec::new();
-    for from in 0..d {
-        for to in 0..d {
-            let weight = solved.weights[from * d + to];
-            if weight.abs() >= cut && weight.abs() > 0.0 {
-                edges.push(IndexedEdge {
-                    from,
-                    to,
-                    directed: true,
-                    weight,
-                });
-            }
+    let mut objectives = vec![StartObjective::new(
+        "augmented_lagrangian",
+        solved.objective,
+    )];
+    let (mut weights, mut objective, mut h) = (solved.weights, solved.objective, solved.h);
+    if solved.reason.is_success() {
+        let order = threshold::causal_order(&weights, d);
+        let mut descent = OrderDescent::new(moments, options.lambda1, &problem.free, control);
+        let (other, reached) = descent.descend(&order)?;
+        objectives.push(StartObjective::new("order_descent", reached));
+        if reached < objective {
+            (weights, objective, h) = (other, reached, 0.0);
         }
     }
-    let warnings = raised
-        .then(|| {
-            let message = format!(
-                "weights of {} and more hold a cycle; the threshold was raised to {cut}",
-                options.threshold
-            );
-            Warning::new(WarningCode::ThresholdRaised, Some(cut), message)
-        })
-        .into_iter()
-        .collect();
+    let (edges, warning) = threshold::acyclic_edges(&weights, d, options.threshold);
     Ok(Outcome {
         edges,
-        score: Some((ScoreName::Objective, solved.objective)),
+        score: Some((ScoreName::Objective, objective)),
         iterations: solved.iterations,
         convergence: Convergence {
             converged: solved.reason.is_success(),
             reason: solved.reason.text().into(),
-            h: Some(solved.h),
+            h: Some(h),
             evaluations: Some(problem.evaluations),
+            objectives: Some(objectives),
             ..Convergence::default()
         },
-        warnings,
+        warnings: warning.into_iter().collect(),
+        ..Outcome::default()
     })
-}
-
-/// The threshold asked for, or the least weight above it without which the rest is acyclic.
-fn acyclic_threshold(weights: &[f64], d: usize, asked: f64) -> (f64, bool) {
-    let mut sizes: Vec<f64> = weights
-        .iter()
-        .map(|w| w.abs())
-        .filter(|w| *w >= asked && *w > 0.0)
-        .collect();
-    sizes.sort_unstable_by(f64::total_cmp);
-    sizes.dedup_by(|a, b| a.total_cmp(b).is_eq());
-    let acyclic_from = |cut: f64| is_acyclic(d, |i, j| weights[i * d + j].abs() >= cut);
-    match sizes.first() {
-        None => (asked, false),
-        Some(&least) if acyclic_from(least) => (asked, false),
-        Some(_) => {
-            let at = sizes.partition_point(|&cut| !acyclic_from(cut));
-            // Above the largest weight nothing is left, and nothing is acyclic.
-            let largest = sizes[sizes.len() - 1];
-            (sizes.get(at).copied().unwrap_or(largest.next_up()), true)
-        }
-    }
-}
-
-fn is_acyclic(d: usize, edge: impl Fn(usize, usize) -> bool) -> bool {
-    let mut left: Vec<usize> = (0..d).collect();
-    loop {
-        let before = left.len();
-        let inner: Vec<usize> = left
-            .iter()
-            .copied()
-            .filter(|&j| left.iter().any(|&i| edge(i, j)))
-            .collect();
-        if inner.is_empty() {
-            return true;
-        }
-        if inner.len() == before {
-            return false;
-        }
-        left = inner;
-    }
 }
 
 #[derive(Clone, Copy)]
@@ -152,14 +108,15 @@ struct Solved {
 }
 
 struct Problem<'a> {
-    moments: &'a Matrix,
+    fit: LeastSquares<'a>,
     lambda1: f64,
     /// Weights that may differ from 0: not the diagonal, and no forbidden edge.
     free: Vec<bool>,
     control: &'a dyn Control,
     exponential: Exponential,
     squares: Matrix,
-    rest: Matrix,
+    /// Derivatives of the penalty in the squared weights.
+    ridge: Matrix,
     gradient: Matrix,
     evaluations: u64,
 }
@@ -170,13 +127,6 @@ struct Value {
     smooth: f64,
     loss: f64,
     h: f64,
-}
-
-/// Where a line search starts: the objective there is `total`, its descent is against `steepest`.
-struct Point<'a> {
-    x: &'a [f64],
-    steepest: &'a [f64],
-    total: f64,
 }
 
 #[derive(Clone, Copy)]
@@ -195,7 +145,7 @@ impl<'a> Problem<'a> {
         let d = moments.rows();
         let zeros = || Matrix::zeros(d, d);
         Self {
-            moments,
+            fit: LeastSquares::new(moments),
             lambda1,
             free: (0..d * d)
                 .map(|cell| cell / d != cell % d && knowledge.allows(cell / d, cell % d))
@@ -203,14 +153,14 @@ impl<'a> Problem<'a> {
             control,
             exponential: Exponential::new(d),
             squares: zeros(),
-            rest: zeros(),
+            ridge: Matrix::from_fn(d, d, |_, _| f64::INFINITY),
             gradient: zeros(),
             evaluations: 0,
         }
     }
 
     fn augmented_lagrangian(&mut self, max_iter: u32) -> Result<Solved, LabError> {
-        let d = self.moments.rows();
+        let d = self.fit.moments().rows();
         let mut weights = vec![0.0; d * d];
         let mut penalty = Penalty {
             alpha: 0.0,
@@ -253,111 +203,22 @@ impl<'a> Problem<'a> {
         })
     }
 
-    /// Orthant-wise L-BFGS from `x`; the minimiser and its h.
-    fn minimise(&mut self, mut x: Vec<f64>, penalty: Penalty) -> Result<(Vec<f64>, f64), Stop> {
-        let mut history = History::new(HISTORY);
-        let mut value = self.evaluate(&x, penalty)?;
-        let mut gradient = self.gradient.values().to_vec();
-        for _ in 0..INNER_STEPS_MAX {
-            let total = value.smooth + self.lambda1 * sum_of_magnitudes(&x);
-            let steepest = self.pseudo_gradient(&x, &gradient);
-            if steepest.iter().fold(0.0, |m: f64, g| m.max(g.abs())) <= INNER_GRADIENT_TOLERANCE {
-                break;
-            }
-            let point = Point {
-                x: &x,
-                steepest: &steepest,
-                total,
-            };
-            let Some((next, next_value)) = self.search(&point, &history, penalty)? else {
-                if history.is_empty() {
-                    break;
-                }
-                history.clear();
-                continue;
-            };
-            let next_gradient = self.gradient.values().to_vec();
-            let step = next.iter().zip(&x).map(|(a, b)| a - b).collect();
-            let change = next_gradient
-                .iter()
-                .zip(&gradient)
-                .map(|(a, b)| a - b)
-                .collect();
-            history.push(step, change);
-            let next_total = next_value.smooth + self.lambda1 * sum_of_magnitudes(&next);
-            let scale = total.abs().max(next_total.abs()).max(1.0);
-            (x, value, gradient) = (next, next_value, next_gradient);
-            if total - next_total <= INNER_DECREASE_TOLERANCE * scale {
-                break;
-            }
-        }
-        Ok((x, value.h))
-    }
-
-    /// A step along the quasi-Newton direction that stays in its orthant and lowers the
-    /// objective, halved until it does; `None` when no step does.
-    fn search(
-        &mut self,
-        from: &Point<'_>,
-        history: &History,
-        penalty: Penalty,
-    ) -> Result<Option<(Vec<f64>, Value)>, Stop> {
-        let Point { x, steepest, total } = *from;
-        let mut direction: Vec<f64> = steepest.iter().map(|g| -g).collect();
-        history.apply_inverse(&mut direction);
-        for (step, g) in direction.iter_mut().zip(steepest) {
-            if *step * g >= 0.0 {
-                *step = 0.0;
-            }
-        }
-        let mut length = if history.is_empty() {
-            1.0 / dot(steepest, steepest).sqrt().max(1.0)
-        } else {
-            1.0
+    /// The minimiser reached from `x`, and its h.
+    fn minimise(&mut self, x: Vec<f64>, penalty: Penalty) -> Result<(Vec<f64>, f64), Stop> {
+        let curvature = self.fit.curvature();
+        let shape = Shape {
+            lambda: self.lambda1,
+            curvature: &curvature,
         };
-        for _ in 0..HALVINGS_MAX {
-            let next: Vec<f64> = (0..x.len())
-                .map(|i| {
-                    let orthant = if x[i].abs() > 0.0 { x[i] } else { -steepest[i] };
-                    let moved = x[i] + length * direction[i];
-                    if moved * orthant > 0.0 { moved } else { 0.0 }
-                })
-                .collect();
-            let value = self.evaluate(&next, penalty)?;
-            let decrease: f64 = (0..x.len())
-                .map(|i| steepest[i] * (next[i] - x[i]))
-                .fold(0.0, |a, b| a + b);
-            let reached = value.smooth + self.lambda1 * sum_of_magnitudes(&next);
-            if decrease < 0.0 && reached <= total + SUFFICIENT_DECREASE * decrease {
-                return Ok(Some((next, value)));
-            }
-            length *= 0.5;
-        }
-        Ok(None)
-    }
-
-    /// The subgradient of least length; 0 where staying at 0 is best, or is all that is allowed.
-    fn pseudo_gradient(&self, x: &[f64], gradient: &[f64]) -> Vec<f64> {
-        let lambda = self.lambda1;
-        x.iter()
-            .zip(gradient)
-            .zip(&self.free)
-            .map(|((&x, &g), &free)| {
-                if !free {
-                    0.0
-                } else if x > 0.0 {
-                    g + lambda
-                } else if x < 0.0 {
-                    g - lambda
-                } else if g + lambda < 0.0 {
-                    g + lambda
-                } else if g - lambda > 0.0 {
-                    g - lambda
-                } else {
-                    0.0
-                }
-            })
-            .collect()
+        let mut penalised = Penalised {
+            problem: self,
+            penalty,
+        };
+        let x = coordinate::descend(&mut penalised, x, shape.lambda, ENDING)?;
+        // Newton steps end where their model is poor; quasi-Newton steps may go on from there.
+        let x = orthant::minimise(&mut penalised, x, shape, ENDING)?;
+        let h = self.evaluate(&x, penalty)?.h;
+        Ok((x, h))
     }
 
     /// Loss, h and the gradient of the smooth part, which is left in `self.gradient`. What is not
@@ -365,7 +226,7 @@ impl<'a> Problem<'a> {
     fn evaluate(&mut self, x: &[f64], penalty: Penalty) -> Result<Value, Stop> {
         self.evaluations += 1;
         self.control.check()?;
-        let d = self.moments.rows();
+        let d = self.fit.moments().rows();
         for (square, w) in self.squares.values_mut().iter_mut().zip(x) {
             *square = w * w;
         }
@@ -378,18 +239,15 @@ impl<'a> Problem<'a> {
             return Ok(infinite);
         };
         let h = exponential.trace() - d as f64;
-        for (i, row) in x.chunks_exact(d).enumerate() {
-            for (j, (rest, w)) in self.rest.row_mut(i).iter_mut().zip(row).enumerate() {
-                *rest = f64::from(u8::from(i == j)) - w;
-            }
-        }
-        self.moments.times_into(&self.rest, &mut self.gradient);
-        let loss = 0.5 * dot(self.rest.values(), self.gradient.values());
-        let factor = 2.0 * (penalty.rho * h + penalty.alpha);
+        let loss = self.fit.loss(x);
+        let factor = penalty.rho * h + penalty.alpha;
         for i in 0..d {
             for j in 0..d {
-                let slope = factor * exponential[(j, i)] * x[i * d + j] - self.gradient[(i, j)];
-                self.gradient[(i, j)] = if self.free[i * d + j] { slope } else { 0.0 };
+                if self.free[i * d + j] {
+                    let ridge = factor * exponential[(j, i)];
+                    self.ridge[(i, j)] = ridge;
+                    self.gradient[(i, j)] = 2.0 * ridge * x[i * d + j] - self.fit.left[(j, i)];
+                }
             }
         }
         let smooth = loss + (0.5 * penalty.rho * h + penalty.alpha) * h;
@@ -401,8 +259,34 @@ impl<'a> Problem<'a> {
     }
 }
 
-fn sum_of_magnitudes(x: &[f64]) -> f64 {
-    sum(&x.iter().map(|w| w.abs()).collect::<Vec<_>>())
+/// The problem at one setting of the penalty.
+struct Penalised<'p, 'a> {
+    problem: &'p mut Problem<'a>,
+    penalty: Penalty,
+}
+
+impl SquaredWeights for Penalised<'_, '_> {
+    fn fit(&self) -> &LeastSquares<'_> {
+        &self.problem.fit
+    }
+
+    fn check(&self) -> Result<(), Stop> {
+        self.problem.control.check()
+    }
+
+    fn ridge(&self, tail: usize, head: usize) -> f64 {
+        self.problem.ridge[(tail, head)]
+    }
+}
+
+impl Smooth for Penalised<'_, '_> {
+    fn value(&mut self, x: &[f64]) -> Result<f64, Stop> {
+        Ok(self.problem.evaluate(x, self.penalty)?.smooth)
+    }
+
+    fn gradient(&self) -> &[f64] {
+        self.problem.gradient.values()
+    }
 }
 
 #[cfg(test)]
@@ -448,18 +332,5 @@ mod tests {
             let difference = (above - below) / 2e-5;
             assert!((difference - gradient[i]).abs() < 1e-5 * (1.0 + gradient[i].abs()));
         }
-    }
-
-    #[test]
-    fn threshold_rises_until_no_cycle_is_left() {
-        let mut weights = vec![0.0; 9];
-        (weights[1], weights[3 + 2], weights[6]) = (0.9, 0.8, 0.5);
-        assert_eq!(acyclic_threshold(&weights, 3, 0.3), (0.8, true));
-        assert_eq!(acyclic_threshold(&weights, 3, 0.6), (0.6, false));
-        (weights[5], weights[6]) = (0.9, 0.9);
-        assert_eq!(
-            acyclic_threshold(&weights, 3, 0.3),
-            (0.9_f64.next_up(), true)
-        );
     }
 }

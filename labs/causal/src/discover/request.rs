@@ -1,23 +1,33 @@
-//! What can be asked of discovery: the request as it is written in JSON, and the checked options
-//! it becomes.
+//! What can be asked of discovery: the request as it is written in JSON. What it becomes once it is
+//! checked is in `options`.
 
 use serde::{Deserialize, Serialize};
 
+use super::handling::{Handling, Missing};
 use super::knowledge::Background;
+use super::options::{
+    Algorithm, BossOptions, ConstraintOptions, CorrelationOptions, DagmaOptions, DiscoverOptions,
+    EqvarOptions, GesOptions, GraspOptions, LingamOptions, NotearsOptions, RESTARTS_DEFAULT,
+    TestChoice,
+};
 use super::scoring::{PENALTY_DISCOUNT_DEFAULT, ScoreChoice, ScoreOptions};
 use crate::data::{Dataset, Limits};
 use crate::error::LabError;
 
-const RESTARTS_DEFAULT: u32 = 20;
-/// A search of grasp costs much more with many variables: 5 restarts, with more than 200
-/// variables as many as a thousand of them over their number.
-const GRASP_RESTARTS_DEFAULT: u32 = 5;
-const GRASP_VARIABLES_OF_ALL_RESTARTS: usize = 1000;
 const DEPTH_DEFAULT: u32 = 3;
 const LAMBDA1_DEFAULT: f64 = 0.1;
 const THRESHOLD_DEFAULT: f64 = 0.3;
 const MAX_ITER_DEFAULT: u32 = 100;
 
+const DAGMA_LAMBDA1_DEFAULT: f64 = 0.03;
+const ALPHA_DEFAULT: f64 = 0.01;
+/// The number of sets rises with the power of their size, and the possible-d-sep step draws from
+/// more than neighbours.
+const FCI_COND_SIZE_DEFAULT: u32 = 4;
+
+const ALPHA_MIN: f64 = 1e-12;
+const ALPHA_MAX: f64 = 0.5;
+const COND_SIZE_MAX: u32 = 500;
 const PENALTY_DISCOUNT_MAX: f64 = 1000.0;
 const EQUIVALENT_SAMPLE_SIZE_MAX: f64 = 1e6;
 const RESTARTS_MAX: u32 = 1000;
@@ -25,6 +35,7 @@ const DEPTH_MAX: u32 = 10;
 const LAMBDA1_MAX: f64 = 1000.0;
 const THRESHOLD_MAX: f64 = 1000.0;
 const MAX_ITER_MAX: u32 = 10_000;
+const BOOTSTRAP_MAX: u32 = 1000;
 
 /// A request for discovery, the same for HTTP and the command line. Data is either inline
 /// (`data`, with or without `variable_names`) or named by its digest (`dataset`).
@@ -37,14 +48,15 @@ pub struct DiscoverRequest {
     /// notears: most outer iterations, 1 to 10000, default 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_iter: Option<u32>,
-    /// notears: weights below it are dropped, default 0.3; correlation: least |r| of an edge,
+    /// notears, dagma: weights below it are dropped, default 0.3; correlation: least |r| of an edge,
     /// default 0.3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f64>,
     /// boss, grasp, ges: what is maximised, default auto.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<ScoreChoice>,
-    /// boss, grasp, ges, eqvar: factor of the BIC penalty; default 2, with score discrete_bic 1.
+    /// boss, grasp, ges, eqvar, direct_lingam: factor of the BIC penalty; default 2, with score
+    /// discrete_bic 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub penalty_discount: Option<f64>,
     /// Score bdeu: rows that the prior is worth, default 10.
@@ -60,19 +72,34 @@ pub struct DiscoverRequest {
     /// of grasp 5, with more than 200 variables 1000 over their number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarts: Option<u32>,
-    /// notears: weight of the L1 penalty, default 0.1.
+    /// notears, dagma: weight of the L1 penalty, default 0.1 and 0.03.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lambda1: Option<f64>,
-    /// Edges `[from, to]` that have to be in the graph (boss, grasp, ges, eqvar).
+    /// Edges `[from, to]` that have to be in the graph (all but notears, dagma, correlation).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub required: Vec<[String; 2]>,
-    /// Edges `[from, to]` that may not be in the graph (all but correlation).
+    /// Edges `[from, to]` that may not be in the graph (all but fci, correlation).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub forbidden: Vec<[String; 2]>,
     /// Lists of variables, such as those of one time: no edge leads from a later list to an
     /// earlier one (all but correlation). A variable in no list is free.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tiers: Vec<Vec<String>>,
+    /// pc, fci: level of the independence tests, default 0.01.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<f64>,
+    /// pc, fci: the independence test, default auto.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<TestChoice>,
+    /// pc, fci: most variables conditioned on, 0 to 500; default no limit (pc) and 4 (fci).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_cond_size: Option<u32>,
+    /// Replicates of the bootstrap that says how stable the graph is, 0 to 1000, default 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bootstrap: Option<u32>,
+    /// What is done with rows that miss a value, default listwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<Missing>,
     /// Rows of numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Vec<Vec<f64>>>,
@@ -87,172 +114,24 @@ pub struct DiscoverRequest {
     pub seed: Option<u64>,
 }
 
-/// The algorithms.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum Algorithm {
-    /// Best order score search; scale-invariant.
-    #[default]
-    Boss,
-    /// Greedy relaxations of the sparsest permutation; scale-invariant.
-    Grasp,
-    /// Greedy equivalence search; scale-invariant.
-    Ges,
-    /// Top-down ordering for equal error variances; raw scale only.
-    Eqvar,
-    /// Continuous optimisation with an acyclicity constraint; raw scale only.
-    Notears,
-    /// Marginal correlations, undirected: a floor to compare with.
-    Correlation,
-}
-
-impl Algorithm {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Boss => "boss",
-            Self::Grasp => "grasp",
-            Self::Ges => "ges",
-            Self::Eqvar => "eqvar",
-            Self::Notears => "notears",
-            Self::Correlation => "correlation",
-        }
-    }
-}
-
-/// Checked parameters of one algorithm.
-#[derive(Debug, Clone, PartialEq)]
-pub enum DiscoverOptions {
-    Boss(BossOptions),
-    Grasp(GraspOptions),
-    Ges(GesOptions),
-    Eqvar(EqvarOptions),
-    Notears(NotearsOptions),
-    Correlation(CorrelationOptions),
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct BossOptions {
-    pub score: ScoreOptions,
-    pub restarts: u32,
-    pub background: Background,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct GraspOptions {
-    pub score: ScoreOptions,
-    /// By the number of variables when it is absent.
-    pub restarts: Option<u32>,
-    pub depth: u32,
-    pub background: Background,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct GesOptions {
-    pub score: ScoreOptions,
-    pub turning: bool,
-    pub background: Background,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct EqvarOptions {
-    pub penalty_discount: f64,
-    pub background: Background,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct NotearsOptions {
-    pub lambda1: f64,
-    pub threshold: f64,
-    pub max_iter: u32,
-    pub background: Background,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct CorrelationOptions {
-    pub threshold: f64,
-}
-
-impl Default for DiscoverOptions {
-    fn default() -> Self {
-        Self::Boss(BossOptions {
-            score: ScoreOptions::default(),
-            restarts: RESTARTS_DEFAULT,
-            background: Background::default(),
-        })
-    }
-}
-
-impl DiscoverOptions {
-    pub fn algorithm(&self) -> Algorithm {
-        match self {
-            Self::Boss(_) => Algorithm::Boss,
-            Self::Grasp(_) => Algorithm::Grasp,
-            Self::Ges(_) => Algorithm::Ges,
-            Self::Eqvar(_) => Algorithm::Eqvar,
-            Self::Notears(_) => Algorithm::Notears,
-            Self::Correlation(_) => Algorithm::Correlation,
-        }
-    }
-
-    /// The score of a search by score.
-    pub fn score(&self) -> Option<&ScoreOptions> {
-        match self {
-            Self::Boss(options) => Some(&options.score),
-            Self::Grasp(options) => Some(&options.score),
-            Self::Ges(options) => Some(&options.score),
-            Self::Eqvar(_) | Self::Notears(_) | Self::Correlation(_) => None,
-        }
-    }
-
-    /// With what depends on the data filled in, where it was left open.
-    pub(super) fn resolved(&self, data: &Dataset) -> Result<Self, LabError> {
-        let mut options = self.clone();
-        match &mut options {
-            Self::Boss(BossOptions { score, .. }) | Self::Ges(GesOptions { score, .. }) => {
-                *score = score.resolved(data)?;
-            }
-            Self::Grasp(grasp) => {
-                grasp.score = grasp.score.resolved(data)?;
-                grasp.restarts = Some(grasp.restarts_for(data.width()));
-            }
-            Self::Eqvar(_) | Self::Notears(_) | Self::Correlation(_) => {}
-        }
-        Ok(options)
-    }
-
-    /// What is known beforehand; `None` for an algorithm that cannot use it.
-    pub fn background(&self) -> Option<&Background> {
-        match self {
-            Self::Boss(options) => Some(&options.background),
-            Self::Grasp(options) => Some(&options.background),
-            Self::Ges(options) => Some(&options.background),
-            Self::Eqvar(options) => Some(&options.background),
-            Self::Notears(options) => Some(&options.background),
-            Self::Correlation(_) => None,
-        }
-    }
-}
-
-impl GraspOptions {
-    /// Restarts, for data of so many variables.
-    pub(super) fn restarts_for(&self, width: usize) -> u32 {
-        let few = u32::try_from(GRASP_VARIABLES_OF_ALL_RESTARTS / width.max(1));
-        self.restarts
-            .unwrap_or(few.unwrap_or(u32::MAX).min(GRASP_RESTARTS_DEFAULT))
-    }
-}
-
 impl DiscoverRequest {
     /// Whether the answer depends on the seed.
     #[must_use]
     pub fn draws(&self) -> bool {
+        if self.bootstrap.is_some_and(|replicates| replicates > 0) {
+            return true;
+        }
         match self.algorithm {
             Algorithm::Boss => self.restarts != Some(0),
             Algorithm::Grasp => true,
-            Algorithm::Ges | Algorithm::Eqvar | Algorithm::Notears | Algorithm::Correlation => {
-                false
-            }
+            Algorithm::Ges
+            | Algorithm::Eqvar
+            | Algorithm::Notears
+            | Algorithm::Correlation
+            | Algorithm::Pc
+            | Algorithm::Fci
+            | Algorithm::DirectLingam
+            | Algorithm::Dagma => false,
         }
     }
 
@@ -265,6 +144,14 @@ impl DiscoverRequest {
             .restarts
             .map(|value| whole("restarts", value, 0, RESTARTS_MAX))
             .transpose()?;
+        let lambda1 = |default| {
+            let value = self.lambda1.unwrap_or(default);
+            at_least_zero("lambda1", value, LAMBDA1_MAX)
+        };
+        let threshold = |max| {
+            let value = self.threshold.unwrap_or(THRESHOLD_DEFAULT);
+            at_least_zero("threshold", value, max)
+        };
         Ok(match self.algorithm {
             Algorithm::Boss => DiscoverOptions::Boss(BossOptions {
                 score: self.score_options()?,
@@ -287,16 +174,8 @@ impl DiscoverRequest {
                 background,
             }),
             Algorithm::Notears => DiscoverOptions::Notears(NotearsOptions {
-                lambda1: at_least_zero(
-                    "lambda1",
-                    self.lambda1.unwrap_or(LAMBDA1_DEFAULT),
-                    LAMBDA1_MAX,
-                )?,
-                threshold: at_least_zero(
-                    "threshold",
-                    self.threshold.unwrap_or(THRESHOLD_DEFAULT),
-                    THRESHOLD_MAX,
-                )?,
+                lambda1: lambda1(LAMBDA1_DEFAULT)?,
+                threshold: threshold(THRESHOLD_MAX)?,
                 max_iter: whole(
                     "max_iter",
                     self.max_iter.unwrap_or(MAX_ITER_DEFAULT),
@@ -306,11 +185,21 @@ impl DiscoverRequest {
                 background,
             }),
             Algorithm::Correlation => DiscoverOptions::Correlation(CorrelationOptions {
-                threshold: at_least_zero(
-                    "threshold",
-                    self.threshold.unwrap_or(THRESHOLD_DEFAULT),
-                    1.0,
-                )?,
+                threshold: threshold(1.0)?,
+            }),
+            Algorithm::Pc => DiscoverOptions::Pc(self.constraint(None, background)?),
+            Algorithm::Fci => {
+                let size = Some(FCI_COND_SIZE_DEFAULT);
+                DiscoverOptions::Fci(self.constraint(size, background)?)
+            }
+            Algorithm::DirectLingam => DiscoverOptions::DirectLingam(LingamOptions {
+                penalty_discount: self.penalty_discount()?.unwrap_or(PENALTY_DISCOUNT_DEFAULT),
+                background,
+            }),
+            Algorithm::Dagma => DiscoverOptions::Dagma(DagmaOptions {
+                lambda1: lambda1(DAGMA_LAMBDA1_DEFAULT)?,
+                threshold: threshold(THRESHOLD_MAX)?,
+                background,
             }),
         })
     }
@@ -382,25 +271,62 @@ impl DiscoverRequest {
         Ok(background)
     }
 
+    /// What is asked to be done with the rows.
+    pub fn handling(&self) -> Result<Handling, LabError> {
+        Ok(Handling {
+            bootstrap: whole("bootstrap", self.bootstrap.unwrap_or(0), 0, BOOTSTRAP_MAX)?,
+            missing: self.missing.unwrap_or_default(),
+        })
+    }
+
+    fn constraint(
+        &self,
+        size_default: Option<u32>,
+        background: Background,
+    ) -> Result<ConstraintOptions, LabError> {
+        let alpha = self.alpha.unwrap_or(ALPHA_DEFAULT);
+        if !(ALPHA_MIN..=ALPHA_MAX).contains(&alpha) {
+            return Err(LabError::invalid(
+                "alpha",
+                format!("has to be from {ALPHA_MIN:e} to {ALPHA_MAX}, is {alpha}"),
+            ));
+        }
+        let max_cond_size = match self.max_cond_size {
+            Some(size) => Some(whole("max_cond_size", size, 0, COND_SIZE_MAX)?),
+            None => size_default,
+        };
+        Ok(ConstraintOptions {
+            alpha,
+            max_cond_size,
+            test: self.test.unwrap_or_default(),
+            background,
+        })
+    }
+
     fn refuse_foreign_parameters(&self) -> Result<(), LabError> {
-        use Algorithm::{Boss, Correlation, Eqvar, Ges, Grasp, Notears};
-        let directed: &[Algorithm] = &[Boss, Grasp, Ges, Eqvar, Notears];
+        use Algorithm::{
+            Boss, Correlation, Dagma, DirectLingam, Eqvar, Fci, Ges, Grasp, Notears, Pc,
+        };
+        // The first honour every kind of knowledge.
+        let directed: &[Algorithm] = &[Boss, Grasp, Ges, Eqvar, Pc, DirectLingam, Notears, Dagma];
         let scored = &directed[..3];
-        let given: [(&str, bool, &[Algorithm]); 12] = [
-            ("required", !self.required.is_empty(), &directed[..4]),
+        let required = [&directed[..6], &[Fci]].concat();
+        let tiered = [directed, &[Fci]].concat();
+        let given: [(&str, bool, &[Algorithm]); 15] = [
+            ("required", !self.required.is_empty(), &required),
             ("forbidden", !self.forbidden.is_empty(), directed),
-            ("tiers", !self.tiers.is_empty(), directed),
+            ("tiers", !self.tiers.is_empty(), &tiered),
             ("max_iter", self.max_iter.is_some(), &[Notears]),
             (
                 "threshold",
                 self.threshold.is_some(),
-                &[Notears, Correlation],
+                &[Notears, Dagma, Correlation],
             ),
             ("score", self.score.is_some(), scored),
             (
                 "penalty_discount",
                 self.penalty_discount.is_some(),
-                &directed[..4],
+                &[Boss, Grasp, Ges, Eqvar, DirectLingam],
             ),
             (
                 "equivalent_sample_size",
@@ -410,7 +336,10 @@ impl DiscoverRequest {
             ("restarts", self.restarts.is_some(), &[Boss, Grasp]),
             ("depth", self.depth.is_some(), &[Grasp]),
             ("turning", self.turning.is_some(), &[Ges]),
-            ("lambda1", self.lambda1.is_some(), &[Notears]),
+            ("lambda1", self.lambda1.is_some(), &[Notears, Dagma]),
+            ("alpha", self.alpha.is_some(), &[Pc, Fci]),
+            ("max_cond_size", self.max_cond_size.is_some(), &[Pc, Fci]),
+            ("test", self.test.is_some(), &[Pc, Fci]),
         ];
         for (field, is_given, owners) in given {
             if is_given && !owners.contains(&self.algorithm) {
@@ -488,7 +417,7 @@ mod tests {
     #[test]
     fn unknown_fields_and_algorithms_are_refused() {
         assert!(serde_json::from_str::<DiscoverRequest>(r#"{"treshold": 1}"#).is_err());
-        assert!(serde_json::from_str::<DiscoverRequest>(r#"{"algorithm": "pc"}"#).is_err());
+        assert!(serde_json::from_str::<DiscoverRequest>(r#"{"algorithm": "pcc"}"#).is_err());
     }
 
     #[test]

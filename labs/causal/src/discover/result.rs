@@ -2,13 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::request::{Algorithm, DiscoverOptions};
+use super::bootstrap::{EdgeStability, Stability};
+use super::handling::{Handling, Missing};
+use super::options::{Algorithm, DiscoverOptions, TestChoice};
 use super::scoring::ScoreChoice;
 use crate::data::Dataset;
 use crate::error::LabError;
+use crate::graph::GraphKind;
 
 /// Raised when a change alters what an algorithm answers.
-pub const ALGORITHM_VERSION: u32 = 1;
+pub const ALGORITHM_VERSION: u32 = 2;
 
 /// A learned graph and how it came about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,8 +23,11 @@ pub struct Discovery {
     pub score: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score_name: Option<ScoreName>,
-    /// Sweeps over all variables (boss), tucks (grasp), steps (ges) or outer iterations (notears);
-    /// 1 for the others.
+    /// direct_lingam, eqvar: the causal order that was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Vec<String>>,
+    /// Sweeps over all variables (boss), tucks (grasp), steps (ges), outer iterations (notears),
+    /// sizes of conditioning set (pc, fci) or stages (dagma); 1 for the others.
     pub iterations: u64,
     pub convergence: Convergence,
     pub seed: u64,
@@ -30,6 +36,9 @@ pub struct Discovery {
     pub rows_used: u64,
     /// Rows left out because a value was missing.
     pub rows_dropped: u64,
+    /// How often the replicates of the bootstrap agree; absent without a bootstrap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stability: Option<Stability>,
     pub algorithm: Algorithm,
     pub algorithm_version: u32,
     pub parameters: Parameters,
@@ -40,6 +49,7 @@ pub struct Discovery {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Graph {
+    pub kind: GraphKind,
     pub nodes: Vec<String>,
     pub edges: Vec<Edge>,
 }
@@ -56,15 +66,24 @@ pub struct Edge {
     #[serde(rename = "type")]
     pub kind: EdgeType,
     pub weight: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stability: Option<EdgeStability>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum EdgeType {
+    /// `from --> to`; in a PAG `from` is an ancestor of `to`.
     Directed,
-    /// Either direction fits the data equally well (boss, grasp, ges), or none was sought (correlation).
+    /// `from --- to`: either direction fits the data equally well, or none was sought.
     Undirected,
+    /// `from <-> to`: neither is an ancestor of the other.
+    Bidirected,
+    /// `from o-> to`: `to` is no ancestor of `from`; the reverse is open.
+    PartiallyDirected,
+    /// `from o-o to`: nothing is known of the ends.
+    Nondirected,
 }
 
 /// What `score` is.
@@ -94,12 +113,34 @@ pub struct Convergence {
     /// boss, grasp: searches run, the first included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub searches: Option<u64>,
-    /// notears: how far from acyclic the weights are before the threshold.
+    /// notears, dagma: how far from acyclic the weights are before the threshold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub h: Option<f64>,
-    /// notears: evaluations of the objective and its gradient.
+    /// notears, dagma: evaluations of the objective and its gradient.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evaluations: Option<u64>,
+    /// notears, dagma: the objective where each part of the search ended; the least is answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objectives: Option<Vec<StartObjective>>,
+}
+
+/// The objective that one part of a search reached.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct StartObjective {
+    /// notears: `augmented_lagrangian`, `order_descent`; dagma: `zero` (the path from no edge, as
+    /// published), `eqvar`.
+    pub start: String,
+    pub objective: f64,
+}
+
+impl StartObjective {
+    pub(super) fn new(start: &str, objective: f64) -> Self {
+        Self {
+            start: start.into(),
+            objective,
+        }
+    }
 }
 
 /// Parameters of the chosen algorithm, defaults filled in; those of other algorithms are absent.
@@ -121,6 +162,12 @@ pub struct Parameters {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lambda1: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_cond_size: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<TestChoice>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_iter: Option<u32>,
@@ -131,6 +178,11 @@ pub struct Parameters {
     pub forbidden: Vec<[String; 2]>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tiers: Vec<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bootstrap: Option<u32>,
+    /// Absent for listwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<Missing>,
 }
 
 /// Something the reader of the graph has to know.
@@ -167,6 +219,18 @@ pub enum WarningCode {
     NotConverged,
     /// Whole numbers with few values: perhaps categories coded as numbers.
     CategoricalCoded,
+    /// Tests contradict each other, so orientations were left out.
+    Conflicts,
+    /// Larger sets were not conditioned on.
+    CondSizeLimit,
+    /// Residuals look Gaussian, and the method lives on their not being so.
+    GaussianResiduals,
+    /// The part of a variable's variance that the others explain rises along the edges.
+    R2Sortability,
+    /// Covariances were taken over the rows that two columns have in common.
+    PairwiseDeletion,
+    /// Some replicates of the bootstrap gave no answer.
+    ReplicatesFailed,
 }
 
 /// What an algorithm hands back: edges by index of column.
@@ -174,6 +238,7 @@ pub enum WarningCode {
 pub(super) struct Outcome {
     pub edges: Vec<IndexedEdge>,
     pub score: Option<(ScoreName, f64)>,
+    pub order: Option<Vec<usize>>,
     pub iterations: u64,
     pub convergence: Convergence,
     pub warnings: Vec<Warning>,
@@ -183,7 +248,7 @@ pub(super) struct Outcome {
 pub(super) struct IndexedEdge {
     pub from: usize,
     pub to: usize,
-    pub directed: bool,
+    pub kind: EdgeType,
     pub weight: f64,
 }
 
@@ -192,6 +257,7 @@ pub(super) struct IndexedEdge {
 pub(super) struct Provenance {
     pub seed: u64,
     pub digest: [u8; 32],
+    pub handling: Handling,
 }
 
 impl Warning {
@@ -209,7 +275,7 @@ pub(super) fn assemble(
     data: &Dataset,
     options: &DiscoverOptions,
     provenance: Provenance,
-    outcome: Outcome,
+    (outcome, stability): (Outcome, Option<Stability>),
     warnings: Vec<Warning>,
 ) -> Result<Discovery, LabError> {
     let mut indexed = outcome.edges;
@@ -220,32 +286,43 @@ pub(super) fn assemble(
         .map(|edge| Edge {
             from: name(edge.from),
             to: name(edge.to),
-            kind: if edge.directed {
-                EdgeType::Directed
-            } else {
-                EdgeType::Undirected
-            },
+            kind: edge.kind,
             weight: edge.weight + 0.0,
+            stability: None,
+        })
+        .map(|edge| Edge {
+            stability: stability.as_ref().map(|s| s.of(&edge)),
+            ..edge
         })
         .collect();
     let mut discovery = Discovery {
         graph: Graph {
+            kind: options.graph_kind(),
             nodes: data.names().to_vec(),
             edges,
         },
         score: outcome.score.map(|(_, score)| score + 0.0),
         score_name: outcome.score.map(|(name, _)| name),
+        order: outcome
+            .order
+            .map(|order| order.into_iter().map(name).collect()),
         iterations: outcome.iterations,
         convergence: outcome.convergence,
         seed: provenance.seed,
         data_hash: blake3::Hash::from_bytes(provenance.digest)
             .to_hex()
             .to_string(),
-        rows_used: data.rows() as u64,
+        rows_used: data.rows_behind_moments() as u64,
         rows_dropped: data.rows_dropped() as u64,
+        stability,
         algorithm: options.algorithm(),
         algorithm_version: ALGORITHM_VERSION,
-        parameters: parameters(options),
+        parameters: Parameters {
+            bootstrap: (provenance.handling.bootstrap > 0).then_some(provenance.handling.bootstrap),
+            missing: (provenance.handling.missing != Missing::Listwise)
+                .then_some(provenance.handling.missing),
+            ..parameters(options)
+        },
         warnings,
     };
     discovery.warnings.sort_by_key(|warning| warning.code);
@@ -292,6 +369,21 @@ fn own_parameters(options: &DiscoverOptions) -> Parameters {
             ..Parameters::default()
         },
         DiscoverOptions::Correlation(o) => Parameters {
+            threshold: Some(o.threshold),
+            ..Parameters::default()
+        },
+        DiscoverOptions::Pc(o) | DiscoverOptions::Fci(o) => Parameters {
+            alpha: Some(o.alpha),
+            max_cond_size: o.max_cond_size,
+            test: Some(o.test),
+            ..Parameters::default()
+        },
+        DiscoverOptions::DirectLingam(o) => Parameters {
+            penalty_discount: Some(o.penalty_discount),
+            ..Parameters::default()
+        },
+        DiscoverOptions::Dagma(o) => Parameters {
+            lambda1: Some(o.lambda1),
             threshold: Some(o.threshold),
             ..Parameters::default()
         },

@@ -8,7 +8,7 @@ use super::ges;
 use super::grasp;
 use super::knowledge::Knowledge;
 use super::regression::{Bic, Regression};
-use super::result::{Convergence, IndexedEdge, Outcome, ScoreName};
+use super::result::{Convergence, EdgeType, IndexedEdge, Outcome, ScoreName};
 use super::score::{LocalScore, Task};
 use super::scoring::{ScoreChoice, ScoreOptions};
 use crate::control::Control;
@@ -144,6 +144,7 @@ fn outcome(found: Found, edges: Vec<IndexedEdge>, score: (ScoreName, f64)) -> Ou
             ..Convergence::default()
         },
         warnings: Vec::new(),
+        ..Outcome::default()
     }
 }
 
@@ -221,14 +222,14 @@ fn edge(class: &Cpdag, tail: usize, head: usize, if_directed: f64, if_not: f64) 
         IndexedEdge {
             from: tail.min(head),
             to: tail.max(head),
-            directed: false,
+            kind: EdgeType::Undirected,
             weight: if_not,
         }
     } else {
         IndexedEdge {
             from: tail,
             to: head,
-            directed: true,
+            kind: EdgeType::Directed,
             weight: if_directed,
         }
     }

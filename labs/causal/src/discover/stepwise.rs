@@ -7,6 +7,50 @@ use hindcast_stats::Cholesky;
 
 use super::knowledge::Knowledge;
 use super::regression::{Bic, Regression, SINGULAR};
+use crate::control::Control;
+use crate::data::Covariance;
+use crate::error::LabError;
+
+/// Regressions on all predecessors need more rows than variables.
+pub(super) fn refuse_few_rows(moments: &Covariance, name: &str) -> Result<(), LabError> {
+    let (rows, d) = (moments.rows(), moments.width());
+    if rows > d + 1 {
+        return Ok(());
+    }
+    let message = format!(
+        "{name} needs at least {} rows for {d} variables, has {rows}",
+        d + 2
+    );
+    let hint = "boss works with fewer rows than variables";
+    Err(LabError::invalid_with_hint("data", message, hint))
+}
+
+pub(super) fn collinear() -> LabError {
+    LabError::invalid_with_hint(
+        "data",
+        "a column is a linear combination of others, so its variance given them is 0",
+        "leave out the columns that the profile calls collinear",
+    )
+}
+
+/// The parents of every variable, none of which comes after it in `order`, in that order.
+pub(super) fn along_order(
+    bic: &Bic<'_>,
+    knowledge: &Knowledge,
+    order: &[usize],
+    control: &dyn Control,
+) -> Result<Vec<(usize, Regression)>, LabError> {
+    let starts = significant_parents(bic, order)
+        .ok_or_else(|| LabError::Internal("an order without ties has a singular factor".into()))?;
+    let mut fits = Vec::with_capacity(order.len());
+    for (place, &head) in order.iter().enumerate() {
+        control.check()?;
+        let fit = refine(bic, knowledge, head, &starts[place], &order[..place])
+            .ok_or_else(|| LabError::Internal("chosen parents are linearly dependent".into()))?;
+        fits.push((head, fit));
+    }
+    Ok(fits)
+}
 
 /// For each place of the order, the predecessors that matter given all others. One factorisation
 /// in that order holds the regressions of every variable on all its predecessors: row k of the
@@ -39,7 +83,7 @@ pub(super) fn significant_parents(bic: &Bic<'_>, order: &[usize]) -> Option<Vec<
 
 /// Adds and drops parents one at a time while that improves BIC. Required parents stay, and those
 /// that may not be parents are not tried.
-pub(super) fn refine(
+fn refine(
     bic: &Bic<'_>,
     knowledge: &Knowledge,
     head: usize,

@@ -259,6 +259,7 @@ impl Admg {
     ) -> Result<Self, LabError> {
         let pair = |&(a, b): &(&str, &str)| vec![a.to_owned(), b.to_owned()];
         let object = super::GraphObject {
+            kind: None,
             nodes: nodes.iter().map(|&name| name.to_owned()).collect(),
             directed: Some(directed.iter().map(pair).collect()),
             bidirected: Some(bidirected.iter().map(pair).collect()),

@@ -36,6 +36,9 @@ pub struct GraphObject {
     /// Pairs with a latent common cause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bidirected: Option<Vec<Vec<String>>>,
+    /// What a discovery result says its edges stand for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<GraphKind>,
     /// Edges as a discovery result lists them, instead of the two lists above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub edges: Option<Vec<EdgeObject>>,
@@ -83,6 +86,21 @@ impl EdgeType {
             Self::Nondirected => "o-o",
         }
     }
+}
+
+/// What the edges of a graph stand for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum GraphKind {
+    /// One directed acyclic graph.
+    Dag,
+    /// The class of directed acyclic graphs that the data cannot tell apart.
+    Cpdag,
+    /// The class of graphs with hidden common causes that the data cannot tell apart.
+    Pag,
+    /// Adjacencies alone.
+    Skeleton,
 }
 
 /// A graph and what its text said besides.
@@ -165,6 +183,14 @@ fn from_object(
             limits.nodes_max,
         ));
     }
+    if object.kind == Some(GraphKind::Pag) {
+        return Err(LabError::invalid_with_hint(
+            "graph.kind",
+            "a PAG stands for many causal graphs: its directed edges tell ancestors, not direct \
+             causes, and may be confounded besides",
+            "write the causal graph you hold to be right, with its bidirected edges",
+        ));
+    }
     let mut draft = Draft::new(*limits, control);
     for (position, name) in object.nodes.iter().enumerate() {
         let field = format!("graph.nodes[{position}]");
@@ -229,16 +255,7 @@ fn typed_edges(draft: &mut Draft<'_>, list: &[EdgeObject]) -> Result<(), LabErro
             EdgeType::Directed => (draft.directed(a, b, field)?, "->"),
             EdgeType::Bidirected => (draft.bidirected(a, b, field)?, "<->"),
             EdgeType::Undirected | EdgeType::PartiallyDirected | EdgeType::Nondirected => {
-                return Err(LabError::invalid_with_hint(
-                    format!("graph.edges[{position}].type"),
-                    format!(
-                        "the direction between '{}' and '{}' is open, so this graph stands for \
-                         several causal graphs",
-                        edge.from, edge.to
-                    ),
-                    "orient every undirected edge from subject knowledge, then validate each \
-                     orientation that remains",
-                ));
+                return Err(open_ended(edge, position));
             }
         };
         if !fresh {
@@ -246,4 +263,17 @@ fn typed_edges(draft: &mut Draft<'_>, list: &[EdgeObject]) -> Result<(), LabErro
         }
     }
     Ok(())
+}
+
+fn open_ended(edge: &EdgeObject, position: usize) -> LabError {
+    LabError::invalid_with_hint(
+        format!("graph.edges[{position}].type"),
+        format!(
+            "the direction between '{}' and '{}' is open, so this graph stands for several \
+             causal graphs",
+            edge.from, edge.to
+        ),
+        "orient every edge that is undirected, partially_directed or nondirected from subject \
+         knowledge, then validate each orientation that remains",
+    )
 }

@@ -29,6 +29,6 @@ pub use build::GraphLimits;
 pub(crate) use build::unknown_node;
 pub use draw::{DrawnEdge, DrawnGraph, GraphFormat};
 pub use format::read_drawn;
-pub use input::{EdgeObject, EdgeType, GraphInput, GraphObject, ParsedGraph};
+pub use input::{EdgeObject, EdgeType, GraphInput, GraphKind, GraphObject, ParsedGraph};
 pub use node_set::NodeSet;
 pub(crate) use node_set::bits;

@@ -1,0 +1,205 @@
+//! PC (Spirtes, Glymour and Scheines, 2000, section 5.4.2) in its order-independent form: the
+//! skeleton of PC-stable, colliders, and the rules of Meek (UAI 1995).
+//!
+//! On a finite sample the tests may contradict each other. A collider that would reverse an edge
+//! of an earlier one is left out, and no rule closes a directed cycle; both are counted.
+
+use super::skeleton::{self, Skeleton};
+use crate::discover::cpdag::Cpdag;
+use crate::discover::knowledge::Knowledge;
+use crate::discover::result::EdgeType;
+use crate::graph::NodeSet;
+
+pub(in crate::discover) struct Oriented {
+    pub class: Cpdag,
+    /// Orientations that contradict another and were left out.
+    pub conflicts: usize,
+}
+
+impl Oriented {
+    pub(in crate::discover) fn edges(&self) -> Vec<(usize, usize, EdgeType)> {
+        let class = &self.class;
+        let mut edges = Vec::new();
+        for a in 0..class.width() {
+            for b in a + 1..class.width() {
+                if class.undirected(a, b) {
+                    edges.push((a, b, EdgeType::Undirected));
+                } else if class.directed(a, b) {
+                    edges.push((a, b, EdgeType::Directed));
+                } else if class.directed(b, a) {
+                    edges.push((b, a, EdgeType::Directed));
+                }
+            }
+        }
+        edges
+    }
+}
+
+/// Without hidden causes what is known of edges says which are there.
+pub(in crate::discover) struct Known<'a>(pub &'a Knowledge);
+
+impl skeleton::Known for Known<'_> {
+    fn barred(&self, a: usize, b: usize) -> bool {
+        !self.0.allows(a, b)
+    }
+
+    fn joined(&self, a: usize, b: usize) -> bool {
+        self.0.required_parents(a).contains(&b) || self.0.required_parents(b).contains(&a)
+    }
+
+    fn parts(&self) -> bool {
+        true
+    }
+}
+
+/// Directs the skeleton. Edges with one direction barred are directed first.
+pub(in crate::discover) fn orient(skeleton: &Skeleton, known: &dyn skeleton::Known) -> Oriented {
+    let width = skeleton.width();
+    let mut class = Cpdag::empty(width);
+    for x in 0..width {
+        for y in skeleton.neighbours(x) {
+            class.join(x, y);
+        }
+    }
+    for x in 0..width {
+        for y in skeleton.neighbours(x) {
+            if known.barred(y, x) && !known.barred(x, y) {
+                class.direct(x, y);
+            }
+        }
+    }
+    let mut rules = Rules {
+        class,
+        conflicts: 0,
+    };
+    let triples = skeleton.unshielded();
+    for &[x, y, z] in triples
+        .iter()
+        .filter(|t| !skeleton.separates(t[1], t[0], t[2]))
+    {
+        if rules.class.directed(y, x) || rules.class.directed(y, z) {
+            rules.conflicts += 1;
+            continue;
+        }
+        rules.class.direct(x, y);
+        rules.class.direct(z, y);
+    }
+    rules.close(&triples, skeleton);
+    Oriented {
+        class: rules.class,
+        conflicts: rules.conflicts,
+    }
+}
+
+struct Rules {
+    class: Cpdag,
+    conflicts: usize,
+}
+
+impl Rules {
+    /// Meek's rules until none applies, one rule after the other over all edges.
+    fn close(&mut self, triples: &[[usize; 3]], skeleton: &Skeleton) {
+        loop {
+            let before = self.conflicts;
+            self.conflicts = 0;
+            let mut changed = false;
+            changed |= self.away_from_collider(triples);
+            changed |= self.each_undirected(skeleton, |class, a, b, around| {
+                around
+                    .iter()
+                    .any(|&c| class.directed(a, c) && class.directed(c, b))
+            });
+            changed |= self.each_undirected(skeleton, double_triangle);
+            changed |= self.each_undirected(skeleton, through_two);
+            if !changed {
+                // Left-out orientations of the last round are those that stay open.
+                self.conflicts += before;
+                return;
+            }
+            self.conflicts = before;
+        }
+    }
+
+    /// Rule 1: a -> b - c with a and c apart gives b -> c.
+    fn away_from_collider(&mut self, triples: &[[usize; 3]]) -> bool {
+        let mut both: Vec<[usize; 3]> = triples.iter().map(|&[x, y, z]| [z, y, x]).collect();
+        both.extend_from_slice(triples);
+        both.sort_unstable_by_key(|&[a, b, c]| [b, a, c]);
+        let mut changed = false;
+        for [a, b, c] in both {
+            if self.class.directed(a, b) && self.class.undirected(b, c) {
+                changed |= self.direct(b, c);
+            }
+        }
+        changed
+    }
+
+    fn each_undirected(
+        &mut self,
+        skeleton: &Skeleton,
+        forced: impl Fn(&Cpdag, usize, usize, &[usize]) -> bool,
+    ) -> bool {
+        let mut changed = false;
+        for a in 0..skeleton.width() {
+            let around = skeleton.neighbours(a);
+            for &b in &around {
+                if self.class.undirected(a, b) && forced(&self.class, a, b, &around) {
+                    changed |= self.direct(a, b);
+                }
+            }
+        }
+        changed
+    }
+
+    /// Directs a - b unless that closes a cycle.
+    fn direct(&mut self, a: usize, b: usize) -> bool {
+        if reaches(&self.class, b, a) {
+            self.conflicts += 1;
+            return false;
+        }
+        self.class.direct(a, b);
+        true
+    }
+}
+
+/// Rule 3: a - c -> b and a - e -> b with c and e apart.
+fn double_triangle(class: &Cpdag, a: usize, b: usize, around: &[usize]) -> bool {
+    let through: Vec<usize> = around
+        .iter()
+        .copied()
+        .filter(|&c| class.undirected(a, c) && class.directed(c, b))
+        .collect();
+    through
+        .iter()
+        .enumerate()
+        .any(|(i, &c)| through[..i].iter().any(|&e| !class.adjacent(c, e)))
+}
+
+/// Rule 4, needed only when directions were known beforehand: a - c -> e -> b with a next to e
+/// and b and c apart.
+fn through_two(class: &Cpdag, a: usize, b: usize, around: &[usize]) -> bool {
+    around.iter().any(|&c| {
+        class.undirected(a, c)
+            && !class.adjacent(c, b)
+            && around
+                .iter()
+                .any(|&e| class.directed(c, e) && class.directed(e, b))
+    })
+}
+
+fn reaches(class: &Cpdag, from: usize, to: usize) -> bool {
+    let mut seen = NodeSet::empty(class.width());
+    let mut stack = vec![from];
+    while let Some(v) = stack.pop() {
+        if v == to {
+            return true;
+        }
+        for w in 0..class.width() {
+            if class.directed(v, w) && !seen.contains(w) {
+                seen.insert(w);
+                stack.push(w);
+            }
+        }
+    }
+    false
+}
