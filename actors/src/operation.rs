@@ -9,8 +9,8 @@ mod words;
 use std::borrow::Cow;
 
 pub use hindcast_causal::data::{Dataset, Format, Limits, Profile, Table};
-use hindcast_causal::discover::discover_with;
 pub use hindcast_causal::discover::{DiscoverRequest, Discovery};
+use hindcast_causal::discover::{discover_with, render};
 use hindcast_causal::graph::GraphLimits;
 use hindcast_causal::identify::{self, Prepared};
 pub use hindcast_causal::identify::{ValidateRequest, Validation};
@@ -238,7 +238,8 @@ impl Operation {
                     LabError::Internal("the stored dataset was not handed in".to_owned())
                 })?;
                 let handling = request.handling()?;
-                let discovery = discover_with(data, &options, handling, (seed, control))?;
+                let mut discovery = discover_with(data, &options, handling, (seed, control))?;
+                discovery.formats = render(&discovery.graph, &request.formats, data, control)?;
                 computed(&discovery, self.algorithm_version())
             }
             Self::Validate(request) => {

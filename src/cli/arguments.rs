@@ -123,6 +123,7 @@ pub(crate) enum Causal {
         hindcast causal discover --data table.csv\n  \
         hindcast causal discover --data table.csv --algorithm notears --seed 7 --json\n  \
         cat table.csv | hindcast causal discover --data - --json\n  \
+        hindcast causal discover --data table.csv --format svg > graph.svg\n  \
         hindcast causal discover --dataset DIGEST --server http://127.0.0.1:8080\n  \
         hindcast causal discover --request request.json --json")]
     Discover(Discover),
@@ -154,9 +155,12 @@ pub(crate) struct Discover {
     /// A request as the REST interface takes it, in JSON; - reads standard input.
     #[arg(long, value_name = "FILE")]
     pub(crate) request: Option<PathBuf>,
-    /// boss, eqvar, notears or correlation.
+    /// boss, grasp, ges, pc, fci, direct_lingam, notears, dagma, eqvar or correlation.
     #[arg(long)]
     pub(crate) algorithm: Option<String>,
+    /// Print the graph in this language instead: dagitty, dot, gml, bif or svg.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) format: Option<String>,
     /// The seed of everything random; drawn if left out.
     #[arg(long)]
     pub(crate) seed: Option<u64>,

@@ -35,7 +35,11 @@ struct Question<'a> {
 
 fn discover(global: &Global, options: &Discover, output: &Output) -> Result<(), Failure> {
     let request = discover_request(options)?;
-    let given = named(&options.options, &options.request, &["algorithm", "seed"]);
+    let given = named(
+        &options.options,
+        &options.request,
+        &["algorithm", "formats", "seed"],
+    );
     let question = Question {
         operation: "causal.discover",
         data: options.data.as_deref(),
@@ -43,7 +47,11 @@ fn discover(global: &Global, options: &Discover, output: &Output) -> Result<(), 
     };
     let answer = answered(global, &question, request).map_err(|failure| failure.blaming(&given))?;
     output.either(&answer, || {
-        render::discovery(&serde_json::from_str(&answer)?)
+        let answer = serde_json::from_str(&answer)?;
+        match &options.format {
+            Some(format) => render::graph_text(&answer, format),
+            None => render::discovery(&answer),
+        }
     })
 }
 
@@ -108,6 +116,9 @@ fn discover_request(options: &Discover) -> Result<Value, Failure> {
     }
     if let Some(algorithm) = &options.algorithm {
         request["algorithm"] = algorithm.as_str().into();
+    }
+    if let Some(format) = &options.format {
+        request["formats"] = json!([format]);
     }
     set_options(&mut request, &options.options)?;
     if let Some(seed) = options.seed {

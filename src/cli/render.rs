@@ -122,6 +122,14 @@ pub(crate) fn validation(answer: &Value) -> Result<String, Failure> {
     Ok(out.trim_end().to_owned())
 }
 
+/// The graph of a discovery in one language.
+pub(crate) fn graph_text(answer: &Value, format: &str) -> Result<String, Failure> {
+    let written = answer.pointer(&format!("/result/formats/{format}"));
+    let written = written.and_then(Value::as_str);
+    let missing = || Failure::failed(format!("the answer has no graph as {format}"));
+    Ok(written.ok_or_else(missing)?.trim_end().to_owned())
+}
+
 /// The paths between two nodes.
 pub(crate) fn paths(answer: &Value) -> Result<String, Failure> {
     let result = answer

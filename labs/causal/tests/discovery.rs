@@ -7,6 +7,7 @@ mod discovery {
     mod constraint;
     mod continuous;
     mod knowledge;
+    mod rendering;
     mod rows;
     mod search;
 }

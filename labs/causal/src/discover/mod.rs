@@ -28,6 +28,7 @@ mod options;
 mod order_descent;
 mod orthant;
 mod regression;
+mod rendering;
 mod request;
 mod result;
 mod score;
@@ -45,6 +46,7 @@ pub use options::{
     Algorithm, BossOptions, ConstraintOptions, CorrelationOptions, DagmaOptions, DiscoverOptions,
     EqvarOptions, GesOptions, GraspOptions, LingamOptions, NotearsOptions, TestChoice,
 };
+pub use rendering::{Rendering, render};
 pub use request::DiscoverRequest;
 pub use result::{
     ALGORITHM_VERSION, Convergence, Discovery, Edge, EdgeType, Graph, Parameters, ScoreName,

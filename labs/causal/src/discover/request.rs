@@ -10,6 +10,7 @@ use super::options::{
     EqvarOptions, GesOptions, GraspOptions, LingamOptions, NotearsOptions, RESTARTS_DEFAULT,
     TestChoice,
 };
+use super::rendering::Rendering;
 use super::scoring::{PENALTY_DISCOUNT_DEFAULT, ScoreChoice, ScoreOptions};
 use crate::data::{Dataset, Limits};
 use crate::error::LabError;
@@ -100,6 +101,9 @@ pub struct DiscoverRequest {
     /// What is done with rows that miss a value, default listwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<Missing>,
+    /// Languages and pictures that the answer shall hold the graph in besides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub formats: Vec<Rendering>,
     /// Rows of numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Vec<Vec<f64>>>,

@@ -1,10 +1,13 @@
 //! The answer of discovery. It holds no times, ids or facts about the host, and no NaN.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::bootstrap::{EdgeStability, Stability};
 use super::handling::{Handling, Missing};
 use super::options::{Algorithm, DiscoverOptions, TestChoice};
+use super::rendering::Rendering;
 use super::scoring::ScoreChoice;
 use crate::data::Dataset;
 use crate::error::LabError;
@@ -39,6 +42,10 @@ pub struct Discovery {
     /// How often the replicates of the bootstrap agree; absent without a bootstrap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stability: Option<Stability>,
+    /// The graph in the languages that were asked for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(feature = "schema", schema(value_type = Object))]
+    pub formats: BTreeMap<Rendering, String>,
     pub algorithm: Algorithm,
     pub algorithm_version: u32,
     pub parameters: Parameters,
@@ -315,6 +322,7 @@ pub(super) fn assemble(
         rows_used: data.rows_behind_moments() as u64,
         rows_dropped: data.rows_dropped() as u64,
         stability,
+        formats: BTreeMap::new(),
         algorithm: options.algorithm(),
         algorithm_version: ALGORITHM_VERSION,
         parameters: Parameters {

@@ -110,10 +110,12 @@ fn choice_for(data: &Dataset) -> Result<ScoreChoice, LabError> {
         return Ok(ScoreChoice::DiscreteBic);
     }
     let list = |columns: &[usize]| list_names(data, columns);
+    let first = data.require_numbers().err();
+    let first = first.map_or_else(String::new, |error| format!("; {error}"));
     Err(LabError::invalid_with_hint(
         "score",
         format!(
-            "no score fits columns of both text ({}) and numbers ({})",
+            "no score fits columns of both text ({}) and numbers ({}){first}",
             list(&text),
             list(&numbers)
         ),
