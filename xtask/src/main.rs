@@ -11,6 +11,7 @@
 
 mod bench;
 mod check;
+mod graphs;
 mod session;
 mod tidy;
 mod tools;
@@ -29,7 +30,9 @@ usage: cargo xtask VERB
   tidy [--update]                the rules no compiler knows; --update lowers xtask/ratchet.toml
   tools [--bench]                install what the tests (and the benchmarks) call
   bench NAME [ARGS...]           run benches/src/bin/NAME.rs in release, print its one JSON line
-  bench --list                   names of all benchmarks";
+  bench --list                   names of all benchmarks
+  graphs [PYTHON:SCRIPT]         the tables of docs/methods/causal-graphs.md, with other programs
+                                 beside ours where a script runs them";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -61,6 +64,8 @@ fn run(arguments: &[String]) -> anyhow::Result<()> {
             tools::ensure(&session, tools::FOR_BENCHES, tools::WhenMissing::Install)
         }
         ["bench", "--list"] => bench::list(&session),
+        ["graphs"] => graphs::run(&session, None),
+        ["graphs", peers] => graphs::run(&session, Some(peers)),
         ["bench", name, rest @ ..] => bench::run(&session, name, rest),
         _ => bail!("not understood: {}\n\n{USAGE}", words.join(" ")),
     }
