@@ -1,7 +1,7 @@
 //! Requests per second and latency over HTTP, beside a bare actix-web JSON handler in the same run:
-//! a durable validation (every run recorded and synced before its answer), the same with a request
-//! that was never seen before, and a read that records nothing. wrk drives all with the same
-//! connections.
+//! durable validations, questions about paths and discoveries (every run recorded and synced before
+//! its answer), the same with requests that were never seen before, and a read that records nothing.
+//! wrk drives all with the same connections.
 //!
 //! Arguments: `--seconds N` for each measurement (default 5), `--pairs N` (default 3). The server's
 //! binary is the one beside this program: `cargo build --release` first.
@@ -34,21 +34,57 @@ fn argument(name: &str, default: u64) -> u64 {
         .unwrap_or(default)
 }
 
+const PATHS: &str = r#"{"graph":"dag { x -> y ; z -> x ; z -> y ; y -> w }","treatment":["x"],"outcome":["y"],"given":["z"],"seed":1}"#;
+
+/// What is asked, and how.
+struct Question {
+    name: &'static str,
+    path: &'static str,
+    /// Empty for a GET.
+    body: String,
+    /// Another seed each time, so that nothing about the answer can be remembered.
+    fresh: bool,
+}
+
+/// The questions; `dataset` is the digest of a stored table of 20 columns and 1,000 rows.
+fn questions(dataset: &str) -> Vec<Question> {
+    let ask = |name, path, body: &str, fresh| Question {
+        name,
+        path,
+        body: body.to_owned(),
+        fresh,
+    };
+    let (validate, paths) = ("/api/v1/causal/validate", "/api/v1/causal/paths");
+    let discover = "/api/v1/causal/discover";
+    let boss = json!({ "dataset": dataset, "algorithm": "boss", "seed": 1 }).to_string();
+    vec![
+        ask("validate", validate, BODY, false),
+        ask("validate, another seed each time", validate, BODY, true),
+        ask("paths", paths, PATHS, false),
+        ask("paths, another seed each time", paths, PATHS, true),
+        ask("discover, 20 variables", discover, &boss, false),
+        ask(
+            "discover, 20 variables, another seed each time",
+            discover,
+            &boss,
+            true,
+        ),
+        ask("GET /health/live", "/health/live", "", false),
+    ]
+}
+
 /// wrk prints its own report; the script adds one line of JSON at the end.
-fn script(dir: &Path, method: &str) -> PathBuf {
-    let path = dir.join(format!("{method}.lua"));
-    let request = match method {
-        // Another seed each time, so that nothing about the answer can be remembered.
-        "FRESH" => format!(
-            "wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\n\
-             local n = math.random(1, 2 ^ 30)\n\
+fn script(dir: &Path, name: &str, body: &str, fresh: bool) -> PathBuf {
+    let path = dir.join(format!("{name}.lua"));
+    let head = "wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\n";
+    let request = match (body, fresh) {
+        ("", _) => String::new(),
+        (body, false) => format!("{head}wrk.body = '{body}'\n"),
+        (body, true) => format!(
+            "{head}local n = math.random(1, 2 ^ 30)\n\
              request = function()\n n = n + 1\n\
-             return wrk.format(nil, nil, nil, ('{BODY}'):gsub('\"seed\":1', '\"seed\":' .. n))\nend\n"
+             return wrk.format(nil, nil, nil, ('{body}'):gsub('\"seed\":1', '\"seed\":' .. n))\nend\n"
         ),
-        "POST" => format!(
-            "wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\nwrk.body = '{BODY}'\n"
-        ),
-        _ => String::new(),
     };
     let done = "done = function(summary, latency, requests)\n\
         local e = summary.errors\n\
@@ -57,6 +93,19 @@ fn script(dir: &Path, method: &str) -> PathBuf {
         latency:percentile(99), e.connect + e.read + e.write + e.status + e.timeout))\nend\n";
     fs::write(&path, format!("{request}{done}")).expect("the script is written");
     path
+}
+
+/// Stores the table that is discovered. Returns its digest.
+fn store(binary: &Path, server: &str) -> String {
+    let table = "tests/data/causal/sem/er2_gauss_d20_s0.csv";
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let output = Command::new(binary)
+        .args(["data", "add", "--json", "--server", server])
+        .arg(root.join(table))
+        .output()
+        .expect("the command line runs");
+    let stored: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    stored["digest"].as_str().expect("a digest").to_owned()
 }
 
 fn wrk(script: &Path, url: &str, connections: u64, seconds: u64) -> Figures {
@@ -204,30 +253,26 @@ fn main() {
         },
         0,
     );
-    let (post, get) = (script(dir.path(), "POST"), script(dir.path(), "GET"));
-    let fresh = script(dir.path(), "FRESH");
+    let questions = questions(&store(&binary, &server.1));
+    let plain = script(dir.path(), "bare", BODY, false);
+    let scripts: Vec<PathBuf> = (0..)
+        .zip(&questions)
+        .map(|(n, asked)| script(dir.path(), &format!("q{n}"), &asked.body, asked.fresh))
+        .collect();
     let idle = server.rss_mib();
     let mut rows = Vec::new();
     for connections in [50, 500] {
-        let (mut durable, mut read, mut bare) = (Vec::new(), Vec::new(), Vec::new());
-        let mut never_seen = Vec::new();
+        let mut bare = Vec::new();
+        let mut ours: Vec<Vec<Figures>> = questions.iter().map(|_| Vec::new()).collect();
         for _ in 0..pairs {
-            bare.push(wrk(&post, &yardstick.1, connections, seconds));
-            let url = format!("{}/api/v1/causal/validate", server.1);
-            durable.push(wrk(&post, &url, connections, seconds));
-            never_seen.push(wrk(&fresh, &url, connections, seconds));
-            let url = format!("{}/health/live", server.1);
-            read.push(wrk(&get, &url, connections, seconds));
+            bare.push(wrk(&plain, &yardstick.1, connections, seconds));
+            for ((asked, script), figures) in questions.iter().zip(&scripts).zip(&mut ours) {
+                let url = format!("{}{}", server.1, asked.path);
+                figures.push(wrk(script, &url, connections, seconds));
+            }
         }
-        rows.push(row(
-            "POST /api/v1/causal/validate",
-            connections,
-            &durable,
-            &bare,
-        ));
-        let name = "POST /api/v1/causal/validate, another seed each time";
-        rows.push(row(name, connections, &never_seen, &bare));
-        rows.push(row("GET /health/live", connections, &read, &bare));
+        let measured = questions.iter().zip(&ours);
+        rows.extend(measured.map(|(asked, ours)| row(asked.name, connections, ours, &bare)));
     }
     println!(
         "{}",
