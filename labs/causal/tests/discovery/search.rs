@@ -245,7 +245,8 @@ fn what_no_score_fits_is_refused_with_the_columns() {
     let mixed = "smoke,age,sex\nyes,30,f\nno,41,m\nyes,52,m\n";
     assert_eq!(
         error(mixed, &DiscoverRequest::default()),
-        "score: no score fits columns of both text (smoke, sex) and numbers (age)"
+        "score: no score fits columns of both text (smoke, sex) and numbers (age); csv: row 1, column \
+         'smoke': 'yes' is not a number"
     );
     assert_eq!(
         error(mixed, &with_score(Algorithm::Boss, ScoreChoice::Bic)),
