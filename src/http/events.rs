@@ -18,7 +18,7 @@ use super::{App, Running, blocking, stream};
 const SCAN_EVENTS_MAX: usize = 20_000;
 const SCAN_PIECE: usize = 500;
 /// The largest number that every JSON reader holds exactly.
-const SEQUENCE_MAX: u64 = (1 << 53) - 1;
+pub(super) const SEQUENCE_MAX: u64 = (1 << 53) - 1;
 
 /// A page of events, oldest first.
 #[derive(Debug, Serialize, ToSchema)]

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hindcast_model::{Seq, State, Stream};
+use hindcast_model::{EventId, Seq, State, Stream};
 use uuid::Uuid;
 
 use crate::blobs::Blobs;
@@ -110,6 +110,26 @@ impl Reader {
             }
         })?;
         Ok(())
+    }
+
+    /// The event with this id between two places, if it stands there. Reads headers.
+    pub fn find_event(
+        &self,
+        (from, last): (Seq, Seq),
+        id: EventId,
+    ) -> Result<Option<Recorded>, LogError> {
+        let mut found = None;
+        self.each(from, |header, decode, seq| {
+            if seq > last {
+                return Ok(ControlFlow::Break(()));
+            }
+            if header.event_id != id {
+                return Ok(ControlFlow::Continue(()));
+            }
+            found = Some(decode()?);
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(found)
     }
 
     /// How many events of each type stand from `from` to `last`, by the number of the type. Reads
