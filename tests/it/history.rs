@@ -541,3 +541,61 @@ fn a_stream_goes_on_after_the_server_was_killed() {
     }
     assert_eq!(seen, all);
 }
+
+#[test]
+fn sealed_requests_stay_sealed_in_states_of_the_past() {
+    let dir = temporary();
+    let server = Server::start_with(serve(dir.path(), &["privacy.seal_payloads=true"]));
+    let asked = server.post_with(DISCOVER, &slow_discovery(), &[("prefer", "respond-async")]);
+    let run = text(&asked.expect(202), "run_id").to_owned();
+    let found = server.get("/api/v1/state/all").expect(200);
+    let spec = &found["state"]["runs"][&run]["spec"];
+    assert_eq!(
+        (&spec["sealed"], &spec["key"]),
+        (&json!(true), &json!(1)),
+        "{spec}"
+    );
+}
+
+#[test]
+fn the_examples_of_the_document_work() {
+    let dir = temporary();
+    let server = Server::start(dir.path());
+    let digest = upload(&server);
+    let run = text(&correlate(&server, &digest, 7), "run_id").to_owned();
+    let document = std::fs::read_to_string(format!("{}/docs/history.md", crate::support::ROOT));
+    let document = document
+        .expect("a document")
+        .replace("RUN", &run)
+        .replace("DIGEST", &digest);
+    // A moment of the past that this log has.
+    let event = server.get("/api/v1/state/all").expect(200);
+    let document = document
+        .replace("2026-11-22T13:52:46Z", text(&event, "at"))
+        .replace("2026-11-22T00:00:00Z", text(&event, "at"));
+    let mut run_here = 0;
+    for line in document.lines() {
+        if let Some(words) = line.strip_prefix("hindcast ") {
+            let words: Vec<&str> = words.split(' ').collect();
+            let words = match words.iter().position(|word| *word == "--data-dir") {
+                Some(at) => &words[..at],
+                None => &words[..],
+            };
+            let mut command = hindcast(words);
+            command.arg("--data-dir").arg(dir.path());
+            let (out, errors, code) = finish(command, &[]);
+            assert_eq!(code, Some(0), "{line}: {errors}");
+            assert!(!out.is_empty());
+            let mut command = hindcast(words);
+            command.args(["--server", &server.url]);
+            let (remote, errors, code) = finish(command, &[]);
+            assert_eq!((remote, code), (out, Some(0)), "{line}: {errors}");
+        } else if let Some(path) = line.strip_prefix("curl -s http://127.0.0.1:8080") {
+            server.get(path).expect(200);
+        } else {
+            continue;
+        }
+        run_here += 1;
+    }
+    assert_eq!(run_here, 14);
+}

@@ -1,10 +1,11 @@
 //! Loads runs into a log as a server does, with a snapshot every some thousand events, and then asks
-//! for the state at random moments: median and maximum, with the two parts of the longest, beside
-//! a full replay of the same log in the same run.
+//! for the state at random moments: median and maximum, beside a full replay of the same log in the
+//! same run, and the search through all of it that provenance makes forward.
 //!
 //! Arguments: `--runs N` (default 500000, four events each), `--every N` events between snapshots
 //! (default 50000, as the server's), `--moments N` (default 50), `--dir DIR` to keep the log.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use hindcast_benches::{RealClock, argument, cpu_seconds, load, median, now};
@@ -75,6 +76,16 @@ fn main() {
         state_hash(&last).expect("encodes"),
         state_hash(&whole.state).expect("encodes")
     );
+    let start = now();
+    let mut requests = 0_u64;
+    reader
+        .select((Seq(1), whole.head()), &[6], |_| {
+            requests += 1;
+            ControlFlow::Continue(())
+        })
+        .expect("read");
+    let search_ms = start.elapsed().as_secs_f64() * 1e3;
+    assert_eq!(requests, runs, "every run has a request");
     let most = |values: &[f64]| values.iter().copied().fold(0.0, f64::max);
     println!(
         "{}",
@@ -90,6 +101,7 @@ fn main() {
             "events_folded_max": most(&folded),
             "moment_ms_median": median(times.clone()),
             "cut_ms": cut_ms,
+            "search_forward_ms": search_ms,
             "full_replay_ms": replay_ms,
             "ratio_to_full_replay": median(times) / replay_ms,
         })
