@@ -52,6 +52,7 @@ pub struct HttpConfig {
     pub page_items_default: usize,
     pub page_items_max: usize,
     pub streams_max: usize,
+    pub history_max: usize,
     pub stream_heartbeat_ms: u64,
 }
 
@@ -63,6 +64,7 @@ pub struct LogConfig {
     pub lag_events_max: u64,
     pub cache_bytes: u64,
     pub snapshot_events: u64,
+    pub snapshots_bytes_max: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -139,6 +141,7 @@ impl Default for HttpConfig {
             page_items_default: 50,
             page_items_max: 500,
             streams_max: 256,
+            history_max: 2,
             stream_heartbeat_ms: 15_000,
         }
     }
@@ -151,7 +154,8 @@ impl Default for LogConfig {
             queue_max: 8_192,
             lag_events_max: 100_000,
             cache_bytes: 16 * 1024 * 1024,
-            snapshot_events: 200_000,
+            snapshot_events: 50_000,
+            snapshots_bytes_max: 256 * 1024 * 1024,
         }
     }
 }

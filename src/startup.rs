@@ -25,7 +25,7 @@ use crate::{clock, disk, ids, metrics};
 /// What payloads are sealed under.
 const DATA_KEY: KeyId = KeyId(1);
 /// How often is looked whether a snapshot is due.
-const SNAPSHOT_LOOK_EVERY: Duration = Duration::from_secs(5);
+const SNAPSHOT_LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Why a server did not start, or did not stop in good order.
 #[derive(Debug, thiserror::Error)]
@@ -250,27 +250,43 @@ fn newest_snapshot(data_dir: &Path) -> Option<Checkpoint> {
     }
 }
 
-/// Takes a snapshot now and then, so that the next start is quick.
+/// Takes a snapshot now and then, so that the next start is quick and every moment of the past is
+/// near one. A state that has become large is written no more often than the log itself grows by
+/// as much, so that snapshots never write more than the log does.
 async fn take_snapshots(log: Log, config: Arc<Config>) {
-    let mut taken = log.head().seq;
+    let (mut taken, mut bytes) = (log.head().seq, 0);
+    let mut written = log.frame_bytes();
     loop {
         tokio::time::sleep(SNAPSHOT_LOOK_EVERY).await;
-        let head = log.head().seq;
-        if head.0 - taken.0 >= config.log.snapshot_events {
+        let (head, grown) = (log.head().seq, log.frame_bytes() - written);
+        if head.0 - taken.0 >= config.log.snapshot_events && grown >= bytes {
             taken = head;
-            take_snapshot(&log, &config).await;
+            written += grown;
+            bytes = take_snapshot(&log, &config).await.unwrap_or(bytes);
         }
     }
 }
 
-async fn take_snapshot(log: &Log, config: &Config) {
+/// Takes a snapshot and says how many bytes it has.
+async fn take_snapshot(log: &Log, config: &Config) -> Option<u64> {
     let (log, data_dir) = (log.clone(), config.server.data_dir.clone());
-    let taking =
-        rt::task::spawn_blocking(move || hindcast_snapshots::take(&data_dir, &log.checkpoint()));
+    let bytes_max = config.log.snapshots_bytes_max;
+    let taking = rt::task::spawn_blocking(move || {
+        hindcast_snapshots::take(&data_dir, &log.checkpoint(), bytes_max)
+    });
     match taking.await {
-        Ok(Ok(taken)) => tracing::debug!(seq = taken.seq.0, bytes = taken.bytes, "snapshot taken"),
-        Ok(Err(error)) => tracing::warn!(%error, "no snapshot was taken"),
-        Err(error) => tracing::error!(%error, "taking a snapshot panicked"),
+        Ok(Ok(taken)) => {
+            tracing::debug!(seq = taken.seq.0, bytes = taken.bytes, "snapshot taken");
+            Some(taken.bytes)
+        }
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "no snapshot was taken");
+            None
+        }
+        Err(error) => {
+            tracing::error!(%error, "taking a snapshot panicked");
+            None
+        }
     }
 }
 

@@ -17,6 +17,7 @@ mod start;
 mod supervisor;
 
 pub mod disk;
+pub mod history;
 pub mod operation;
 pub mod views;
 

@@ -3,9 +3,10 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
-use hindcast_log::Clock;
+use hindcast_log::{Clock, Log, Reply};
 use hindcast_model::event::{Outcome, OutcomeObserved, RunRequested};
 use hindcast_model::{
     Command, Digest, Event, EventId, KeyId, Name16, Payload, RunId, Submission, UnixMicros,
@@ -72,6 +73,39 @@ pub fn rss_mib() -> (f64, f64) {
         kib.unwrap_or(0.0) / 1024.0
     };
     (field("VmRSS:"), field("VmHWM:"))
+}
+
+/// The value that follows this name on the command line.
+#[must_use]
+pub fn argument(name: &str) -> Option<String> {
+    std::env::args()
+        .skip_while(|argument| argument != name)
+        .nth(1)
+}
+
+/// Submits immediate runs and keeps up to 512 under way until all are acknowledged. `each` is
+/// called before each with its number.
+///
+/// # Panics
+/// The log does not record one.
+pub fn load(log: &Log, runs: u64, mut each: impl FnMut(u64)) {
+    let done = Arc::new(AtomicU64::new(0));
+    for n in 0..runs {
+        each(n);
+        while n - done.load(Ordering::Acquire) >= 512 {
+            std::thread::park_timeout(Duration::from_micros(50));
+        }
+        let count = Arc::clone(&done);
+        let reply: Reply = Box::new(move |receipt| {
+            receipt.expect("recorded");
+            count.fetch_add(1, Ordering::Release);
+        });
+        log.submit(immediate_run(n), reply)
+            .expect("the queue is longer than that");
+    }
+    while done.load(Ordering::Acquire) < runs {
+        std::thread::park_timeout(Duration::from_micros(50));
+    }
 }
 
 /// The median; 0 of nothing.

@@ -46,13 +46,13 @@ pub fn newest(data_dir: &Path) -> io::Result<Found> {
 /// A snapshot's file and what it holds.
 pub type Checked = (PathBuf, Result<Checkpoint, Bad>);
 
-/// Reads every snapshot under `data_dir`, oldest first, and changes nothing.
-pub fn all(data_dir: &Path) -> io::Result<Vec<Checked>> {
+/// Reads every snapshot under `data_dir`, oldest first and one at a time, and changes nothing. One
+/// that a running server has removed meanwhile is left out.
+pub fn all(data_dir: &Path) -> io::Result<impl Iterator<Item = io::Result<Checked>>> {
     let paths = list(&folder(data_dir))?.into_iter();
-    paths
-        .map(|path| {
-            let bytes = fs::read(&path)?;
-            Ok((path, file::decode(&bytes)))
-        })
-        .collect()
+    Ok(paths.filter_map(|path| match fs::read(&path) {
+        Ok(bytes) => Some(Ok((path, file::decode(&bytes)))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => Some(Err(error)),
+    }))
 }

@@ -8,9 +8,7 @@ use hindcast_log::Checkpoint;
 use hindcast_model::Seq;
 
 use crate::file;
-
-/// Snapshots that are kept: when the newest does not verify, the one before it is near.
-const KEPT: usize = 2;
+use crate::ladder::surplus;
 
 /// A snapshot that is on the medium.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,9 +27,14 @@ pub(crate) fn file_name(seq: Seq) -> String {
     format!("{:020}.snap", seq.0)
 }
 
+/// The sequence in a snapshot's name.
+pub(crate) fn place_of(path: &Path) -> Option<Seq> {
+    path.file_stem()?.to_str()?.parse().ok().map(Seq)
+}
+
 /// Writes the checkpoint to the snapshots of `data_dir` and returns once it is on the medium.
-/// Older ones than the newest two are removed.
-pub fn take(data_dir: &Path, checkpoint: &Checkpoint) -> io::Result<Taken> {
+/// Older ones are thinned until all together take at most `bytes_max`; the newest two stay.
+pub fn take(data_dir: &Path, checkpoint: &Checkpoint, bytes_max: u64) -> io::Result<Taken> {
     let folder = folder(data_dir);
     fs::create_dir_all(&folder)?;
     let bytes = file::encode(checkpoint).map_err(io::Error::other)?;
@@ -43,11 +46,22 @@ pub fn take(data_dir: &Path, checkpoint: &Checkpoint) -> io::Result<Taken> {
     file.sync_data()?;
     fs::rename(&half, &path)?;
     File::open(&folder)?.sync_all()?;
-    for old in list(&folder)?.iter().rev().skip(KEPT) {
-        fs::remove_file(old)?;
-    }
+    thin(&folder, bytes_max)?;
     let bytes = bytes.len() as u64;
     Ok(Taken { seq, path, bytes })
+}
+
+fn thin(folder: &Path, bytes_max: u64) -> io::Result<()> {
+    let mut kept = Vec::new();
+    for path in list(folder)? {
+        if let Some(seq) = place_of(&path) {
+            kept.push((seq, fs::metadata(&path)?.len()));
+        }
+    }
+    for seq in surplus(kept, bytes_max) {
+        fs::remove_file(folder.join(file_name(seq)))?;
+    }
+    Ok(())
 }
 
 /// The snapshots in a folder, oldest first.

@@ -5,11 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hindcast_log::{Clock, Log, Options};
+use hindcast_log::{Clock, Log, LogError, Options, Reader, RealDisk, replay, walk};
 use hindcast_model::event::{RequestsShed, TimeReached};
-use hindcast_model::{Command, Event, EventId, KeyId, Name16, Submission, UnixMicros};
-use hindcast_snapshots::{Bad, newest, take};
+use hindcast_model::{Command, Event, EventId, KeyId, Name16, Seq, State, Submission, UnixMicros};
+use hindcast_snapshots::{Bad, at, newest, take};
 use uuid::Uuid;
+
+/// Bytes that hold every snapshot of these tests.
+const BUDGET: u64 = 1 << 20;
 
 #[derive(Default)]
 struct Ticks(AtomicU64);
@@ -68,7 +71,7 @@ fn snapshot_at_any_event_plus_tail_is_the_full_replay() {
     for id in 1..9 {
         let log = open(dir.path());
         record(&log, id);
-        take(dir.path(), &log.checkpoint()).expect("taken");
+        take(dir.path(), &log.checkpoint(), BUDGET).expect("taken");
         record(&log, id + 1_000);
         let live = log.checkpoint();
         drop(log);
@@ -78,12 +81,11 @@ fn snapshot_at_any_event_plus_tail_is_the_full_replay() {
         assert_eq!(open(dir.path()).checkpoint(), live);
         fs::rename(dir.path().join("away"), dir.path().join("snapshots")).expect("moved back");
     }
-    assert_eq!(
-        fs::read_dir(dir.path().join("snapshots"))
-            .expect("a folder")
-            .count(),
-        2
-    );
+    let folder = dir.path().join("snapshots");
+    let count = || fs::read_dir(&folder).expect("a folder").count();
+    assert_eq!(count(), 8);
+    take(dir.path(), &open(dir.path()).checkpoint(), 0).expect("taken");
+    assert_eq!(count(), 2, "the newest two stay whatever they take");
 }
 
 #[test]
@@ -91,9 +93,9 @@ fn snapshot_that_does_not_verify_is_set_aside_and_named() {
     let dir = tempfile::tempdir().expect("a directory");
     let log = open(dir.path());
     record(&log, 2);
-    let older = take(dir.path(), &log.checkpoint()).expect("taken");
+    let older = take(dir.path(), &log.checkpoint(), BUDGET).expect("taken");
     record(&log, 4);
-    let newer = take(dir.path(), &log.checkpoint()).expect("taken");
+    let newer = take(dir.path(), &log.checkpoint(), BUDGET).expect("taken");
     drop(log);
     let bytes = fs::read(&newer.path).expect("read");
     for at in 0..bytes.len() {
@@ -113,4 +115,68 @@ fn snapshot_that_does_not_verify_is_set_aside_and_named() {
         newest(dir.path()).expect("readable").set_aside[0].why,
         Bad::NoSnapshot
     );
+}
+
+/// The states after each event, by a plain fold.
+fn states(dir: &Path) -> Vec<State> {
+    let mut state = State::default();
+    let mut states = vec![state.clone()];
+    walk(&RealDisk, dir, |recorded, _| {
+        state.apply(&recorded.context, recorded.event().expect("known"));
+        states.push(state.clone());
+        Ok(())
+    })
+    .expect("whole");
+    states
+}
+
+#[test]
+fn any_moment_is_the_plain_fold_of_its_prefix() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = open(dir.path());
+    for id in 1..60 {
+        record(&log, id);
+        if id % 7 == 0 {
+            take(dir.path(), &log.checkpoint(), BUDGET).expect("taken");
+        }
+    }
+    let reader = Reader::open(dir.path()).expect("readable");
+    let states = states(dir.path());
+    let mut steps = std::collections::BTreeSet::new();
+    for (seq, state) in (0_u64..).zip(&states).skip(1) {
+        let moment = at(&reader, Seq(seq)).expect("there");
+        assert_eq!(&moment.state, state, "at {seq}");
+        assert!(moment.folded <= 7 + 7, "at {seq}: {}", moment.folded);
+        steps.extend(moment.from_snapshot);
+        let cut = reader.cut(state.at()).expect("readable");
+        assert_eq!(cut, Seq(seq), "every event here has a time of its own");
+        assert_eq!(log.cut(state.at()).expect("readable"), cut);
+    }
+    assert_eq!(steps.len(), 8);
+    assert_eq!(
+        reader.cut(UnixMicros(0)).expect("readable"),
+        log.cut(UnixMicros(0)).expect("readable")
+    );
+    let ahead = at(&reader, Seq(states.len() as u64));
+    assert!(matches!(ahead, Err(LogError::Ends { .. })), "{ahead:?}");
+    let whole = replay(&RealDisk, dir.path(), &|_| {}).expect("whole");
+    assert_eq!(Some(&whole.state), states.last());
+}
+
+#[test]
+fn snapshots_of_another_history_are_passed_over_and_left_in_place() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = open(dir.path());
+    for id in 1..20 {
+        record(&log, id);
+    }
+    let mut other = log.checkpoint();
+    other.chain = hindcast_model::Digest([7; 32]);
+    let foreign = take(dir.path(), &other, BUDGET).expect("taken").path;
+    let damaged = dir.path().join("snapshots/00000000000000000003.snap");
+    fs::write(&damaged, b"HCSN").expect("written");
+    let reader = Reader::open(dir.path()).expect("readable");
+    let moment = at(&reader, other.state.seq()).expect("folded");
+    assert_eq!((moment.state, moment.from_snapshot), (other.state, None));
+    assert!(foreign.exists() && damaged.exists());
 }

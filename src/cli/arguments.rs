@@ -69,6 +69,27 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         verb: Experiment,
     },
+    /// Show the state as it was at a moment.
+    #[command(
+        after_help = "STREAM is run/ID, experiment/ID, dataset/DIGEST, system/NAME, or all.\n\n\
+        Examples:\n  hindcast state --at 1000\n  \
+        hindcast state run/ID --at 2026-11-22T13:52:46Z --json\n  \
+        hindcast state system/configuration --data-dir ./data"
+    )]
+    State(StateOf),
+    /// Show what changed between two moments, and the events between.
+    #[command(
+        after_help = "A and B are sequences or times such as 2026-11-22T13:52:46Z.\n\n\
+        Examples:\n  hindcast diff 10 250\n  \
+        hindcast diff 2026-11-22T00:00:00Z 2026-11-23T00:00:00Z system/intake --json"
+    )]
+    Diff(Diff),
+    /// Show what led to a result, and what followed from it.
+    #[command(after_help = "Examples:\n  hindcast explain RUN\n  \
+        hindcast explain DIGEST --direction forward --json\n  \
+        hindcast explain RUN --format dot | dot -Tpdf > why.pdf\n  \
+        hindcast explain RUN --format svg > why.svg")]
+    Explain(Explain),
     /// The event log.
     Events {
         #[command(subcommand)]
@@ -338,6 +359,59 @@ pub(crate) enum Events {
         #[arg(long, value_enum, default_value_t = ExportFormat::Jsonl)]
         format: ExportFormat,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StateOf {
+    /// Whose state: a stream, or all for the whole.
+    #[arg(default_value = "all")]
+    pub(crate) stream: String,
+    /// The sequence of an event, or a time; the end of the log if left out.
+    #[arg(long, value_name = "SEQ or TIME")]
+    pub(crate) at: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    /// The first moment: the sequence of an event, or a time.
+    #[arg(value_name = "A")]
+    pub(crate) from: String,
+    /// The second moment.
+    #[arg(value_name = "B")]
+    pub(crate) to: String,
+    /// Whose state: a stream, or all for the whole.
+    #[arg(default_value = "all")]
+    pub(crate) stream: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// A run, an experiment, an event or a dataset, by its id, sequence or digest.
+    pub(crate) id: String,
+    #[arg(long, value_enum, default_value_t = ExplainDirection::Both)]
+    pub(crate) direction: ExplainDirection,
+    /// Print a graph for other programs: dot is Graphviz, svg a picture.
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<ExplainFormat>,
+    /// Go on with what followed after this sequence.
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) after: Option<u64>,
+    /// How many runs that followed.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
+    pub(crate) limit: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExplainDirection {
+    Backward,
+    Forward,
+    Both,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExplainFormat {
+    Dot,
+    Svg,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

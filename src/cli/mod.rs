@@ -12,6 +12,7 @@ mod demo;
 mod directory;
 mod events;
 mod experiment;
+mod history;
 mod local;
 mod output;
 mod render;
@@ -46,6 +47,9 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Verb::Causal { verb } => causal::run(global, verb, output),
         Verb::Data { verb } => data::run(global, verb, output),
         Verb::Experiment { verb } => experiment::run(global, verb, output),
+        Verb::State(options) => history::state(global, &options, output),
+        Verb::Diff(options) => history::difference(global, &options, output),
+        Verb::Explain(options) => history::explain(global, &options, output),
         Verb::Events { verb } => events::run(global, verb, output),
         Verb::Verify => verify::run(global, output),
         Verb::Config { verb } => configuration::run(global, verb, output),
@@ -71,7 +75,13 @@ fn refuse_ignored(global: &Global, verb: &Verb) -> Result<(), Failure> {
         | Verb::Serve(_) => &[server],
         // It says itself what it reads instead.
         Verb::Verify => &[],
-        Verb::Causal { .. } | Verb::Data { .. } | Verb::Experiment { .. } | Verb::Events { .. } => {
+        Verb::Causal { .. }
+        | Verb::Data { .. }
+        | Verb::Experiment { .. }
+        | Verb::State(_)
+        | Verb::Diff(_)
+        | Verb::Explain(_)
+        | Verb::Events { .. } => {
             match global.server {
                 // The server has a configuration of its own.
                 Some(_) => &[config, data_dir, set],

@@ -370,3 +370,98 @@ pub(crate) fn event(value: &Value) -> String {
         text(value, "/stream"),
     )
 }
+
+/// A state of the past: where it stands, then the state.
+pub(crate) fn state(found: &Value) -> String {
+    let from = match found["from_snapshot"].as_u64() {
+        Some(seq) => format!("the snapshot at {seq}"),
+        None => "the beginning".to_owned(),
+    };
+    let mut out = format!(
+        "{} at sequence {}, {}\nstate {} ({} events folded from {from})\n",
+        text(found, "/stream"),
+        number(found, "/at_seq"),
+        text(found, "/at"),
+        text(found, "/state_hash"),
+        number(found, "/folded_events"),
+    );
+    line(&mut out, &format!("{:#}", found["state"]));
+    if let Some(omitted) = found["omitted"].as_object() {
+        for (path, count) in omitted {
+            line(&mut out, &format!("note: {count} more entries of {path}"));
+        }
+    }
+    out.trim_end().to_owned()
+}
+
+/// What changed: one line for each fact, then the events between.
+pub(crate) fn difference(found: &Value) -> String {
+    let mut out = format!(
+        "{} from sequence {} to {}\n",
+        text(found, "/stream"),
+        number(found, "/from/seq"),
+        number(found, "/to/seq"),
+    );
+    for (sign, name) in [("+", "/added"), ("-", "/removed")] {
+        for fact in list(found, name) {
+            let path = text(fact, "/path");
+            line(&mut out, &format!("{sign} {path}  {}", fact["value"]));
+        }
+    }
+    for change in list(found, "/changed") {
+        let (path, before, after) = (text(change, "/path"), &change["before"], &change["after"]);
+        line(&mut out, &format!("~ {path}  {before} -> {after}"));
+    }
+    match found["omitted"].as_u64() {
+        None | Some(0) => {}
+        Some(omitted) => line(&mut out, &format!("note: {omitted} more entries differ")),
+    }
+    let types = found["events"]["types"].as_object();
+    let types: Vec<String> = types
+        .into_iter()
+        .flatten()
+        .map(|(name, count)| format!("{count} {name}"))
+        .collect();
+    let count = number(found, "/events/count");
+    line(
+        &mut out,
+        &format!("{count} events between: {}", types.join(", ")),
+    );
+    out.trim_end().to_owned()
+}
+
+/// What led to what: the nodes, then the edges.
+pub(crate) fn provenance(found: &Value) -> String {
+    let mut out = format!("{}\n", text(found, "/id"));
+    for node in list(found, "/nodes") {
+        let facts = node["facts"].as_object().into_iter().flatten();
+        let facts: Vec<String> = facts
+            .filter(|(name, _)| !matches!(name.as_str(), "event_id" | "causation" | "correlation"))
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        line(
+            &mut out,
+            &format!("  {}  {}", text(node, "/id"), facts.join(" ")),
+        );
+    }
+    for edge in list(found, "/edges") {
+        let (from, to) = (text(edge, "/from"), text(edge, "/to"));
+        let relation = text(edge, "/relation").replace('_', " ");
+        line(&mut out, &format!("{from} is the {relation} of {to}"));
+    }
+    if let Some(forward) = found.get("forward") {
+        let (from, to) = (number(forward, "/from_seq"), number(forward, "/to_seq"));
+        let runs = number(forward, "/found");
+        line(
+            &mut out,
+            &format!("{runs} runs followed in events {from} to {to}"),
+        );
+        if let Some(next) = forward["next"].as_u64() {
+            line(
+                &mut out,
+                &format!("note: the log goes on; --after {next} reads on"),
+            );
+        }
+    }
+    out.trim_end().to_owned()
+}

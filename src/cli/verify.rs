@@ -14,24 +14,30 @@ pub(crate) fn run(global: &Global, output: &Output) -> Result<(), Failure> {
         return Err(Failure::Usage(message.to_owned()));
     }
     let data_dir = global.configuration()?.server.data_dir;
-    let mut checkpoints = Vec::new();
     let mut bad = Vec::new();
     let snapshots = hindcast_snapshots::all(&data_dir)
         .map_err(|error| Failure::failed(format!("the snapshots cannot be read: {error}")))?;
-    for (path, read) in snapshots {
-        match read {
-            Ok(checkpoint) => checkpoints.push(checkpoint),
-            // Rules of another version are no damage: such a snapshot is passed over at start.
-            Err(hindcast_snapshots::Bad::OtherRules { .. }) => {}
-            Err(why) => bad.push(format!("{}: {why}", path.display())),
+    // One after another, as the log reaches them: there may be many.
+    let mut checkpoints = snapshots.filter_map(|read| match read {
+        Ok((_, Ok(checkpoint))) => Some(checkpoint),
+        // Rules of another version are no damage: such a snapshot is passed over at start.
+        Ok((_, Err(hindcast_snapshots::Bad::OtherRules { .. }))) => None,
+        Ok((path, Err(why))) => {
+            bad.push(format!("{}: {why}", path.display()));
+            None
         }
-    }
+        Err(error) => {
+            bad.push(format!("a snapshot cannot be read: {error}"));
+            None
+        }
+    });
     let bar = Progress::new();
-    let mut report = verify(&data_dir, &checkpoints, &|progress| {
+    let mut report = verify(&data_dir, &mut checkpoints, &|progress| {
         let (done, total) = (progress.segments as u64, progress.segments_total as u64);
         bar.set("verifying", done, total);
     })?;
     drop(bar);
+    drop(checkpoints);
     for what in bad {
         report.problems_total += 1;
         report.problems.push(Problem { seq: Seq(0), what });

@@ -12,7 +12,7 @@ const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 
 /// Key, least and greatest value.
-const RANGES: [(&str, u64, u64); 31] = [
+const RANGES: [(&str, u64, u64); 33] = [
     ("server.workers", 0, 1_024),
     ("server.stop_grace_ms", 0, HOUR_MS),
     ("http.body_bytes_max", KIB, 4 * GIB),
@@ -28,12 +28,14 @@ const RANGES: [(&str, u64, u64); 31] = [
     ("http.page_items_default", 1, 10_000),
     ("http.page_items_max", 1, 10_000),
     ("http.streams_max", 0, 100_000),
+    ("http.history_max", 1, 1_024),
     ("http.stream_heartbeat_ms", 10, HOUR_MS),
     ("log.segment_bytes", 64 * KIB, GIB),
     ("log.queue_max", 1, 1_000_000),
     ("log.lag_events_max", 1, 10_000_000),
     ("log.cache_bytes", MIB, 64 * GIB),
     ("log.snapshot_events", 1, 1_000_000_000),
+    ("log.snapshots_bytes_max", 0, 1_024 * GIB),
     ("runs.in_flight_max", 1, 1_000_000),
     ("runs.threads", 0, 1_024),
     ("runs.deadline_ms", 0, 30 * DAY_MS),

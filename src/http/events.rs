@@ -18,7 +18,7 @@ use super::{App, Running, blocking, stream};
 const SCAN_EVENTS_MAX: usize = 20_000;
 const SCAN_PIECE: usize = 500;
 /// The largest number that every JSON reader holds exactly.
-const SEQUENCE_MAX: u64 = (1 << 53) - 1;
+pub(super) const SEQUENCE_MAX: u64 = (1 << 53) - 1;
 
 /// A page of events, oldest first.
 #[derive(Debug, Serialize, ToSchema)]
@@ -26,7 +26,7 @@ pub(crate) struct EventPage {
     pub(crate) items: Vec<EventView>,
     /// Where the next page begins; it is there even at the end of the log, to go on from later.
     pub(crate) next: String,
-    /// Whether the log goes on after this page.
+    /// Whether the log, or the range that was asked for, goes on after this page.
     pub(crate) more: bool,
 }
 
@@ -35,6 +35,8 @@ pub(crate) struct EventPage {
 pub(crate) struct Filter {
     stream: Option<Stream>,
     kind: Option<&'static str>,
+    /// The last sequence that is meant.
+    to: Option<Seq>,
 }
 
 impl Filter {
@@ -48,9 +50,14 @@ impl Filter {
                 wrong("type", "no event is called that").hint(hint)
             })
         });
+        let to = query.parse::<u64>("to", "a sequence number is a positive integer")?;
+        if to.is_some_and(|to| to == 0 || to > SEQUENCE_MAX) {
+            return Err(wrong("to", "the first event has sequence number 1").limit(SEQUENCE_MAX));
+        }
         Ok(Self {
             stream: query.parse("stream", expected)?,
             kind: kind.transpose()?,
+            to: to.map(Seq),
         })
     }
 
@@ -60,31 +67,31 @@ impl Filter {
             && self.kind.is_none_or(|wanted| kind() == Some(wanted))
     }
 
+    /// The last event that may be shown.
+    fn last(&self, head: Seq) -> Seq {
+        self.to.map_or(head, |to| to.min(head))
+    }
+
     /// Events after `after`, at most `limit` of them, and the position to go on after. One call
     /// looks at a bounded number of events, so nothing may be found and yet there may be more.
     fn page(&self, log: &Log, after: Seq, limit: usize) -> Result<(Vec<Recorded>, Seq), Problem> {
-        let head = log.head().seq;
-        if let Some(stream) = self.stream {
-            let mut found: Vec<Recorded> = log
-                .read_stream(stream)?
-                .into_iter()
-                .filter(|recorded| recorded.seq() > after && self.admits(recorded))
-                .collect();
-            let all = found.len() <= limit;
-            found.truncate(limit);
-            let last = found.last().map_or(after, Recorded::seq);
-            return Ok((found, if all { head.max(last) } else { last }));
-        }
+        // Before anything is read: what is durable by then is found.
+        let end = self.last(log.head().seq);
         let (mut found, mut last) = (Vec::new(), after);
-        let pieces = SCAN_EVENTS_MAX / SCAN_PIECE;
-        for _ in 0..pieces {
+        for _ in 0..SCAN_EVENTS_MAX / SCAN_PIECE {
             let piece = match self.kind {
                 None => limit.min(SCAN_PIECE),
                 Some(_) => SCAN_PIECE,
             };
-            let events = log.read(last.next(), piece)?;
+            let events = match self.stream {
+                Some(stream) => log.read_stream_after(stream, last, piece)?,
+                None => log.read(last.next(), piece)?,
+            };
             let ended = events.len() < piece;
             for recorded in events {
+                if recorded.seq() > end {
+                    return Ok((found, end.max(last)));
+                }
                 last = recorded.seq();
                 if self.admits(&recorded) {
                     found.push(recorded);
@@ -94,7 +101,7 @@ impl Filter {
                 }
             }
             if ended {
-                break;
+                return Ok((found, end.max(last)));
             }
         }
         Ok((found, last))
@@ -115,6 +122,7 @@ fn view(running: &Running, recorded: &Recorded) -> EventView {
     get, path = "/api/v1/events", tag = "history", operation_id = "events",
     params(
         ("from" = Option<u64>, Query, minimum = 1, maximum = 9_007_199_254_740_991_i64, description = "The first sequence number, instead of a cursor; beyond the end of the log, `next` is that end"),
+        ("to" = Option<u64>, Query, minimum = 1, maximum = 9_007_199_254_740_991_i64, description = "The last sequence number of a page's range; a stream has no end"),
         ("stream" = Option<String>, Query, description = "Such as run/ID or system/server"),
         ("type" = Option<String>, Query, description = "Such as run_completed"),
         super::openapi::PageParameters,
@@ -129,11 +137,17 @@ fn view(running: &Running, recorded: &Recorded) -> EventView {
 )]
 pub(crate) async fn list(app: Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let running = app.running()?;
-    let query = Query::read(&request, &["from", "cursor", "limit", "stream", "type"])?;
+    let query = Query::read(
+        &request,
+        &["from", "to", "cursor", "limit", "stream", "type"],
+    )?;
     let filter = Filter::read(&query)?;
     let limit = query.limit(&app.config.http)?;
     let after = start(&app, &request, &query)?;
     if parameters::wants_events(&request) {
+        if filter.to.is_some() {
+            return Err(wrong("to", "no end: a stream goes on; a page has one"));
+        }
         let permit = stream::admit(&app)?;
         let head = app.head.get().expect("set before the server is running");
         let source = LogSource {
@@ -159,11 +173,12 @@ fn page(
     let log = &running.log;
     let (events, last) = filter.page(log, after.unwrap_or(Seq(0)), limit)?;
     let head = log.head().seq;
+    let end = filter.last(head);
     Ok(EventPage {
         items: events.iter().map(|event| view(running, event)).collect(),
         // `from` may lie beyond the end of the log, a cursor may not.
         next: log.position(last.min(head)).to_string(),
-        more: last < head,
+        more: last < end,
     })
 }
 

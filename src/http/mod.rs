@@ -10,6 +10,7 @@ mod events;
 mod experiments;
 mod health;
 mod hints;
+mod history;
 mod observe;
 mod openapi;
 mod outcome;
@@ -55,6 +56,7 @@ pub struct App {
     openapi: String,
     memory: BodyMemory,
     streams: Arc<Semaphore>,
+    history: Arc<Semaphore>,
     running: OnceLock<Running>,
     recovering: Mutex<String>,
     measured: RwLock<Option<Measured>>,
@@ -86,6 +88,7 @@ impl App {
             openapi: openapi::document(),
             memory: BodyMemory::new(&config.http),
             streams: Arc::new(Semaphore::new(config.http.streams_max)),
+            history: Arc::new(Semaphore::new(config.http.history_max)),
             running: OnceLock::new(),
             recovering: Mutex::default(),
             measured: RwLock::default(),

@@ -6,7 +6,7 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder, Res
 use utoipa::{IntoParams, IntoResponses, OpenApi};
 
 use super::error::{KINDS, ProblemDetails};
-use super::{cache, causal, datasets, events, experiments, health, runs};
+use super::{cache, causal, datasets, events, experiments, health, history, runs};
 use crate::answer::Answer;
 
 /// Headers of a request for a computation.
@@ -112,6 +112,11 @@ impl IntoResponses for Problems {
         runs::progress,
         events::list,
         events::show,
+        history::whole,
+        history::whole_difference,
+        history::stream,
+        history::stream_difference,
+        history::provenance,
         health::health,
         health::live,
         health::ready,

@@ -8,7 +8,9 @@ use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{App as WebApp, Error, HttpRequest, Resource, Route, guard};
 
 use super::error::{self, Problem};
-use super::{App, cache, causal, datasets, events, experiments, health, observe, pages, runs};
+use super::{
+    App, cache, causal, datasets, events, experiments, health, history, observe, pages, runs,
+};
 
 const GET: &str = "GET, HEAD";
 const POST: &str = "POST";
@@ -87,7 +89,14 @@ fn history(config: &mut ServiceConfig) {
         .service(at("/api/v1/runs/{id}/cancel", POST).route(web::post().to(runs::cancel)))
         .service(at("/api/v1/runs/{id}/events", GET).route(get().to(runs::progress)))
         .service(at("/api/v1/events", GET).route(get().to(events::list)))
-        .service(at("/api/v1/events/{sequence}", GET).route(get().to(events::show)));
+        .service(at("/api/v1/events/{sequence}", GET).route(get().to(events::show)))
+        .service(at("/api/v1/state/all", GET).route(get().to(history::whole)))
+        .service(at("/api/v1/state/all/diff", GET).route(get().to(history::whole_difference)))
+        .service(at("/api/v1/state/{kind}/{id}", GET).route(get().to(history::stream)))
+        .service(
+            at("/api/v1/state/{kind}/{id}/diff", GET).route(get().to(history::stream_difference)),
+        )
+        .service(at("/api/v1/provenance/{id}", GET).route(get().to(history::provenance)));
 }
 
 /// A path that offers the methods in `allow` and refuses every other.

@@ -9,6 +9,7 @@ mod api;
 mod cli;
 mod crash;
 mod durability;
+mod history;
 mod inputs;
 mod life;
 mod runs;

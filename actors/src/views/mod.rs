@@ -1,17 +1,22 @@
 //! What is shown to the outside: pure functions from events and state to JSON, the same for REST
 //! and the command line. Nothing here reads a log or a clock.
 
+mod difference;
 mod event;
 mod experiment;
+mod facts;
 mod run;
 mod time;
 
+pub use difference::{Change, Changes, Fact, documents, states};
 pub use event::{CloudEvent, EventView, cloud_event, event};
 pub use experiment::{
     DatasetView, ExperimentView, OperationStats, Stats, dataset, datasets, experiment, stats,
 };
+pub use facts::state;
+pub(crate) use facts::{process, set};
 pub use run::{Cause, Durations, RunError, RunStatus, RunView, open_run, run};
-pub use time::rfc3339;
+pub use time::{moment, rfc3339};
 
 use hindcast_model::{KeyId, Payload};
 use serde_json::{Value, json};

@@ -7,21 +7,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use hindcast_benches::{RealClock, cpu_seconds, immediate_run, median, now, rss_mib, run_id};
-use hindcast_log::{Log, Options, RealDisk, Reply, replay};
+use hindcast_benches::{RealClock, argument, cpu_seconds, load, median, now, rss_mib, run_id};
+use hindcast_log::{Log, Options, RealDisk, replay};
 use hindcast_model::Stream;
 use serde_json::json;
 use uuid::Uuid;
-
-fn argument(name: &str) -> Option<String> {
-    std::env::args()
-        .skip_while(|argument| argument != name)
-        .nth(1)
-}
 
 fn open(dir: &Path) -> Log {
     let mut options = Options::new(dir);
@@ -32,31 +23,6 @@ fn open(dir: &Path) -> Log {
     Log::open(options, RealClock::start(), id, &|_| {})
         .expect("opens")
         .0
-}
-
-/// Keeps up to 512 runs under way until all are acknowledged. Returns the most memory seen.
-fn load(log: &Log, runs: u64) -> f64 {
-    let done = Arc::new(AtomicU64::new(0));
-    let mut peak = 0.0_f64;
-    for n in 0..runs {
-        while n - done.load(Ordering::Acquire) >= 512 {
-            std::thread::park_timeout(Duration::from_micros(50));
-        }
-        let count = Arc::clone(&done);
-        let reply: Reply = Box::new(move |receipt| {
-            receipt.expect("recorded");
-            count.fetch_add(1, Ordering::Release);
-        });
-        log.submit(immediate_run(n), reply)
-            .expect("the queue is longer than that");
-        if n % 10_000 == 0 {
-            peak = peak.max(rss_mib().0);
-        }
-    }
-    while done.load(Ordering::Acquire) < runs {
-        std::thread::park_timeout(Duration::from_micros(50));
-    }
-    peak.max(rss_mib().0)
 }
 
 fn bytes_under(dir: &Path) -> u64 {
@@ -97,7 +63,13 @@ fn main() {
 
     let log = open(&dir);
     let (start, cpu) = (now(), cpu_seconds());
-    let peak = load(&log, runs);
+    let mut peak = 0.0_f64;
+    load(&log, runs, |n| {
+        if n % 10_000 == 0 {
+            peak = peak.max(rss_mib().0);
+        }
+    });
+    peak = peak.max(rss_mib().0);
     let (load_s, load_cpu) = (start.elapsed().as_secs_f64(), cpu_seconds() - cpu);
     log.close();
     drop(log);

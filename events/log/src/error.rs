@@ -43,6 +43,8 @@ pub enum LogError {
     StoreForeign { known: Seq },
     #[error("the checkpoint at sequence {0} is not of this log")]
     ForeignCheckpoint(Seq),
+    #[error("the log ends at sequence {head}, before {wanted}")]
+    Ends { head: Seq, wanted: Seq },
     #[error("the lookup store: {0}")]
     Store(#[from] sled::Error),
     #[error("the lookup store is damaged: {0}")]

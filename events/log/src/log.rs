@@ -358,6 +358,16 @@ impl Log {
 
     /// Every event of a stream, ascending.
     pub fn read_stream(&self, stream: Stream) -> Result<Vec<Recorded>, LogError> {
+        self.read_stream_after(stream, Seq(0), usize::MAX)
+    }
+
+    /// Up to `max` events of a stream after `after`, ascending.
+    pub fn read_stream_after(
+        &self,
+        stream: Stream,
+        after: Seq,
+        max: usize,
+    ) -> Result<Vec<Recorded>, LogError> {
         // The open ones first: a segment that is sealed meanwhile is then found twice, not never.
         let open = self.0.shared.open.find(stream);
         let mut seqs = self.0.shared.store.find(stream)?;
@@ -365,8 +375,10 @@ impl Log {
         seqs.sort_unstable();
         seqs.dedup();
         let head = self.0.shared.head.load(Ordering::Acquire);
-        let mut found = Vec::with_capacity(seqs.len());
-        for seq in seqs.into_iter().take_while(|seq| seq.0 <= head) {
+        let first = seqs.partition_point(|seq| *seq <= after);
+        let wanted = seqs[first..].iter().take_while(|seq| seq.0 <= head);
+        let mut found = Vec::new();
+        for &seq in wanted.take(max) {
             self.visit(seq, seq, |recorded| found.push(recorded))?;
         }
         Ok(found)
@@ -402,6 +414,18 @@ impl Log {
             }
         }
         Ok(())
+    }
+
+    /// Bytes of frames written by this process.
+    #[must_use]
+    pub fn frame_bytes(&self) -> u64 {
+        self.0.shared.counters.frame_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Where the log is.
+    #[must_use]
+    pub fn data_dir(&self) -> &std::path::Path {
+        &self.0.shared.options.data_dir
     }
 
     /// The content-addressed files.

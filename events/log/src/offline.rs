@@ -1,11 +1,12 @@
 //! Reads a log from its segments alone: without the lock, the lookup store or a server, and
 //! beside a server that is writing.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hindcast_model::{Seq, State, Stream};
+use hindcast_model::{EventId, Seq, State, Stream};
 use uuid::Uuid;
 
 use crate::blobs::Blobs;
@@ -19,9 +20,9 @@ use crate::segment::{self, Location, Segment};
 
 /// The log under a data directory, for reading.
 pub struct Reader {
-    disk: Arc<dyn Disk>,
+    pub(crate) disk: Arc<dyn Disk>,
     data_dir: PathBuf,
-    locations: Vec<Location>,
+    pub(crate) locations: Vec<Location>,
 }
 
 impl Reader {
@@ -83,6 +84,66 @@ impl Reader {
             }
         }
         Ok(last)
+    }
+
+    /// Where the log is.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Calls `visit` with the events from `from` to `last` whose type is among `numbers`, until it
+    /// breaks. Of the others the headers are read.
+    pub fn select(
+        &self,
+        (from, last): (Seq, Seq),
+        numbers: &[u16],
+        mut visit: impl FnMut(Recorded) -> ControlFlow<()>,
+    ) -> Result<(), LogError> {
+        self.each(from, |header, decode, seq| {
+            if seq > last {
+                return Ok(ControlFlow::Break(()));
+            }
+            match numbers.contains(&header.number) {
+                true => Ok(visit(decode()?)),
+                false => Ok(ControlFlow::Continue(())),
+            }
+        })?;
+        Ok(())
+    }
+
+    /// The event with this id between two places, if it stands there. Reads headers.
+    pub fn find_event(
+        &self,
+        (from, last): (Seq, Seq),
+        id: EventId,
+    ) -> Result<Option<Recorded>, LogError> {
+        let mut found = None;
+        self.each(from, |header, decode, seq| {
+            if seq > last {
+                return Ok(ControlFlow::Break(()));
+            }
+            if header.event_id != id {
+                return Ok(ControlFlow::Continue(()));
+            }
+            found = Some(decode()?);
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(found)
+    }
+
+    /// How many events of each type stand from `from` to `last`, by the number of the type. Reads
+    /// headers.
+    pub fn tally(&self, from: Seq, last: Seq) -> Result<BTreeMap<u16, u64>, LogError> {
+        let mut tally = BTreeMap::new();
+        self.each(from, |header, _, seq| {
+            if seq > last {
+                return Ok(ControlFlow::Break(()));
+            }
+            *tally.entry(header.number).or_default() += 1;
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(tally)
     }
 
     /// The newest position; `None` when nothing is recorded.

@@ -36,18 +36,18 @@ pub struct Replayed {
 }
 
 /// Folds what follows a state.
-struct Folder {
-    state: State,
+pub(crate) struct Folder {
+    pub(crate) state: State,
     /// The state's place; records up to it are in the state.
     from: Seq,
     chain: Digest,
     /// Whether the log was seen to have the state's place in its chain.
     joined: bool,
-    unknown: Option<String>,
+    pub(crate) unknown: Option<String>,
 }
 
 impl Folder {
-    fn new(start: Option<Checkpoint>) -> Self {
+    pub(crate) fn new(start: Option<Checkpoint>) -> Self {
         let (state, chain) =
             start.map_or_else(Default::default, |start| (start.state, start.chain));
         let from = state.seq();
@@ -74,7 +74,7 @@ impl Folder {
                 .any(|frame| frame.last == self.from && frame.chain == self.chain.0);
     }
 
-    fn fold(&mut self, recorded: &Recorded) {
+    pub(crate) fn fold(&mut self, recorded: &Recorded) {
         if recorded.seq() <= self.from {
             return;
         }

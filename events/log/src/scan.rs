@@ -122,7 +122,7 @@ fn beginning(segment: &Segment, from_middle: bool) -> Link {
     }
 }
 
-fn check_header(segment: &Segment, link: &Link) -> Result<(), LogError> {
+pub(crate) fn check_header(segment: &Segment, link: &Link) -> Result<(), LogError> {
     let header = &segment.header;
     if header.log != link.log {
         return Err(segment.corrupt(link.next, 0, "the segment belongs to another log"));
@@ -210,7 +210,7 @@ fn deliver(send: &SyncSender<Stretch>, stretch: Stretch) {
     drop(send.send(stretch));
 }
 
-fn check_frame(
+pub(crate) fn check_frame(
     segment: &Segment,
     header: &frame::Header,
     link: &Link,

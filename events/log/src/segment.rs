@@ -219,6 +219,13 @@ impl Window {
         frame::read(bytes).filter(|(header, _)| header.log == self.log)
     }
 
+    /// The header of the frame at `offset` of the segment, when the whole frame is in the window.
+    /// The checksum is not looked at: for what is only stepped over.
+    pub(crate) fn header(&self, offset: usize) -> Option<frame::Header> {
+        let bytes = self.bytes.get(offset.checked_sub(self.base)?..)?;
+        frame::header(bytes).filter(|header| header.log == self.log && header.len() <= bytes.len())
+    }
+
     /// The bytes of the frame that begins at `offset` of the segment, which has been seen.
     pub(crate) fn slice(&self, offset: usize, len: usize) -> &[u8] {
         &self.bytes[offset - self.base..][..len]

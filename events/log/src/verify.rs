@@ -89,11 +89,11 @@ impl Report {
 }
 
 /// Checks the log under `data_dir`, and that the log folds to each of the `checkpoints` at its
-/// place. An error means that there is no log or it could not be read; what is damaged is in the
+/// place; these are asked for one by one, in the order of their places. An error means that there is no log or it could not be read; what is damaged is in the
 /// report.
 pub fn verify(
     data_dir: &Path,
-    checkpoints: &[Checkpoint],
+    checkpoints: &mut dyn Iterator<Item = Checkpoint>,
     progress: &dyn Fn(Progress),
 ) -> Result<Report, LogError> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
@@ -175,7 +175,7 @@ fn open_store(data_dir: &Path, disk: &dyn Disk, locations: &[segment::Location])
     }
 }
 
-struct Check {
+struct Check<'a> {
     state: State,
     /// What the last observed event decides and has not been seen yet.
     expected: VecDeque<Recorded>,
@@ -183,12 +183,14 @@ struct Check {
     store: Option<(std::fs::File, Store)>,
     /// The chunk at hand: where it ends, and how much of it has been compared.
     chunk: Option<(Seq, Arc<Vec<u8>>, usize)>,
-    checkpoints: Vec<Checkpoint>,
+    checkpoints: std::iter::Peekable<&'a mut dyn Iterator<Item = Checkpoint>>,
+    /// Checkpoints whose states were compared and whose places in the chain were not.
+    unplaced: Vec<(Seq, Digest)>,
     report: Report,
 }
 
-impl Check {
-    fn new(opened: Opened, checkpoints: &[Checkpoint]) -> Self {
+impl<'a> Check<'a> {
+    fn new(opened: Opened, checkpoints: &'a mut dyn Iterator<Item = Checkpoint>) -> Self {
         let mut report = Report::default();
         let mut store = None;
         report.store = match opened {
@@ -210,18 +212,18 @@ impl Check {
             blobs: BTreeMap::new(),
             store,
             chunk: None,
-            checkpoints: checkpoints.to_vec(),
+            checkpoints: checkpoints.peekable(),
+            unplaced: Vec::new(),
             report,
         }
     }
 
     /// Compares the checkpoints' places in the chain.
     fn places(&mut self, frames: &[scan::FrameAt]) {
-        for checkpoint in &self.checkpoints {
-            let seq = checkpoint.state.seq();
+        for (seq, chain) in std::mem::take(&mut self.unplaced) {
             let at = frames.partition_point(|frame| frame.last < seq);
             let frame = frames.get(at).filter(|frame| frame.first <= seq);
-            if frame.is_some_and(|frame| frame.last != seq || frame.chain != checkpoint.chain.0) {
+            if frame.is_some_and(|frame| frame.last != seq || frame.chain != chain.0) {
                 let what = "a snapshot names another hash than the log has here";
                 self.report.problem(seq, what);
             }
@@ -230,10 +232,11 @@ impl Check {
 
     /// Compares the checkpoints that were taken after `seq`.
     fn states(&mut self, seq: Seq) {
-        for checkpoint in &self.checkpoints {
-            if checkpoint.state.seq() != seq {
-                continue;
-            }
+        while let Some(checkpoint) = self
+            .checkpoints
+            .next_if(|checkpoint| checkpoint.state.seq() <= seq)
+        {
+            self.unplaced.push((seq, checkpoint.chain));
             match checkpoint.state == self.state {
                 true => self.report.checkpoints.push(seq),
                 false => {
@@ -249,7 +252,7 @@ impl Check {
         let head = self.state.seq();
         let ahead = self
             .checkpoints
-            .iter()
+            .by_ref()
             .map(|checkpoint| checkpoint.state.seq());
         let stored = self
             .store
@@ -273,7 +276,6 @@ impl Check {
         match &recorded.body {
             Body::Known(event) => {
                 self.known(recorded, event);
-                self.states(seq);
             }
             Body::Unknown { number, schema, .. } => {
                 let place = (recorded.stream, recorded.version);
@@ -284,6 +286,7 @@ impl Check {
                 }
             }
         }
+        self.states(seq);
     }
 
     fn known(&mut self, recorded: &Recorded, event: &Event) {

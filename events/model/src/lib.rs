@@ -15,6 +15,7 @@ pub mod event;
 pub mod ids;
 pub mod limits;
 mod observed;
+pub mod parts;
 pub mod payload;
 pub mod refusal;
 pub mod state;

@@ -82,13 +82,13 @@ pub enum Subject {
 
 /// A request between its observed event and the decision about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Proposed {
-    pub(crate) what: Proposal,
-    pub(crate) idempotency: Option<Idempotency>,
+pub struct Proposed {
+    pub what: Proposal,
+    pub idempotency: Option<Idempotency>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Proposal {
+pub enum Proposal {
     Run(RunId, Box<OpenRun>),
     Dataset(Digest, DatasetMeta),
     Experiment(ExperimentId, OpenExperiment),
@@ -96,13 +96,14 @@ pub(crate) enum Proposal {
 
 /// A remembered idempotency key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Remembered {
-    pub(crate) at: UnixMicros,
-    pub(crate) body: Digest,
-    pub(crate) subject: Subject,
+pub struct Remembered {
+    pub at: UnixMicros,
+    pub body: Digest,
+    pub subject: Subject,
 }
 
-pub(crate) type IdempotencyKey = (Name16, [u8; 16]);
+/// Who used a key, and the hash of its text.
+pub type IdempotencyKey = (Name16, [u8; 16]);
 
 /// The process that has the log open, or had it last.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,86 @@
+//! The parts of a state, all of them, for whoever shows or compares states. A field that is added
+//! to the state has to be added here, and then wherever the parts are taken apart.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::event::Settings;
+use crate::ids::{Digest, ExperimentId, RunId, Seq, UnixMicros};
+use crate::state::{
+    DatasetMeta, IdempotencyKey, OpenExperiment, OpenRun, Proposed, Remembered, Server, State,
+    Totals,
+};
+use crate::stream::Stream;
+
+/// A state, taken apart.
+#[derive(Debug, Clone, Copy)]
+pub struct Parts<'a> {
+    pub seq: Seq,
+    pub at: UnixMicros,
+    pub settings: &'a Settings,
+    pub server: &'a Server,
+    /// What the last event asks for; the decision about it is next.
+    pub proposed: Option<&'a Proposed>,
+    pub runs: &'a BTreeMap<RunId, OpenRun>,
+    /// Admitted runs that are waited for, without the immediate ones.
+    pub in_flight: u32,
+    pub deadlines: &'a BTreeSet<(UnixMicros, RunId)>,
+    pub datasets: &'a BTreeMap<Digest, DatasetMeta>,
+    pub experiments: &'a BTreeMap<ExperimentId, OpenExperiment>,
+    pub idempotency: &'a BTreeMap<IdempotencyKey, Remembered>,
+    pub idempotency_order: &'a VecDeque<(UnixMicros, IdempotencyKey)>,
+    pub totals: &'a BTreeMap<String, Totals>,
+    pub experiments_total: u64,
+    pub shed: u64,
+    pub actor_restarts: &'a BTreeMap<String, u32>,
+    /// Free bytes at the sample that paused the intake.
+    pub paused: Option<u64>,
+    /// Versions of the streams that may still grow.
+    pub heads: &'a BTreeMap<Stream, u64>,
+}
+
+impl State {
+    /// Takes the state apart. The destructuring is exhaustive.
+    #[must_use]
+    pub const fn parts(&self) -> Parts<'_> {
+        let Self {
+            seq,
+            at,
+            settings,
+            server,
+            proposed,
+            runs,
+            in_flight,
+            deadlines,
+            datasets,
+            experiments,
+            idempotency,
+            idempotency_order,
+            totals,
+            experiments_total,
+            shed,
+            actor_restarts,
+            paused,
+            heads,
+        } = self;
+        Parts {
+            seq: *seq,
+            at: *at,
+            settings,
+            server,
+            proposed: proposed.as_ref(),
+            runs,
+            in_flight: *in_flight,
+            deadlines,
+            datasets,
+            experiments,
+            idempotency,
+            idempotency_order,
+            totals,
+            experiments_total: *experiments_total,
+            shed: *shed,
+            actor_restarts,
+            paused: *paused,
+            heads,
+        }
+    }
+}
