@@ -83,15 +83,15 @@ pub fn argument(name: &str) -> Option<String> {
         .nth(1)
 }
 
-/// Submits immediate runs and keeps up to 512 under way until all are acknowledged. `each` is
-/// called before each with its number.
+/// Submits what `make` gives for each number and keeps up to 512 under way until all are
+/// acknowledged.
 ///
 /// # Panics
 /// The log does not record one.
-pub fn load(log: &Log, runs: u64, mut each: impl FnMut(u64)) {
+pub fn load(log: &Log, runs: u64, mut make: impl FnMut(u64) -> Submission) {
     let done = Arc::new(AtomicU64::new(0));
     for n in 0..runs {
-        each(n);
+        let submission = make(n);
         while n - done.load(Ordering::Acquire) >= 512 {
             std::thread::park_timeout(Duration::from_micros(50));
         }
@@ -100,7 +100,7 @@ pub fn load(log: &Log, runs: u64, mut each: impl FnMut(u64)) {
             receipt.expect("recorded");
             count.fetch_add(1, Ordering::Release);
         });
-        log.submit(immediate_run(n), reply)
+        log.submit(submission, reply)
             .expect("the queue is longer than that");
     }
     while done.load(Ordering::Acquire) < runs {

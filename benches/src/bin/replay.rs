@@ -8,7 +8,9 @@
 use std::fs;
 use std::path::Path;
 
-use hindcast_benches::{RealClock, argument, cpu_seconds, load, median, now, rss_mib, run_id};
+use hindcast_benches::{
+    RealClock, argument, cpu_seconds, immediate_run, load, median, now, rss_mib, run_id,
+};
 use hindcast_log::{Log, Options, RealDisk, replay};
 use hindcast_model::Stream;
 use serde_json::json;
@@ -68,6 +70,7 @@ fn main() {
         if n % 10_000 == 0 {
             peak = peak.max(rss_mib().0);
         }
+        immediate_run(n)
     });
     peak = peak.max(rss_mib().0);
     let (load_s, load_cpu) = (start.elapsed().as_secs_f64(), cpu_seconds() - cpu);

@@ -3,14 +3,15 @@
 //! same run, and the search through all of it that provenance makes forward.
 //!
 //! Arguments: `--runs N` (default 500000, four events each), `--every N` events between snapshots
-//! (default 50000, as the server's), `--moments N` (default 50), `--dir DIR` to keep the log.
+//! (default 50000, as the server's), `--keys N` runs with an idempotency key (default 0), `--moments N` (default 50), `--dir DIR` to keep the log.
 
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use hindcast_benches::{RealClock, argument, cpu_seconds, load, median, now};
+use hindcast_benches::{RealClock, argument, cpu_seconds, immediate_run, load, median, now};
 use hindcast_log::{Log, Options, Reader, RealDisk, replay, state_hash};
-use hindcast_model::Seq;
+use hindcast_model::event::Idempotency;
+use hindcast_model::{Digest, Event, Seq, Submission};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -22,12 +23,26 @@ fn number(name: &str, default: u64) -> u64 {
         .unwrap_or(default)
 }
 
+/// A run; the first `keys` have an idempotency key, which the state remembers.
+fn run(n: u64, keys: u64) -> Submission {
+    let mut submission = immediate_run(n);
+    for command in submission.commands.iter_mut().filter(|_| n < keys) {
+        if let Event::RunRequested(request) = &mut command.event {
+            request.idempotency = Some(Idempotency {
+                key: u128::from(n).to_be_bytes(),
+                body: Digest([7; 32]),
+            });
+        }
+    }
+    submission
+}
+
 /// Loads the log and returns the seconds that all snapshots took.
-fn fill(dir: &Path, runs: u64, every: u64) -> f64 {
+fn fill(dir: &Path, (runs, keys): (u64, u64), every: u64) -> f64 {
     let id = Uuid::from_u128(1);
     let (log, _) = Log::open(Options::new(dir), RealClock::start(), id, &|_| {}).expect("opens");
     let (mut taken, mut seconds) = (0, 0.0);
-    load(&log, runs, |_| {
+    load(&log, runs, |n| {
         let head = log.head().seq.0;
         if head - taken >= every {
             let start = now();
@@ -35,6 +50,7 @@ fn fill(dir: &Path, runs: u64, every: u64) -> f64 {
             hindcast_snapshots::take(dir, &log.checkpoint(), SNAPSHOTS_BYTES_MAX).expect("taken");
             seconds += start.elapsed().as_secs_f64();
         }
+        run(n, keys)
     });
     log.close();
     seconds
@@ -42,10 +58,11 @@ fn fill(dir: &Path, runs: u64, every: u64) -> f64 {
 
 #[expect(clippy::print_stdout, reason = "the figures are the program's output")]
 fn main() {
+    let keys = number("--keys", 0);
     let (runs, every) = (number("--runs", 250_000), number("--every", 50_000));
     let scratch = tempfile::tempdir_in(".").expect("a directory on the disk");
     let dir = argument("--dir").map_or_else(|| scratch.path().to_owned(), Into::into);
-    let snapshots_s = fill(&dir, runs, every);
+    let snapshots_s = fill(&dir, (runs, keys), every);
     let snapshots = hindcast_snapshots::all(&dir).expect("listed").count();
 
     let start = now();
@@ -93,6 +110,7 @@ fn main() {
             "bench": "timetravel",
             "events": events,
             "snapshot_every": every,
+            "idempotency_keys": keys,
             "snapshots": snapshots,
             "snapshot_ms_mean": snapshots_s * 1e3 / snapshots.max(1) as f64,
             "moments": times.len(),
