@@ -34,7 +34,7 @@ pub const RESULT_SCHEMA: u16 = 1;
 /// of those that take microseconds.
 pub const CHEAP_SPEC_BYTES_MAX: usize = 4 * 1024;
 
-/// The largest seed: every reader of JSON takes it exactly.
+/// The largest seed, and the largest of any whole number: every reader of JSON takes it exactly.
 pub const SEED_MAX: u64 = (1 << 53) - 1;
 
 /// What a digest looks like.
@@ -64,14 +64,15 @@ pub struct Computed {
 impl Operation {
     /// Reads a request's body. What is wrong with it is named by its JSON path.
     pub fn parse(name: &str, body: serde_json::Value) -> Result<Self, LabError> {
+        let inexact = inexact(&body);
         let operation = Self::read(name, body)?;
-        match operation.seed() {
-            Some(seed) if seed > SEED_MAX => Err(LabError::TooLarge {
-                field: "seed".to_owned(),
-                actual: seed,
+        match inexact {
+            Some((field, actual)) => Err(LabError::TooLarge {
+                field,
+                actual,
                 limit: SEED_MAX,
             }),
-            Some(_) | None => Ok(operation),
+            None => Ok(operation),
         }
     }
 
@@ -259,6 +260,14 @@ impl Operation {
     }
 }
 
+/// The first field with a whole number that not every reader of JSON takes exactly.
+fn inexact(body: &serde_json::Value) -> Option<(String, u64)> {
+    let fields = body.as_object()?.iter();
+    let mut numbers = fields.filter_map(|(field, value)| Some((field, value.as_u64()?)));
+    let found = numbers.find(|(_, number)| *number > SEED_MAX);
+    found.map(|(field, number)| (field.clone(), number))
+}
+
 /// The request with the seed that counts.
 fn seeded(request: &ValidateRequest, seed: u64) -> Cow<'_, ValidateRequest> {
     if request.seed == Some(seed) {
@@ -379,6 +388,12 @@ mod tests {
             assert_eq!(field("causal.discover", body), "dataset", "{digest}");
         }
         assert_eq!(field("causal.validate", json!({})), "graph");
+        let wide =
+            json!({"graph": graph(), "treatment": "x", "outcome": "y", "shortest": 1_u64 << 60});
+        assert_eq!(field("causal.paths", wide), "shortest");
+        let wide =
+            json!({"graph": graph(), "treatment": "x", "outcome": "y", "limit": 1_u64 << 60});
+        assert_eq!(field("causal.validate", wide), "limit");
         assert_eq!(field("causal.discover", json!(7)), "body");
         assert_eq!(field("causal.guess", json!({})), "operation");
     }
