@@ -66,8 +66,8 @@ impl ServeError {
         let dir = data_dir.display();
         Some(format!(
             "nothing was changed; copy {dir} before anything else, then \
-             `hindcast verify --data-dir {dir}` names everything that is damaged; to go on, put a \
-             copy of the whole data directory from before the damage in its place"
+             `hindcast verify --data-dir {dir}` names everything that is damaged, and \
+             `hindcast repair --plan --data-dir {dir}` what of it can be healed"
         ))
     }
 }

@@ -5,9 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use hindcast_log::Checkpoint;
+use hindcast_model::Seq;
 
 use crate::file::{self, Bad};
-use crate::take::{folder, list};
+use crate::take::{file_name, folder, list};
 
 /// A snapshot that does not verify: it is renamed, so that it is neither tried again nor lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,13 +35,25 @@ pub fn newest(data_dir: &Path) -> io::Result<Found> {
                 break;
             }
             Err(why) => {
-                let aside = path.with_extension("bad");
-                fs::rename(&path, &aside)?;
+                let aside = set_aside(&path)?;
                 found.set_aside.push(SetAside { path: aside, why });
             }
         }
     }
     Ok(found)
+}
+
+/// Renames a snapshot, so that it is neither used nor lost. Returns its new path.
+pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let aside = path.with_extension("bad");
+    fs::rename(path, &aside)?;
+    Ok(aside)
+}
+
+/// Where the snapshot at `seq` is, if there is one.
+#[must_use]
+pub fn path(data_dir: &Path, seq: Seq) -> PathBuf {
+    folder(data_dir).join(file_name(seq))
 }
 
 /// A snapshot's file and what it holds.

@@ -98,8 +98,13 @@ pub(crate) enum Verb {
     /// Prove that the log is whole: chain, checksums, order, and that deciding it again gives the
     /// same bytes.
     #[command(after_help = "Examples:\n  hindcast verify --data-dir ./data\n  \
-                            hindcast verify --json")]
-    Verify,
+                            hindcast verify --recompute --json")]
+    Verify(super::verify::Options),
+    /// Heal what verify finds, as far as there is a copy of it; the server has to be stopped.
+    #[command(
+        after_help = "Examples:\n  hindcast repair --plan\n  hindcast repair --data-dir ./data"
+    )]
+    Repair(super::repair::Options),
     /// The configuration.
     Config {
         #[command(subcommand)]

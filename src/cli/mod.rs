@@ -16,6 +16,7 @@ mod history;
 mod local;
 mod output;
 mod render;
+mod repair;
 mod serve;
 mod verify;
 
@@ -51,7 +52,8 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Verb::Diff(options) => history::difference(global, &options, output),
         Verb::Explain(options) => history::explain(global, &options, output),
         Verb::Events { verb } => events::run(global, verb, output),
-        Verb::Verify => verify::run(global, output),
+        Verb::Verify(options) => verify::run(global, &options, output),
+        Verb::Repair(options) => repair::run(global, &options, output),
         Verb::Config { verb } => configuration::run(global, verb, output),
         Verb::Completions { shell } => completions(shell, output),
     }
@@ -73,8 +75,8 @@ fn refuse_ignored(global: &Global, verb: &Verb) -> Result<(), Failure> {
             verb: ConfigVerb::Show,
         }
         | Verb::Serve(_) => &[server],
-        // It says itself what it reads instead.
-        Verb::Verify => &[],
+        // They say themselves what they read instead.
+        Verb::Verify(_) | Verb::Repair(_) => &[],
         Verb::Causal { .. }
         | Verb::Data { .. }
         | Verb::Experiment { .. }

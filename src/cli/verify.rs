@@ -1,21 +1,58 @@
 //! `hindcast verify`: reads the log from its files, without taking its lock.
 
-use hindcast_log::{Problem, Report, StoreCheck, verify};
+use std::path::Path;
+
+use hindcast_actors::history::{Archive, Recomputed, recompute};
+use hindcast_log::{Problem, Reader, Report, StoreCheck, Vault, verify};
 use hindcast_model::Seq;
 use serde_json::{Value, json};
 
 use super::arguments::Global;
 use super::client::Progress;
 use super::output::{Failure, Output};
+use crate::startup::numeric_profile;
 
-pub(crate) fn run(global: &Global, output: &Output) -> Result<(), Failure> {
+/// What is proved.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Compute every deterministic result again as well and compare its hash.
+    #[arg(long)]
+    recompute: bool,
+}
+
+pub(crate) fn run(global: &Global, options: &Options, output: &Output) -> Result<(), Failure> {
     if global.server.is_some() {
         let message = "verify reads the files of a data directory; name it with --data-dir";
         return Err(Failure::Usage(message.to_owned()));
     }
     let data_dir = global.configuration()?.server.data_dir;
+    let mut report = prove(&data_dir)?;
+    // What is damaged cannot be computed again, and is told.
+    let recomputed = match options.recompute && report.holds() {
+        true => Some(results(&data_dir, &mut report)?),
+        false => None,
+    };
+    let mut json = document(&report);
+    json["recomputed"] = recomputed.as_ref().map_or(Value::Null, counts);
+    output.either(&json.to_string(), || Ok(text(&report, recomputed.as_ref())))?;
+    match report.holds() {
+        true => Ok(()),
+        false => Err(Failure::failed(format!(
+            "the log in {} does not hold: {} problems",
+            data_dir.display(),
+            report.problems_total
+        ))
+        .with_hint(Some(format!(
+            "hindcast repair --plan --data-dir {} says what can be healed",
+            data_dir.display()
+        )))),
+    }
+}
+
+/// Proves the log under `data_dir` and its snapshots.
+pub(crate) fn prove(data_dir: &Path) -> Result<Report, Failure> {
     let mut bad = Vec::new();
-    let snapshots = hindcast_snapshots::all(&data_dir)
+    let snapshots = hindcast_snapshots::all(data_dir)
         .map_err(|error| Failure::failed(format!("the snapshots cannot be read: {error}")))?;
     // One after another, as the log reaches them: there may be many.
     let mut checkpoints = snapshots.filter_map(|read| match read {
@@ -32,7 +69,7 @@ pub(crate) fn run(global: &Global, output: &Output) -> Result<(), Failure> {
         }
     });
     let bar = Progress::new();
-    let mut report = verify(&data_dir, &mut checkpoints, &|progress| {
+    let mut report = verify(data_dir, &mut checkpoints, &|progress| {
         let (done, total) = (progress.segments as u64, progress.segments_total as u64);
         bar.set("verifying", done, total);
     })?;
@@ -42,16 +79,43 @@ pub(crate) fn run(global: &Global, output: &Output) -> Result<(), Failure> {
         report.problems_total += 1;
         report.problems.push(Problem { seq: Seq(0), what });
     }
-    let json = document(&report);
-    output.either(&json.to_string(), || Ok(text(&report)))?;
-    match report.holds() {
-        true => Ok(()),
-        false => Err(Failure::failed(format!(
-            "the log in {} does not hold: {} problems",
-            data_dir.display(),
-            report.problems_total
-        ))),
+    Ok(report)
+}
+
+/// Computes the results of the log again; those that differ become problems of the report.
+fn results(data_dir: &Path, report: &mut Report) -> Result<Recomputed, Failure> {
+    let bar = Progress::new();
+    let reader = Reader::open(data_dir)?;
+    let (blobs, vault) = (reader.blobs(), Vault::open(data_dir)?);
+    let archive = Archive {
+        reader: &reader,
+        blobs: &blobs,
+        vault: &vault,
+    };
+    let total = report.events;
+    let recomputed = recompute(archive, &numeric_profile(), &|seq| {
+        bar.set("computing again", seq.0, total);
+    })?;
+    report.problems_total += recomputed.differing_total;
+    for differing in &recomputed.differing {
+        let what = format!("run {}: {}", differing.run, differing.what);
+        report.problems.push(Problem {
+            seq: differing.seq,
+            what,
+        });
     }
+    Ok(recomputed)
+}
+
+fn counts(recomputed: &Recomputed) -> Value {
+    json!({
+        "compared": recomputed.compared,
+        "computations": recomputed.computations,
+        "elsewhere": recomputed.elsewhere,
+        "sealed": recomputed.sealed,
+        "undetermined": recomputed.undetermined,
+        "differing": recomputed.differing_total,
+    })
 }
 
 fn document(report: &Report) -> Value {
@@ -90,7 +154,7 @@ fn store(check: StoreCheck) -> String {
     }
 }
 
-fn text(report: &Report) -> String {
+fn text(report: &Report, recomputed: Option<&Recomputed>) -> String {
     let mut lines = vec![
         format!("{} events in {} segments", report.events, report.segments),
         match report.chain {
@@ -111,6 +175,26 @@ fn text(report: &Report) -> String {
         lines.push(format!(
             "elsewhere   {count} events of another decider version"
         ));
+    }
+    if let Some(recomputed) = recomputed {
+        let Recomputed {
+            compared,
+            computations,
+            elsewhere,
+            sealed,
+            undetermined,
+            ..
+        } = recomputed;
+        lines.push(format!(
+            "results     {compared} compared with {computations} computations"
+        ));
+        let skipped = [
+            (elsewhere, "of another algorithm version or machine"),
+            (sealed, "whose data key is not here"),
+            (undetermined, "failures that depend on the moment"),
+        ];
+        let told = skipped.iter().filter(|(count, _)| **count > 0);
+        lines.extend(told.map(|(count, what)| format!("not compared {count} {what}")));
     }
     if report.torn_bytes > 0 {
         let bytes = report.torn_bytes;

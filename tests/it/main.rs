@@ -12,6 +12,7 @@ mod durability;
 mod history;
 mod inputs;
 mod life;
+mod repair;
 mod runs;
 mod sealed;
 mod support;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use hindcast_causal::LabError;
 use hindcast_causal::data::{Dataset, Limits, Table};
-use hindcast_log::Log;
+use hindcast_log::Blobs;
 use hindcast_model::Digest;
 use metrics::{Counter, Gauge};
 
@@ -66,14 +66,13 @@ impl DatasetCache {
 
     /// The dataset with this digest, read and parsed when it is not here. Two callers at once may
     /// both parse it: neither waits for the other, because they compute on the same few threads.
-    pub(crate) fn get(&self, log: &Log, digest: Digest) -> Result<Arc<Dataset>, LabError> {
+    pub(crate) fn get(&self, blobs: &Blobs, digest: Digest) -> Result<Arc<Dataset>, LabError> {
         if let Some(found) = self.find(digest) {
             self.hits.increment(1);
             return Ok(found);
         }
         self.misses.increment(1);
-        let bytes = log
-            .blobs()
+        let bytes = blobs
             .get(digest)
             .map_err(|error| LabError::Internal(format!("dataset {digest}: {error}")))?;
         let dataset = Table::parse(&bytes, &Limits::default())?.dataset()?;

@@ -255,7 +255,7 @@ impl Engine {
 
     fn execute(&self, job: &Job, operation: &Operation) -> Result<Computed, LabError> {
         let dataset = match job.open.datasets.first() {
-            Some(digest) => Some(self.cache.get(&self.log, *digest)?),
+            Some(digest) => Some(self.cache.get(self.log.blobs(), *digest)?),
             None => None,
         };
         operation.execute(dataset.as_deref(), job.open.seed, &job.control)

@@ -51,44 +51,39 @@ pub(crate) fn completed(result: Payload, computed: &Computed) -> Outcome {
     }
 }
 
+/// The stable word for a lab's error.
+pub(crate) const fn code(error: &LabError) -> &'static str {
+    match error {
+        LabError::Invalid { .. } => "invalid",
+        LabError::TooLarge { .. } => "too_large",
+        LabError::Stopped(Stop::DeadlineExceeded) => "deadline_exceeded",
+        LabError::FailedVerification { .. } => "failed_verification",
+        LabError::Stopped(Stop::Cancelled) | LabError::Internal(_) => "internal",
+    }
+}
+
 /// The outcome of a lab's error.
 pub(crate) fn failed(error: &LabError) -> Outcome {
-    let (code, field, message, hint) = match error {
+    let (field, message, hint) = match error {
         LabError::Invalid {
             field,
             message,
             hint,
-        } => (
-            "invalid",
-            Some(field.clone()),
-            message.clone(),
-            hint.clone(),
-        ),
+        } => (Some(field.clone()), message.clone(), hint.clone()),
         LabError::TooLarge { field, limit, .. } => (
-            "too_large",
             Some(field.clone()),
             error.to_string(),
             Some(format!("at most {limit}")),
         ),
-        LabError::Stopped(Stop::DeadlineExceeded) => (
-            "deadline_exceeded",
-            None,
-            "the deadline has passed".to_owned(),
-            None,
-        ),
-        LabError::Stopped(Stop::Cancelled) => (
-            "internal",
-            None,
-            "stopped without a reason".to_owned(),
-            None,
-        ),
-        LabError::FailedVerification { .. } => {
-            ("failed_verification", None, error.to_string(), None)
+        LabError::Stopped(Stop::DeadlineExceeded) => {
+            (None, "the deadline has passed".to_owned(), None)
         }
-        LabError::Internal(message) => ("internal", None, message.clone(), None),
+        LabError::Stopped(Stop::Cancelled) => (None, "stopped without a reason".to_owned(), None),
+        LabError::FailedVerification { .. } => (None, error.to_string(), None),
+        LabError::Internal(message) => (None, message.clone(), None),
     };
     Outcome::Failed {
-        code: code.to_owned(),
+        code: code(error).to_owned(),
         field,
         message,
         hint,

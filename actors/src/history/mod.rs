@@ -7,6 +7,7 @@ mod difference;
 mod forward;
 mod graph;
 mod provenance;
+mod recompute;
 mod state;
 
 use std::str::FromStr;
@@ -22,6 +23,7 @@ pub use forward::{Forward, SCAN_EVENTS_MAX};
 pub use graph::{Edge, Graph, Node, NodeKind, Relation};
 pub use hindcast_causal::graph::GraphFormat;
 pub use provenance::{Direction, Provenance, Subject, provenance};
+pub use recompute::{Archive, Differing, NoResult, Recomputed, Recomputer, recompute};
 pub use state::{StateAt, state};
 
 /// Entries of collections in one answer.

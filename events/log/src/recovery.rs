@@ -310,7 +310,7 @@ const fn tail_lost(head: Seq, known: Seq, evidence: &'static str) -> LogError {
     }
 }
 
-fn move_aside(data_dir: &Path, dir: &Path) -> Result<PathBuf, LogError> {
+pub(crate) fn move_aside(data_dir: &Path, dir: &Path) -> Result<PathBuf, LogError> {
     let free = (1_u32..)
         .map(|n| data_dir.join(format!("sled.bad-{n}")))
         .find(|p| !p.exists());

@@ -54,7 +54,7 @@ pub struct Report {
     pub events: u64,
     pub segments: u64,
     /// Hash of the last frame: with it, nobody can change what came before. `None` when the log is
-    /// damaged; what follows the damage is not examined.
+    /// damaged; what follows the damage is not folded.
     pub chain: Option<Digest>,
     /// Hash of the state that the log folds to, up to the damage if there is any.
     pub state_hash: Digest,
@@ -66,6 +66,8 @@ pub struct Report {
     pub store: StoreCheck,
     /// Positions of the checkpoints that agree with the log.
     pub checkpoints: Vec<Seq>,
+    /// Positions of the checkpoints that do not.
+    pub checkpoints_differing: Vec<Seq>,
     /// Bytes after the last intact frame, which the next start cuts.
     pub torn_bytes: u64,
     pub problems: Vec<Problem>,
@@ -121,6 +123,12 @@ pub fn verify(
         progress(done);
         Ok(())
     });
+    if let Some(behind) = archived_to(&locations) {
+        check.behind(behind);
+    }
+    if scanned.is_ok() {
+        check.ended();
+    }
     let mut report = check.finish(data_dir, &disk)?;
     report.segments = locations.len() as u64;
     match scanned {
@@ -137,12 +145,53 @@ pub fn verify(
             offset,
             what,
         }) => {
-            let what = format!("{file} at byte {offset}: {what}; what follows is not examined");
+            let what = format!("{file} at byte {offset}: {what}; what follows is not folded");
             report.problem(seq, what);
+            examine_rest(disk.as_ref(), &locations, (&file, offset), &mut report)?;
         }
         Err(error) => return Err(error),
     }
     Ok(report)
+}
+
+/// Checks what follows a damaged place: checksums and chain of each segment on its own word.
+fn examine_rest(
+    disk: &dyn Disk,
+    locations: &[segment::Location],
+    (file, offset): (&str, u64),
+    report: &mut Report,
+) -> Result<(), LogError> {
+    let at = |file: &str| {
+        let named = |location: &segment::Location| location.path.display().to_string() == file;
+        locations.iter().position(named)
+    };
+    // A segment that does not join the one before it may itself be whole.
+    let mut next = at(file).map_or(locations.len(), |at| at + usize::from(offset > 0));
+    while let Some(rest) = locations.get(next..).filter(|rest| !rest.is_empty()) {
+        match scan::scan(disk, rest, true, |_| Ok(())) {
+            Ok(_) => return Ok(()),
+            Err(LogError::Corrupt {
+                seq,
+                file,
+                offset,
+                what,
+            }) => {
+                let found = at(&file).unwrap_or(locations.len());
+                let joins = offset == 0 && found > next;
+                report.problem(seq, format!("{file} at byte {offset}: {what}"));
+                next = found + usize::from(!joins);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The last sequence of the archive: what is there was in the lookup store when it was moved.
+pub(crate) fn archived_to(locations: &[segment::Location]) -> Option<Seq> {
+    let after = locations.iter().rposition(|location| location.archived)? + 1;
+    let next = locations.get(after)?;
+    Some(Seq(next.first.0 - 1))
 }
 
 /// The lookup store, held for this process while it is compared.
@@ -225,6 +274,7 @@ impl<'a> Check<'a> {
             let frame = frames.get(at).filter(|frame| frame.first <= seq);
             if frame.is_some_and(|frame| frame.last != seq || frame.chain != chain.0) {
                 let what = "a snapshot names another hash than the log has here";
+                self.report.checkpoints_differing.push(seq);
                 self.report.problem(seq, what);
             }
         }
@@ -241,10 +291,26 @@ impl<'a> Check<'a> {
                 true => self.report.checkpoints.push(seq),
                 false => {
                     let what = "a snapshot holds another state than the log folds to";
+                    self.report.checkpoints_differing.push(seq);
                     self.report.problem(seq, what);
                 }
             }
         }
+    }
+
+    /// Whether the lookup store has lost what it once had.
+    fn behind(&mut self, archived_to: Seq) {
+        let applied = self.store.as_ref().map(|(_, store)| store.applied());
+        if let Some(applied) = applied.filter(|applied| *applied < archived_to) {
+            let what = format!("the lookup store ends here, and once held event {archived_to}");
+            self.report.problem(applied, what);
+        }
+    }
+
+    /// The log was read to its end: nothing may be expected after it.
+    fn ended(&mut self) {
+        self.missing_decisions(self.state.seq().next());
+        self.lost();
     }
 
     /// What knows of later events than the log has.
@@ -391,8 +457,6 @@ impl<'a> Check<'a> {
     }
 
     fn finish(mut self, data_dir: &Path, disk: &Arc<dyn Disk>) -> Result<Report, LogError> {
-        self.missing_decisions(self.state.seq().next());
-        self.lost();
         let dir = data_dir.join("blobs");
         // Opening removes half-written files, which a running server may be writing.
         let blobs = Blobs::read_only(Arc::clone(disk), data_dir);

@@ -7,7 +7,7 @@ use crate::support::{completed, open, options, request, run_id, submission};
 use hindcast_log::{LogError, Reader, Report, StoreCheck, state_hash, verify};
 use hindcast_model::{Event, Payload, Seq, Stream};
 
-fn filled(dir: &Path) -> String {
+pub(crate) fn filled(dir: &Path) -> String {
     let (log, _) = open(options(dir));
     let spec = log.blobs().put(b"a large spec").expect("stored");
     let mut event = request(9_999, None);
@@ -30,7 +30,7 @@ fn filled(dir: &Path) -> String {
     hash
 }
 
-fn check(dir: &Path) -> Report {
+pub(crate) fn check(dir: &Path) -> Report {
     verify(dir, &mut std::iter::empty(), &|_| {}).expect("readable")
 }
 
@@ -124,7 +124,7 @@ fn empty_directory_has_an_empty_log() {
 }
 
 #[test]
-fn checkpoints_are_proved_and_lost_events_are_named() {
+pub(crate) fn checkpoints_are_proved_and_lost_events_are_named() {
     let dir = tempfile::tempdir().expect("a directory");
     let (log, _) = open(options(dir.path()));
     for n in 0..20 {

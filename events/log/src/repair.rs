@@ -1,0 +1,488 @@
+//! Healing of what `verify` finds. Nothing is believed that the hash chain does not bear out: a
+//! frame is put back only when the frame or the segment after it, or what is left of its own
+//! header, names exactly its bytes. What is replaced is kept beside it.
+//!
+//! Frames are looked for, in this order, anywhere in the damaged file, in a spare copy of the
+//! segment, and in the lookup store, whose records are those of the log.
+
+mod blobs;
+mod frames;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hindcast_model::{Digest, Seq};
+use uuid::Uuid;
+
+use crate::disk::{Disk, RealDisk, read_from};
+use crate::error::LogError;
+use crate::frame;
+use crate::recovery::move_aside;
+use crate::scan::Link;
+use crate::segment::{self, Location};
+use crate::store::Store;
+use crate::verify::archived_to;
+use frames::{End, Found, Rebuilt, advance, frames, last_of, next_of, records};
+
+/// Copies of what is damaged, such as a backup.
+pub trait Spares {
+    /// The bytes of the segment that begins at `first`: its header and its frames.
+    fn segment(&self, first: Seq) -> Result<Option<Vec<u8>>, String>;
+
+    /// The content of a blob.
+    fn blob(&self, digest: Digest) -> Result<Option<Vec<u8>>, String>;
+}
+
+/// No copies.
+pub struct NoSpares;
+
+impl Spares for NoSpares {
+    fn segment(&self, _first: Seq) -> Result<Option<Vec<u8>>, String> {
+        Ok(None)
+    }
+
+    fn blob(&self, _digest: Digest) -> Result<Option<Vec<u8>>, String> {
+        Ok(None)
+    }
+}
+
+/// One thing that is healed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remedy {
+    /// A segment is written anew. The damaged file stays beside it.
+    Segment {
+        first: Seq,
+        path: PathBuf,
+        /// Sequences whose frames came from elsewhere, from and to.
+        healed: Vec<(Seq, Seq)>,
+        /// Frames by where they came from: out of place in the file, the spare copy, the store.
+        moved: u64,
+        spare: u64,
+        store: u64,
+    },
+    /// A blob is written from a spare copy.
+    Blob { digest: Digest, seq: Seq },
+    /// The lookup store is moved aside; the next start writes it again from the log.
+    Store { why: String },
+}
+
+/// Something that nothing at hand can heal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    pub seq: Seq,
+    pub what: String,
+}
+
+/// What can be healed, or was.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Repair {
+    pub remedies: Vec<Remedy>,
+    pub lost: Vec<Lost>,
+    /// The last sequence that is whole, counted from the beginning.
+    pub whole_to: Seq,
+}
+
+/// Finds what is damaged under `data_dir` and, with `apply`, heals it. Takes the lock of the data
+/// directory: no server may run. A second repair after a crash in the middle of one goes on.
+pub fn repair(data_dir: &Path, spares: &dyn Spares, apply: bool) -> Result<Repair, LogError> {
+    let _held = crate::log::lock(data_dir)?;
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let locations = segment::list(disk.as_ref(), data_dir)?;
+    let log = log_id(disk.as_ref(), &locations);
+    let mut repair = Repair::default();
+    let (store, why) = match log {
+        Some(log) => open_store(data_dir, log),
+        None => (None, None),
+    };
+    let mut pass = Pass {
+        disk: disk.as_ref(),
+        data_dir,
+        spares,
+        store: store.as_ref(),
+        store_differs: None,
+        blobs: BTreeMap::new(),
+        apply,
+    };
+    pass.segments(&locations, log, &mut repair)?;
+    let Pass {
+        store_differs,
+        blobs: named,
+        ..
+    } = pass;
+    blobs::heal(&disk, data_dir, (named, spares, apply), &mut repair)?;
+    let behind = store.as_ref().zip(archived_to(&locations));
+    let behind = behind.filter(|(store, archived)| store.applied() < *archived);
+    let behind = behind.map(|(store, archived)| {
+        let applied = store.applied();
+        format!("it ends at sequence {applied}, and once held {archived}")
+    });
+    drop(store);
+    let store_differs = store_differs.or(behind);
+    if let Some(why) = why.or(store_differs) {
+        if apply {
+            move_aside(data_dir, &data_dir.join("sled"))?;
+        }
+        repair.remedies.push(Remedy::Store { why });
+    }
+    Ok(repair)
+}
+
+/// The log that most of the segments can tell: the first header that is whole.
+fn log_id(disk: &dyn Disk, locations: &[Location]) -> Option<Uuid> {
+    let header = |location| segment::Segment::header_of(disk, location).ok();
+    locations.iter().find_map(header).map(|header| header.log)
+}
+
+/// The lookup store, or why there is none to use.
+fn open_store(data_dir: &Path, log: Uuid) -> (Option<Store>, Option<String>) {
+    let dir = data_dir.join("sled");
+    if !dir.exists() {
+        return (None, None);
+    }
+    match Store::open(&dir, 16 << 20, log) {
+        Ok(store) => (Some(store), None),
+        Err(error) => (None, Some(error.to_string())),
+    }
+}
+
+struct Pass<'a> {
+    disk: &'a dyn Disk,
+    data_dir: &'a Path,
+    spares: &'a dyn Spares,
+    store: Option<&'a Store>,
+    /// Where the lookup store holds something else than an intact frame.
+    store_differs: Option<String>,
+    /// The blobs that the log names, each with the first event that does.
+    blobs: BTreeMap<Digest, Seq>,
+    apply: bool,
+}
+
+impl Pass<'_> {
+    fn segments(
+        &mut self,
+        locations: &[Location],
+        log: Option<Uuid>,
+        repair: &mut Repair,
+    ) -> Result<(), LogError> {
+        let Some(log) = log else {
+            if !locations.is_empty() {
+                let what = "no segment has a header that can be read".to_owned();
+                repair.lost.push(Lost { seq: Seq(1), what });
+            }
+            return Ok(());
+        };
+        let mut link = Link {
+            log,
+            epoch: 1,
+            next: Seq(1),
+            chain: [0; 32],
+        };
+        let mut index = 0;
+        while index < locations.len() {
+            let location = &locations[index];
+            let missing = location.first > link.next;
+            let place = match missing {
+                true => Location {
+                    first: link.next,
+                    path: segment::archive_dir(self.data_dir).join(segment::file_name(link.next)),
+                    archived: true,
+                },
+                false => location.clone(),
+            };
+            let after = &locations[index + usize::from(!missing)..];
+            index += usize::from(!missing);
+            match self.segment(&place, after, &link)? {
+                Ok((next, remedy)) => {
+                    link = next;
+                    repair.whole_to = Seq(link.next.0 - 1);
+                    repair.remedies.extend(remedy);
+                }
+                Err(lost) => {
+                    repair.lost.push(lost);
+                    // The chain is looked at again from the next header that is whole.
+                    let Some(next) = self.resume(&locations[index..], &link) else {
+                        return Ok(());
+                    };
+                    index += next.0;
+                    link = next.1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The next segment whose header is whole, with the link that it names.
+    fn resume(&self, rest: &[Location], link: &Link) -> Option<(usize, Link)> {
+        rest.iter().enumerate().find_map(|(at, location)| {
+            let header = segment::Segment::header_of(self.disk, location).ok()?;
+            let link = Link {
+                next: header.first,
+                chain: header.previous,
+                ..*link
+            };
+            Some((at, link))
+        })
+    }
+
+    /// Looks at one segment, and heals it when it has to be healed.
+    fn segment(
+        &mut self,
+        location: &Location,
+        after: &[Location],
+        link: &Link,
+    ) -> Result<Result<(Link, Option<Remedy>), Lost>, LogError> {
+        let path = &location.path;
+        let bytes = match self.disk.open(path, false) {
+            Ok(file) => read_from(file.as_ref(), 0).map_err(LogError::io("read", path))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(LogError::io("open", path)(error)),
+        };
+        let end = match after.first() {
+            Some(next) => Some(self.end_before(next, link.log)?),
+            None => None,
+        };
+        let spare = match self.spares.segment(location.first) {
+            _ if !self.needs_spare(&bytes, link, end) => None,
+            Ok(spare) => spare,
+            Err(why) => {
+                let what = format!("the spare copy of this segment cannot be read: {why}");
+                let seq = location.first;
+                return Ok(Err(Lost { seq, what }));
+            }
+        };
+        // A file that is gone may have been one of several: its copy says where it ended.
+        let end = match bytes.is_empty() {
+            true => spare.as_deref().and_then(|spare| last_of(spare, link)),
+            false => end,
+        };
+        let rebuilt = match self.rebuild(&bytes, spare.as_deref(), link, end) {
+            Ok(rebuilt) => rebuilt,
+            Err(lost) => return Ok(Err(lost)),
+        };
+        let after = rebuilt.link;
+        blobs::named(&rebuilt.bytes, location.first, &mut self.blobs)?;
+        let header = bytes.get(..segment::HEADER_BYTES);
+        let same_header = header == rebuilt.bytes.get(..segment::HEADER_BYTES);
+        if rebuilt.healed.is_empty() && rebuilt.moved == 0 && same_header {
+            return Ok(Ok((after, None)));
+        }
+        if self.apply {
+            self.replace(location, &bytes, &rebuilt.bytes)?;
+        }
+        let remedy = Remedy::Segment {
+            first: location.first,
+            path: path.clone(),
+            healed: rebuilt.healed,
+            moved: rebuilt.moved,
+            spare: rebuilt.spare,
+            store: rebuilt.store,
+        };
+        Ok(Ok((after, Some(remedy))))
+    }
+
+    /// What the beginning of the next segment says of the end of the one before it.
+    fn end_before(&self, next: &Location, log: Uuid) -> Result<End, LogError> {
+        let header = segment::Segment::header_of(self.disk, next).ok();
+        let header = header.filter(|header| header.first == next.first);
+        if let Some(header) = header {
+            return Ok(End {
+                next: header.first,
+                chain: Some(header.previous),
+            });
+        }
+        let failed = LogError::io("read", &next.path);
+        let file = self.disk.open(&next.path, false);
+        let bytes = file.and_then(|file| read_from(file.as_ref(), 0));
+        let bytes = bytes.map_err(failed)?;
+        let found = frames(&bytes, log, false);
+        let first = found.get(&next.first).and_then(|frames| frames.first());
+        Ok(End {
+            next: next.first,
+            chain: first.map(|frame| frame.header.previous),
+        })
+    }
+
+    /// Whether the file alone does not hold every frame of the segment.
+    fn needs_spare(&self, bytes: &[u8], link: &Link, end: Option<End>) -> bool {
+        let found = frames(bytes, link.log, false);
+        let (mut place, mut place_offset) = (*link, segment::HEADER_BYTES);
+        while let Some(frame) = next_of(&found, &place) {
+            place = advance(&place, frame);
+            place_offset = frame.offset + frame.bytes.len();
+        }
+        match end {
+            Some(end) => !end.is_at(&place),
+            None => {
+                let rest = bytes.get(place_offset..).unwrap_or_default();
+                let known = self
+                    .store
+                    .is_some_and(|store| store.applied() >= place.next);
+                known || bytes.is_empty() || rest.iter().any(|byte| *byte != 0)
+            }
+        }
+    }
+
+    fn rebuild(
+        &mut self,
+        bytes: &[u8],
+        spare: Option<&[u8]>,
+        link: &Link,
+        end: Option<End>,
+    ) -> Result<Rebuilt, Lost> {
+        let mut found = frames(bytes, link.log, false);
+        let copies = spare.map(|spare| frames(spare, link.log, true));
+        for (seq, frames) in copies.unwrap_or_default() {
+            found.entry(seq).or_default().extend(frames);
+        }
+        let mut rebuilt = Rebuilt::at(link);
+        loop {
+            let place = rebuilt.link;
+            if end.is_some_and(|end| place.next >= end.next) {
+                break;
+            }
+            if let Some(frame) = next_of(&found, &place) {
+                let elsewhere = frame.spare || frame.offset != rebuilt.bytes.len();
+                rebuilt.spare += u64::from(frame.spare);
+                rebuilt.moved += u64::from(!frame.spare && elsewhere);
+                if frame.spare {
+                    rebuilt.heal(frame.header.first, frame.header.next());
+                }
+                if !elsewhere {
+                    self.compare_store(frame.bytes, frame.header.first);
+                }
+                rebuilt.bytes.extend_from_slice(frame.bytes);
+                rebuilt.link = advance(&place, frame);
+                continue;
+            }
+            let damaged = bytes.get(rebuilt.bytes.len()..).unwrap_or_default();
+            let following = found.range(place.next.next()..).next();
+            let following = following.and_then(|(_, frames)| frames.first());
+            if let Some(frame) = self.sealed_anew(&place, damaged, following, end) {
+                let header = frame::header(&frame).expect("it was just sealed");
+                rebuilt.store += 1;
+                rebuilt.heal(header.first, header.next());
+                rebuilt.link = Link {
+                    epoch: header.epoch,
+                    next: header.next(),
+                    chain: frame::hash(&frame),
+                    ..place
+                };
+                rebuilt.bytes.extend_from_slice(&frame);
+                continue;
+            }
+            let acknowledged = self
+                .store
+                .is_some_and(|store| store.known().is_ok_and(|known| known >= place.next));
+            if end.is_none() && following.is_none() && !acknowledged {
+                // The end of the log: whatever follows was never acknowledged.
+                break;
+            }
+            let what = "the frame is damaged, and no copy bears out its hash".to_owned();
+            let seq = place.next;
+            return Err(Lost { seq, what });
+        }
+        match end {
+            Some(end) if !end.is_at(&rebuilt.link) => {
+                let seq = Seq(rebuilt.link.next.0 - 1);
+                let what = "the next segment names another hash".to_owned();
+                Err(Lost { seq, what })
+            }
+            Some(_) | None => Ok(rebuilt),
+        }
+    }
+
+    /// The frame at `place`, sealed anew from the records of the lookup store.
+    fn sealed_anew(
+        &self,
+        place: &Link,
+        damaged: &[u8],
+        following: Option<&Found<'_>>,
+        end: Option<End>,
+    ) -> Option<Vec<u8>> {
+        let store = self.store?;
+        let left = frame::header(damaged);
+        let left_fits = left.filter(|header| header.first == place.next && header.count > 0);
+        let until = |seq: Seq| u32::try_from(seq.0.checked_sub(place.next.0)?).ok();
+        let counts = [
+            left_fits.map(|header| header.count),
+            following.and_then(|next| until(next.header.first)),
+            end.and_then(|end| until(end.next)),
+        ];
+        let epochs = [Some(place.epoch), following.map(|next| next.header.epoch)];
+        for count in counts.into_iter().flatten() {
+            let Some(records) = records(store, place.next, count) else {
+                continue;
+            };
+            for epoch in epochs.into_iter().flatten() {
+                let mut frame = vec![0; frame::HEADER_BYTES];
+                frame.extend_from_slice(&records);
+                let sealed = frame::Place {
+                    log: place.log,
+                    epoch,
+                    first: place.next,
+                    previous: place.chain,
+                };
+                let chain = frame::seal(&mut frame, count, &sealed);
+                let next = Seq(place.next.0 + u64::from(count));
+                let followed = following.is_some_and(|after| {
+                    after.header.first == next && after.header.previous == chain
+                });
+                let ends = end.is_some_and(|end| (end.next, end.chain) == (next, Some(chain)));
+                // Its own header, which the damage left: it holds the checksum of all its bytes.
+                let own = damaged.get(..frame::HEADER_BYTES) == frame.get(..frame::HEADER_BYTES);
+                if followed || ends || own {
+                    return Some(frame);
+                }
+            }
+        }
+        None
+    }
+
+    fn compare_store(&mut self, frame: &[u8], first: Seq) {
+        let Some(store) = self.store else { return };
+        let Some(header) = frame::header(frame) else {
+            return;
+        };
+        let last = Seq(header.next().0 - 1);
+        if last > store.applied() || self.store_differs.is_some() {
+            return;
+        }
+        let held = records(store, first, header.count);
+        if held.as_deref() != frame.get(frame::HEADER_BYTES..) {
+            let what = format!("it holds other records than the log from sequence {first} on");
+            self.store_differs = Some(what);
+        }
+    }
+
+    /// Puts the healed segment in the place of the damaged one, which is kept.
+    fn replace(&self, location: &Location, old: &[u8], new: &[u8]) -> Result<(), LogError> {
+        let path = &location.path;
+        let dir = path.parent().unwrap_or(self.data_dir);
+        let half = path.with_extension("healed");
+        let failed = |action| LogError::io(action, &half);
+        match self.disk.remove(&half) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(failed("remove")(error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        let file = self.disk.create(&half).map_err(failed("create"))?;
+        file.write_at(new, 0).map_err(failed("write"))?;
+        if !location.archived && old.len() > new.len() {
+            // The segment that is written to keeps its preallocated length.
+            file.set_len(old.len() as u64).map_err(failed("extend"))?;
+        }
+        file.sync_data().map_err(failed("fdatasync"))?;
+        if !old.is_empty() {
+            let kept = (1_u32..).map(|n| path.with_extension(format!("damaged-{n}")));
+            let kept = kept.into_iter().find(|path| !path.exists());
+            let kept = kept.expect("some number is free");
+            std::fs::hard_link(path, &kept).map_err(LogError::io("keep", &kept))?;
+        }
+        self.disk
+            .rename(&half, path)
+            .map_err(LogError::io("rename", path))?;
+        self.disk.sync_dir(dir).map_err(LogError::io("sync", dir))
+    }
+}

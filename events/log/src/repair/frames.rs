@@ -1,0 +1,152 @@
+//! Where whole frames are looked for (in bytes, wherever they stand there, and in the lookup store),
+//! and what they are put together to.
+
+use std::collections::BTreeMap;
+
+use hindcast_model::Seq;
+use uuid::Uuid;
+
+use crate::frame::{self, Chain};
+use crate::record::Records;
+use crate::scan::Link;
+use crate::segment;
+use crate::store::Store;
+
+/// Where a segment has to end: the sequence that the next one begins with, and the hash, where it
+/// can be read.
+#[derive(Clone, Copy)]
+pub(super) struct End {
+    pub(super) next: Seq,
+    pub(super) chain: Option<Chain>,
+}
+
+impl End {
+    pub(super) fn is_at(&self, link: &Link) -> bool {
+        self.next == link.next && self.chain.is_none_or(|chain| chain == link.chain)
+    }
+}
+
+/// An intact frame in some bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Found<'a> {
+    pub(super) header: frame::Header,
+    pub(super) bytes: &'a [u8],
+    pub(super) offset: usize,
+    pub(super) spare: bool,
+}
+
+/// A segment as it should be.
+pub(super) struct Rebuilt {
+    pub(super) bytes: Vec<u8>,
+    pub(super) link: Link,
+    pub(super) healed: Vec<(Seq, Seq)>,
+    pub(super) moved: u64,
+    pub(super) spare: u64,
+    pub(super) store: u64,
+}
+
+impl Rebuilt {
+    pub(super) fn at(link: &Link) -> Self {
+        let header = segment::Header {
+            log: link.log,
+            first: link.next,
+            previous: link.chain,
+        };
+        Self {
+            bytes: header.encode().to_vec(),
+            link: *link,
+            healed: Vec::new(),
+            moved: 0,
+            spare: 0,
+            store: 0,
+        }
+    }
+
+    /// Sequences from `first` to before `next` were put back.
+    pub(super) fn heal(&mut self, first: Seq, next: Seq) {
+        let last = Seq(next.0 - 1);
+        match self.healed.last_mut() {
+            Some((_, end)) if end.next() == first => *end = last,
+            Some(_) | None => self.healed.push((first, last)),
+        }
+    }
+}
+
+/// Every intact frame of the log in `bytes`, wherever it stands, by its first sequence.
+pub(super) fn frames(bytes: &[u8], log: Uuid, spare: bool) -> BTreeMap<Seq, Vec<Found<'_>>> {
+    let mut found: BTreeMap<Seq, Vec<Found<'_>>> = BTreeMap::new();
+    let mut offset = segment::HEADER_BYTES;
+    while offset + frame::HEADER_BYTES <= bytes.len() {
+        let here = (bytes[offset] == b'H').then(|| frame::read(&bytes[offset..]));
+        match here.flatten().filter(|(header, _)| header.log == log) {
+            Some((header, frame)) => {
+                found.entry(header.first).or_default().push(Found {
+                    header,
+                    bytes: frame,
+                    offset,
+                    spare,
+                });
+                offset += frame.len();
+            }
+            None => offset += 1,
+        }
+    }
+    found
+}
+
+/// Where the frames of a copy end.
+pub(super) fn last_of(spare: &[u8], link: &Link) -> Option<End> {
+    let found = frames(spare, link.log, true);
+    let mut place = *link;
+    while let Some(frame) = next_of(&found, &place) {
+        place = advance(&place, frame);
+    }
+    (place.next > link.next).then_some(End {
+        next: place.next,
+        chain: None,
+    })
+}
+
+/// The frame that goes on from `place`.
+pub(super) fn next_of<'a>(
+    found: &BTreeMap<Seq, Vec<Found<'a>>>,
+    place: &Link,
+) -> Option<Found<'a>> {
+    let here = found.get(&place.next)?;
+    let fits = |frame: &&Found<'_>| {
+        let header = &frame.header;
+        header.previous == place.chain && header.count > 0 && header.epoch >= place.epoch
+    };
+    here.iter().find(fits).copied()
+}
+
+pub(super) fn advance(place: &Link, frame: Found<'_>) -> Link {
+    Link {
+        epoch: frame.header.epoch,
+        next: frame.header.next(),
+        chain: frame::hash(frame.bytes),
+        ..*place
+    }
+}
+
+/// The bytes of `count` records from `first` on, as the lookup store has them.
+pub(super) fn records(store: &Store, first: Seq, count: u32) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut next = first;
+    let end = Seq(first.0 + u64::from(count));
+    while next < end {
+        let (chunk_first, _, chunk) = store.chunk(next).ok()??;
+        let before = next;
+        for entry in Records::new(&chunk, chunk_first) {
+            let (seq, _, record) = entry.ok()?;
+            if seq == next && next < end {
+                bytes.extend_from_slice(record);
+                next = next.next();
+            }
+        }
+        if next == before {
+            return None;
+        }
+    }
+    Some(bytes)
+}

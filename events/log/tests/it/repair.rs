@@ -1,0 +1,277 @@
+//! Every kind of damage that can be done to a data directory is named by `verify` and healed by
+//! `repair` to the bytes that were there, or told as lost.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::verify::{check, filled};
+use hindcast_log::{Blobs, NoSpares, Remedy, Repair, Spares, repair};
+use hindcast_model::{Digest, Seq};
+
+/// The whole tree, as a copy to damage.
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("a type").is_dir() {
+            fs::create_dir_all(&target).expect("made");
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("copied");
+        }
+    }
+}
+
+/// A copy of the whole directory serves as spare.
+struct Twin(PathBuf);
+
+impl Spares for Twin {
+    fn segment(&self, first: Seq) -> Result<Option<Vec<u8>>, String> {
+        let name = format!("{:020}.seg", first.0);
+        let found = ["archive", "wal"].map(|dir| fs::read(self.0.join(dir).join(&name)).ok());
+        Ok(found.into_iter().flatten().next())
+    }
+
+    fn blob(&self, digest: Digest) -> Result<Option<Vec<u8>>, String> {
+        let name = digest.to_string();
+        let path = self.0.join("blobs").join(&name[..2]).join(&name[2..]);
+        Ok(fs::read(path).ok())
+    }
+}
+
+struct Bench {
+    _tree: tempfile::TempDir,
+    whole: PathBuf,
+    work: PathBuf,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let tree = tempfile::tempdir().expect("a directory");
+        let (whole, work) = (tree.path().join("whole"), tree.path().join("work"));
+        fs::create_dir_all(&whole).expect("made");
+        filled(&whole);
+        let bench = Self {
+            _tree: tree,
+            whole,
+            work,
+        };
+        bench.again();
+        bench
+    }
+
+    fn again(&self) {
+        if self.work.exists() {
+            fs::remove_dir_all(&self.work).expect("removed");
+        }
+        fs::create_dir_all(&self.work).expect("made");
+        copy(&self.whole, &self.work);
+    }
+
+    fn segments(&self) -> Vec<PathBuf> {
+        let mut paths = Vec::new();
+        for dir in ["archive", "wal"] {
+            let entries = fs::read_dir(self.work.join(dir)).expect("a directory");
+            paths.extend(entries.map(|entry| entry.expect("an entry").path()));
+        }
+        paths.retain(|path| path.extension().is_some_and(|end| end == "seg"));
+        paths.sort_by_key(|path| path.file_name().map(std::ffi::OsStr::to_owned));
+        paths
+    }
+
+    /// The damage is seen, the plan changes nothing, and the repair gives the old log back.
+    fn heals(&self, what: &str, spares: &dyn Spares) -> Repair {
+        let before = check(&self.whole);
+        let damaged = check(&self.work);
+        assert!(!damaged.holds(), "{what}: unseen");
+        let plan = repair(&self.work, spares, false).expect("planned");
+        assert_eq!(
+            check(&self.work),
+            damaged,
+            "{what}: the plan changed something"
+        );
+        let done = repair(&self.work, spares, true).expect("repaired");
+        assert_eq!(plan, done, "{what}");
+        assert_eq!(done.lost, [], "{what}");
+        let after = check(&self.work);
+        assert!(after.holds(), "{what}: {:?}", after.problems);
+        assert_eq!(after.chain, before.chain, "{what}");
+        assert_eq!(after.state_hash, before.state_hash, "{what}");
+        let again = repair(&self.work, spares, true).expect("repaired");
+        assert_eq!(again.remedies, [], "{what}");
+        done
+    }
+}
+
+fn frames(bytes: &[u8]) -> Vec<usize> {
+    let magic = |at: &usize| bytes[*at..].starts_with(b"HCF1\x01");
+    (128..bytes.len() - 8).filter(magic).collect()
+}
+
+#[test]
+fn flipped_bits_anywhere_are_healed_from_the_lookup_store() {
+    let bench = Bench::new();
+    let count = bench.segments().len();
+    assert!(count >= 2);
+    for index in 0..count {
+        let path = bench.segments()[index].clone();
+        let bytes = fs::read(&path).expect("read");
+        let starts = frames(&bytes);
+        let end = starts[starts.len() - 1];
+        let middle = starts[starts.len() / 2];
+        // The segment's header; magic, epoch, count, length, hash and checksum of a frame; records.
+        let places = [
+            3,
+            40,
+            126,
+            starts[0],
+            middle + 24,
+            middle + 28,
+            middle + 41,
+            middle + 50,
+        ];
+        for offset in places
+            .into_iter()
+            .chain([middle + 81, middle + 200, end + 60])
+        {
+            bench.again();
+            let mut bad = bytes.clone();
+            bad[offset] ^= 4;
+            fs::write(&path, bad).expect("damaged");
+            let what = format!("segment {index}, byte {offset}");
+            if index + 1 == count && offset > end {
+                // The header of the very last frame: only a copy can tell.
+                bench.heals(&what, &Twin(bench.whole.clone()));
+                continue;
+            }
+            let done = bench.heals(&what, &NoSpares);
+            assert!(matches!(
+                done.remedies[..],
+                [Remedy::Segment { spare: 0, .. }]
+            ));
+        }
+    }
+}
+
+#[test]
+fn two_places_in_two_segments_are_healed_at_once_and_named_each() {
+    let bench = Bench::new();
+    let paths = bench.segments();
+    for path in &paths[..2] {
+        let mut bytes = fs::read(path).expect("read");
+        let starts = frames(&bytes);
+        bytes[starts[1] + 150] ^= 1;
+        bytes[starts[starts.len() - 2] + 90] ^= 1;
+        fs::write(path, bytes).expect("damaged");
+    }
+    let report = check(&bench.work);
+    assert_eq!(report.problems_total, 2, "{:?}", report.problems);
+    let done = bench.heals("two segments", &NoSpares);
+    assert_eq!(done.remedies.len(), 2);
+    let [Remedy::Segment { healed, store, .. }, _] = &done.remedies[..] else {
+        panic!("{done:?}");
+    };
+    assert_eq!((healed.len(), *store), (2, 2));
+}
+
+#[test]
+fn swapped_frames_go_back_to_their_places() {
+    let bench = Bench::new();
+    let path = bench.segments()[0].clone();
+    let bytes = fs::read(&path).expect("read");
+    let starts = frames(&bytes);
+    let at = &starts[5..8];
+    let swapped = [
+        &bytes[..at[0]],
+        &bytes[at[1]..at[2]],
+        &bytes[at[0]..at[1]],
+        &bytes[at[2]..],
+    ];
+    fs::write(&path, swapped.concat()).expect("damaged");
+    let done = bench.heals("swapped frames", &NoSpares);
+    assert!(matches!(
+        done.remedies[..],
+        [Remedy::Segment {
+            moved: 2,
+            store: 0,
+            ..
+        }]
+    ));
+}
+
+#[test]
+fn truncated_and_missing_segments_come_from_the_store_or_a_copy() {
+    let bench = Bench::new();
+    let spare = Twin(bench.whole.clone());
+    for index in 0..bench.segments().len() {
+        bench.again();
+        let path = bench.segments()[index].clone();
+        fs::remove_file(&path).expect("removed");
+        if index + 1 < bench.segments().len() + 1 && index < 2 {
+            let done = bench.heals(&format!("segment {index} is missing"), &spare);
+            assert!(matches!(
+                done.remedies[..],
+                [Remedy::Segment { store: 0, .. }]
+            ));
+            bench.again();
+            fs::remove_file(&path).expect("removed");
+            let lost = repair(&bench.work, &NoSpares, true).expect("looked");
+            assert_eq!(lost.lost.len(), 1, "{lost:?}");
+        }
+        bench.again();
+        let bytes = fs::read(&path).expect("read");
+        let starts = frames(&bytes);
+        let cut = starts[starts.len() - 3] + 10;
+        fs::write(&path, &bytes[..cut]).expect("damaged");
+        bench.heals(&format!("segment {index} is cut"), &spare);
+    }
+}
+
+#[test]
+fn blobs_come_from_a_copy_and_are_lost_without_one() {
+    let bench = Bench::new();
+    let digest = Blobs::digest(b"a large spec");
+    let name = digest.to_string();
+    let path = bench.work.join("blobs").join(&name[..2]).join(&name[2..]);
+    fs::write(&path, b"a large").expect("cut");
+    let lost = repair(&bench.work, &NoSpares, true).expect("looked");
+    assert_eq!(lost.lost.len(), 1);
+    assert_eq!(lost.lost[0].seq, Seq(1));
+    let done = bench.heals("a cut blob", &Twin(bench.whole.clone()));
+    assert_eq!(
+        done.remedies,
+        [Remedy::Blob {
+            digest,
+            seq: Seq(1)
+        }]
+    );
+    fs::remove_file(&path).expect("removed");
+    bench.heals("a missing blob", &Twin(bench.whole.clone()));
+}
+
+#[test]
+fn edited_lookup_store_is_moved_aside() {
+    let bench = Bench::new();
+    let db = bench.work.join("sled").join("db");
+    let bytes = fs::read(&db).expect("read");
+    fs::write(&db, &bytes[..bytes.len() / 3]).expect("damaged");
+    let report = check(&bench.work);
+    assert!(!report.holds());
+    let done = repair(&bench.work, &NoSpares, true).expect("repaired");
+    assert!(
+        matches!(done.remedies[..], [Remedy::Store { .. }]),
+        "{done:?}"
+    );
+    assert!(check(&bench.work).holds());
+}
+
+#[test]
+fn a_whole_log_has_nothing_to_heal() {
+    let bench = Bench::new();
+    let found = repair(&bench.work, &NoSpares, true).expect("looked");
+    let nothing = Repair {
+        whole_to: Seq(6_002),
+        ..Repair::default()
+    };
+    assert_eq!(found, nothing);
+}

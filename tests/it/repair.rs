@@ -1,0 +1,121 @@
+//! `verify --recompute` and `repair` over the directory of a real server.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{DISCOVER, Server, VALIDATE, finish, hindcast, pause, temporary, validation};
+
+fn here(words: &[&str], dir: &Path) -> (Value, String, Option<i32>) {
+    let mut command = hindcast(words);
+    command.arg("--json").arg("--data-dir").arg(dir);
+    let (out, errors, code) = finish(command, &[]);
+    let parsed = serde_json::from_str(&out).unwrap_or(Value::Null);
+    (parsed, errors, code)
+}
+
+/// A server has run here, and was stopped.
+fn lived(dir: &Path) -> (String, String) {
+    let server = Server::start(dir);
+    let rows: Vec<[f64; 2]> = (0..30)
+        .map(|i| [f64::from(i), f64::from(i * i % 7)])
+        .collect();
+    let body = json!({ "data": rows, "seed": 3, "bootstrap": 2 });
+    let answer = server.post(DISCOVER, &body).expect(200);
+    for _ in 0..40 {
+        server.post(VALIDATE, &validation()).expect(200);
+    }
+    server.stop();
+    let text = |name: &str| answer[name].as_str().expect("a text").to_owned();
+    (text("run_id"), text("result_hash"))
+}
+
+fn segment(dir: &Path) -> PathBuf {
+    dir.join("wal").join("00000000000000000001.seg")
+}
+
+#[test]
+fn results_are_computed_again_and_a_flipped_bit_is_named_and_healed() {
+    let dir = temporary();
+    let (run, hash) = lived(dir.path());
+    let (whole, errors, code) = here(&["verify", "--recompute"], dir.path());
+    assert_eq!(code, Some(0), "{errors}");
+    assert_eq!(whole["recomputed"]["differing"], 0, "{whole}");
+    assert_eq!(whole["recomputed"]["compared"], 41, "{whole}");
+    assert_eq!(whole["recomputed"]["computations"], 2, "{whole}");
+
+    let path = segment(dir.path());
+    let mut bytes = fs::read(&path).expect("read");
+    bytes[2_000] ^= 16;
+    fs::write(&path, bytes).expect("damaged");
+    let (damaged, errors, code) = here(&["verify"], dir.path());
+    assert_eq!((code, &damaged["holds"]), (Some(1), &json!(false)));
+    assert!(
+        damaged["problems"][0]["seq"]
+            .as_u64()
+            .is_some_and(|seq| seq > 1)
+    );
+    assert!(errors.contains("repair --plan"), "{errors}");
+
+    let (plan, errors, code) = here(&["repair", "--plan"], dir.path());
+    assert_eq!(code, Some(0), "{errors}");
+    assert_eq!(
+        (&plan["applied"], &plan["remedies"][0]["kind"]),
+        (&json!(false), &json!("segment"))
+    );
+    assert_eq!(
+        here(&["verify"], dir.path()).2,
+        Some(1),
+        "the plan changes nothing"
+    );
+    let (done, errors, code) = here(&["repair"], dir.path());
+    assert_eq!((code, &done["holds"]), (Some(0), &json!(true)), "{errors}");
+    let (healed, ..) = here(&["verify"], dir.path());
+    assert_eq!(healed["chain"], whole["chain"]);
+    assert_eq!(healed["state_hash"], whole["state_hash"]);
+
+    let server = Server::start(dir.path());
+    let found = server.get(&format!("/api/v1/runs/{run}")).expect(200);
+    assert_eq!(found["result_hash"], hash);
+    let (_, errors, code) = here(&["repair"], dir.path());
+    assert_eq!(code, Some(1), "a running server keeps the directory");
+    assert!(errors.contains("another process"), "{errors}");
+}
+
+#[test]
+fn damaged_snapshots_are_set_aside() {
+    let dir = temporary();
+    let server = Server::start_with(crate::support::serve(
+        dir.path(),
+        &["log.snapshot_events=100"],
+    ));
+    for _ in 0..60 {
+        server.post(VALIDATE, &validation()).expect(200);
+    }
+    let folder = dir.path().join("snapshots");
+    let snapshots = || -> Vec<PathBuf> {
+        let entries = fs::read_dir(&folder).into_iter().flatten();
+        let paths = entries.map(|entry| entry.expect("an entry").path());
+        paths
+            .filter(|path| path.extension().is_some_and(|end| end == "snap"))
+            .collect()
+    };
+    let mut waits = 0..1_000;
+    while snapshots().is_empty() {
+        assert!(waits.next().is_some(), "no snapshot was taken");
+        pause(Duration::from_millis(20));
+    }
+    server.stop();
+    let path = snapshots().remove(0);
+    let mut bytes = fs::read(&path).expect("read");
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&path, bytes).expect("damaged");
+    assert_eq!(here(&["verify"], dir.path()).2, Some(1));
+    let (done, errors, code) = here(&["repair"], dir.path());
+    assert_eq!(code, Some(0), "{errors}");
+    assert_eq!(done["remedies"][0]["kind"], "snapshot", "{done}");
+    assert!(path.with_extension("bad").exists());
+}
