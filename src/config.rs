@@ -19,6 +19,7 @@ pub struct Config {
     pub server: ServerConfig,
     pub http: HttpConfig,
     pub log: LogConfig,
+    pub scrub: ScrubConfig,
     pub runs: RunsConfig,
     pub cache: CacheConfig,
     pub disk: DiskConfig,
@@ -75,6 +76,13 @@ pub struct RunsConfig {
     pub deadline_ms: u64,
     pub idempotency_ttl_ms: u64,
     pub idempotency_entries_max: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScrubConfig {
+    pub pause_ms: u64,
+    pub bytes_per_second_max: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -156,6 +164,15 @@ impl Default for LogConfig {
             cache_bytes: 16 * 1024 * 1024,
             snapshot_events: 50_000,
             snapshots_bytes_max: 256 * 1024 * 1024,
+        }
+    }
+}
+
+impl Default for ScrubConfig {
+    fn default() -> Self {
+        Self {
+            pause_ms: 30_000,
+            bytes_per_second_max: 64 * 1024 * 1024,
         }
     }
 }

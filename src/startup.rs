@@ -9,7 +9,9 @@ use std::time::Duration;
 use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
 use actix_web::{HttpServer, rt};
-use hindcast_actors::{ActorOptions, Actors, Environment, ResultCacheOptions, operation};
+use hindcast_actors::{
+    ActorOptions, Actors, Environment, ResultCacheOptions, ScrubOptions, operation,
+};
 use hindcast_log::{Checkpoint, Log, LogError, Recovery, Vault, VaultError};
 use hindcast_model::event::{ConfigurationLoaded, Event, ServerStarted, ServerStopped, Settings};
 use hindcast_model::limits::INLINE_BYTES_MAX;
@@ -298,6 +300,10 @@ fn actor_options(config: &Config) -> ActorOptions {
         bytes_max: config.cache.results_bytes_max,
         age_max: Duration::from_millis(config.cache.results_age_max_ms),
         idle_max: Duration::from_millis(config.cache.results_idle_max_ms),
+    };
+    options.scrub = ScrubOptions {
+        pause: Duration::from_millis(config.scrub.pause_ms),
+        bytes_per_second_max: config.scrub.bytes_per_second_max,
     };
     options
 }

@@ -13,6 +13,7 @@ mod handle;
 mod lock;
 mod metrics;
 mod results;
+mod scrub;
 mod start;
 mod supervisor;
 
@@ -43,6 +44,7 @@ pub use handle::request::{
 pub use metrics::describe;
 pub use operation::{Computed, Operation};
 pub use results::{Lookups, ResultCacheOptions, ResultCacheStats, ResultKey, TopKey};
+pub use scrub::{ScrubHandle, ScrubOptions};
 pub use start::{ActorOptions, Actors};
 pub use supervisor::{ActorStatus, Phase, SupervisionHandle, SupervisionOptions};
 

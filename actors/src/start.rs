@@ -14,6 +14,7 @@ use crate::experiment::{Experiment, ExperimentOptions};
 use crate::handle::ExperimentHandle;
 use crate::metrics::{self, Metrics};
 use crate::results::{ResultCache, ResultCacheOptions};
+use crate::scrub::{self, ScrubHandle, ScrubOptions, Scrubber};
 use crate::supervisor::{SupervisionHandle, SupervisionOptions, Supervisor};
 
 /// Every setting of the actors.
@@ -23,12 +24,14 @@ pub struct ActorOptions {
     pub experiment: ExperimentOptions,
     pub computation: ComputationOptions,
     pub results: ResultCacheOptions,
+    pub scrub: ScrubOptions,
 }
 
 /// The running actors.
 pub struct Actors {
     pub experiment: ExperimentHandle,
     pub computation: ComputationHandle,
+    pub scrub: ScrubHandle,
     pub supervision: SupervisionHandle,
     stop_wait_max: Duration,
 }
@@ -87,11 +90,20 @@ impl Actors {
             Experiment::new(log, Arc::clone(&edge), environment, &options.experiment)
         });
 
+        let slot = supervisor.slot::<Scrubber>(3, scrub::MAILBOX_MAX);
+        let (scrub_log, scrub_environment) = (log.clone(), environment.clone());
+        supervisor.start(&slot, move || {
+            let (log, environment) = (scrub_log.clone(), scrub_environment.clone());
+            Scrubber::new(log, environment, options.scrub)
+        });
+        let scrub = ScrubHandle(slot);
+
         let supervision = supervisor.watch()?;
         let stop_wait_max = options.computation.stop_wait_max;
         Ok(Self {
             experiment,
             computation,
+            scrub,
             supervision,
             stop_wait_max,
         })

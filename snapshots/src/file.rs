@@ -63,21 +63,28 @@ fn hash(header: &[u8], body: &[u8]) -> [u8; 32] {
         .as_bytes()
 }
 
-pub(crate) fn decode(bytes: &[u8]) -> Result<Checkpoint, Bad> {
+/// The header and the body of a snapshot whose checksum holds.
+pub(crate) fn whole(bytes: &[u8]) -> Result<(&[u8], &[u8]), Bad> {
     let (header, body) = bytes
         .split_at_checked(HEADER_BYTES)
         .ok_or(Bad::NoSnapshot)?;
     if header[..4] != MAGIC {
         return Err(Bad::NoSnapshot);
     }
+    let format = u32::from_le_bytes(header[4..8].try_into().expect("4 bytes"));
+    if format != FORMAT {
+        return Err(Bad::Format(format));
+    }
+    match hash(&header[..80], body) == header[80..] {
+        true => Ok((header, body)),
+        false => Err(Bad::Checksum),
+    }
+}
+
+pub(crate) fn decode(bytes: &[u8]) -> Result<Checkpoint, Bad> {
+    let (header, body) = whole(bytes)?;
     let word = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("4 bytes"));
     let long = |at: usize| u64::from_le_bytes(header[at..at + 8].try_into().expect("8 bytes"));
-    if word(4) != FORMAT {
-        return Err(Bad::Format(word(4)));
-    }
-    if hash(&header[..80], body) != header[80..] {
-        return Err(Bad::Checksum);
-    }
     if word(8) != DECIDER_VERSION {
         let (found, here) = (word(8), DECIDER_VERSION);
         return Err(Bad::OtherRules { found, here });

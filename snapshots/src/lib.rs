@@ -12,6 +12,6 @@ mod moment;
 mod take;
 
 pub use file::{Bad, FORMAT};
-pub use load::{Checked, Found, SetAside, all, newest, path, set_aside};
+pub use load::{Checked, Found, SetAside, all, damaged, newest, path, set_aside};
 pub use moment::{Moment, at};
 pub use take::{Taken, take};

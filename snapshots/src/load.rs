@@ -56,6 +56,30 @@ pub fn path(data_dir: &Path, seq: Seq) -> PathBuf {
     folder(data_dir).join(file_name(seq))
 }
 
+/// The snapshots whose checksums do not hold, each with what is wrong. `pace` is called with the
+/// bytes of each file; `false` ends the reading early.
+pub fn damaged(
+    data_dir: &Path,
+    pace: &mut dyn FnMut(u64) -> bool,
+) -> io::Result<Vec<(PathBuf, Bad)>> {
+    let mut found = Vec::new();
+    for path in list(&folder(data_dir))? {
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            // It was thinned out since it was listed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        if let Err(why) = file::whole(&bytes) {
+            found.push((path, why));
+        }
+        if !pace(bytes.len() as u64) {
+            break;
+        }
+    }
+    Ok(found)
+}
+
 /// A snapshot's file and what it holds.
 pub type Checked = (PathBuf, Result<Checkpoint, Bad>);
 

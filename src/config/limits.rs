@@ -12,7 +12,7 @@ const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 
 /// Key, least and greatest value.
-const RANGES: [(&str, u64, u64); 33] = [
+const RANGES: [(&str, u64, u64); 35] = [
     ("server.workers", 0, 1_024),
     ("server.stop_grace_ms", 0, HOUR_MS),
     ("http.body_bytes_max", KIB, 4 * GIB),
@@ -36,6 +36,8 @@ const RANGES: [(&str, u64, u64); 33] = [
     ("log.cache_bytes", MIB, 64 * GIB),
     ("log.snapshot_events", 1, 1_000_000_000),
     ("log.snapshots_bytes_max", 0, 1_024 * GIB),
+    ("scrub.pause_ms", 0, 30 * DAY_MS),
+    ("scrub.bytes_per_second_max", KIB, 64 * GIB),
     ("runs.in_flight_max", 1, 1_000_000),
     ("runs.threads", 0, 1_024),
     ("runs.deadline_ms", 0, 30 * DAY_MS),

@@ -45,6 +45,8 @@ pub(crate) struct Components {
     pub(crate) actors: Vec<ActorHealth>,
     pub(crate) runs: RunsHealth,
     pub(crate) disk: Option<DiskHealth>,
+    /// Files that are damaged, the first ones.
+    pub(crate) damaged: Vec<DamageHealth>,
 }
 
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -91,11 +93,23 @@ pub(crate) struct RunsHealth {
 }
 
 #[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct DamageHealth {
+    /// Below the data directory.
+    pub(crate) file: String,
+    /// The first sequence that is concerned; 0 when the file holds no events.
+    pub(crate) sequence: u64,
+    pub(crate) what: String,
+}
+
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct DiskHealth {
     pub(crate) free_bytes: u64,
     pub(crate) size_bytes: u64,
     pub(crate) reserve_bytes: u64,
 }
+
+/// Damaged files in one answer.
+const DAMAGED_SHOWN: usize = 10;
 
 /// What was measured last.
 pub(crate) type Measured = Arc<Components>;
@@ -107,6 +121,15 @@ pub(crate) fn measure(app: &App, running: &Running) -> Measured {
     let (in_flight, settings, intake_paused) = running
         .log
         .state(|state| (state.in_flight(), state.settings(), state.intake_paused()));
+    let damaged = running.log.state(|state| {
+        let first = state.damaged().take(DAMAGED_SHOWN);
+        let shown = first.map(|(file, damage)| DamageHealth {
+            file: file.to_owned(),
+            sequence: damage.seq.0,
+            what: damage.what.clone(),
+        });
+        shown.collect()
+    });
     let statuses = running.supervision.statuses();
     let space = disk::space(&app.config.server.data_dir);
     let lag_events = stats.head.0.saturating_sub(stats.applied.0);
@@ -155,6 +178,7 @@ pub(crate) fn measure(app: &App, running: &Running) -> Measured {
             size_bytes,
             reserve_bytes: settings.disk_reserve_bytes,
         }),
+        damaged,
     })
 }
 
@@ -202,6 +226,11 @@ fn reasons_of(found: &Components) -> Vec<String> {
             let why = actor.last_reason.as_deref().unwrap_or("no reason is known");
             reasons.push(format!("the {} actor is not running: {why}", actor.name));
         }
+    }
+    for DamageHealth { file, what, .. } in &found.damaged {
+        reasons.push(format!(
+            "{file} is damaged ({what}): hindcast repair --plan"
+        ));
     }
     if found.runs.intake_paused {
         reasons.push("work is refused because disk space is low".to_owned());

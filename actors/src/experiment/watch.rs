@@ -124,6 +124,8 @@ pub(crate) const fn ended_run(event: &Event) -> Option<RunId> {
         | Event::StoreRebuilt(_)
         | Event::TornTailCut(_)
         | Event::DiskSampled(_)
+        | Event::DamageFound(_)
+        | Event::DamageGone(_)
         | Event::RequestsShed(_)
         | Event::RunAdmitted(_)
         | Event::DatasetRegistered(_)

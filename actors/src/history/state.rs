@@ -159,6 +159,11 @@ fn of_system(stream: Stream, events: &[Recorded], state: &State, read: &views::R
             "shed": parts.shed,
             "in_flight": parts.in_flight,
         }),
+        it if it == Stream::system("store") => json!({
+            "damaged": parts.damaged.iter()
+                .map(|(file, damage)| (file.clone(), views::damage(damage)))
+                .collect::<serde_json::Map<_, _>>(),
+        }),
         it if it == Stream::system("datasets") => json!({ "datasets": parts.datasets.len() }),
         // What stands in the others changes no state.
         _ => json!({}),

@@ -64,6 +64,7 @@ pub(super) struct EventMetrics {
     datasets: Gauge,
     idempotency_keys: Gauge,
     intake_paused: Gauge,
+    damaged: Gauge,
 }
 
 impl EventMetrics {
@@ -96,6 +97,7 @@ impl EventMetrics {
             datasets: metrics::gauge!("datasets"),
             idempotency_keys: metrics::gauge!("idempotency_keys"),
             intake_paused: metrics::gauge!("intake_paused"),
+            damaged: metrics::gauge!("storage_damaged_files"),
         }
     }
 
@@ -118,6 +120,7 @@ impl EventMetrics {
             .set(as_f64(state.idempotency_entries() as u64));
         self.intake_paused
             .set(if state.intake_paused() { 1.0 } else { 0.0 });
+        self.damaged.set(as_f64(state.damaged().len() as u64));
         self.configuration_generation
             .set(as_f64(state.server().configuration_generation));
     }
@@ -179,6 +182,8 @@ impl EventMetrics {
             | Event::StoreRebuilt(_)
             | Event::TornTailCut(_)
             | Event::DiskSampled(_)
+            | Event::DamageFound(_)
+            | Event::DamageGone(_)
             | Event::RunAdmitted(_)
             | Event::DatasetRefused(_)
             | Event::IntakePaused(_)

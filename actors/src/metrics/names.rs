@@ -7,6 +7,7 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 pub fn describe() {
     actors();
     computations();
+    scrub();
     log_facts();
     log_figures();
     process();
@@ -63,6 +64,32 @@ fn computations() {
     );
     describe_gauge!("cache_size_bytes", Unit::Bytes, "Bytes held by a cache");
     describe_gauge!("cache_entries", "Entries held by a cache");
+}
+
+fn scrub() {
+    describe_gauge!(
+        "storage_damaged_files",
+        "Files of the data directory that are known to be damaged"
+    );
+    describe_counter!(
+        "scrubs_total",
+        "Background readings of all files, by outcome (completed, failed)"
+    );
+    describe_counter!(
+        "scrub_bytes_total",
+        Unit::Bytes,
+        "Bytes that background readings have checked"
+    );
+    describe_histogram!(
+        "scrub_duration_seconds",
+        Unit::Seconds,
+        "Time that completed background readings took"
+    );
+    describe_gauge!(
+        "scrub_last_completed_timestamp_seconds",
+        Unit::Seconds,
+        "When a background reading last came to its end"
+    );
 }
 
 fn log_facts() {

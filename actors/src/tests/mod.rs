@@ -5,6 +5,7 @@ mod recompute;
 mod recovery;
 mod results;
 mod runs;
+mod scrub;
 mod sealed;
 mod supervision;
 mod support;

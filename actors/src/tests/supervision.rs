@@ -86,6 +86,20 @@ fn the_metrics_actor_survives_a_panic_in_every_message() {
 }
 
 #[test]
+fn the_scrubber_survives_a_panic_in_every_message() {
+    in_system(async {
+        let world = World::new(options());
+        for (restarts, kind) in (1..).zip(["begin", "tick"]) {
+            world.inject("scrub", kind, Fault::Panic);
+            assert!(world.actors.scrub.begin());
+            world.rebuilt("scrub", restarts).await;
+            works(&world).await;
+        }
+        world.stop().await;
+    });
+}
+
+#[test]
 fn every_restart_is_an_event_with_its_reason() {
     in_system(async {
         let world = World::new(options());

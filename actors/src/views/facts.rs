@@ -2,15 +2,15 @@
 //! is left out: every struct is taken apart exhaustively, so that a field added to the state has to
 //! be shown here. What is sealed stays sealed, and of idempotency keys there is only a hash.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use hindcast_model::event::{Idempotency, Settings, Tally};
 use hindcast_model::parts::Parts;
 use hindcast_model::state::{
-    Context, DatasetMeta, IdempotencyKey, OpenExperiment, OpenRun, Proposal, Proposed, Remembered,
-    Server, Subject, Totals,
+    Context, Damage, DatasetMeta, IdempotencyKey, OpenExperiment, OpenRun, Proposal, Proposed,
+    Remembered, Server, Subject, Totals,
 };
-use hindcast_model::{State, UnixMicros};
+use hindcast_model::{RunId, State, UnixMicros};
 use serde_json::{Map, Value, json};
 
 use super::time::rfc3339;
@@ -66,6 +66,7 @@ pub(super) fn visit(before: Option<&State>, after: &State, sink: &mut dyn Sink) 
         shed,
         actor_restarts,
         paused,
+        damaged,
         heads,
     } = after;
     let b = before.as_ref();
@@ -92,8 +93,22 @@ pub(super) fn visit(before: Option<&State>, after: &State, sink: &mut dyn Sink) 
     entries(sink, "totals", pairs, Clone::clone, total);
     let pairs = (b.map(|b| b.actor_restarts), actor_restarts);
     entries(sink, "actor_restarts", pairs, Clone::clone, |n| json!(n));
+    let pairs = (b.map(|b| b.damaged), damaged);
+    entries(sink, "damaged", pairs, Clone::clone, damage);
     let pairs = (b.map(|b| b.heads), heads);
     entries(sink, "heads", pairs, |key| id(key), |n| json!(n));
+    sets(sink, b, (deadlines, idempotency_order));
+}
+
+/// The parts that are sets and queues, shown as maps.
+fn sets(
+    sink: &mut dyn Sink,
+    b: Option<&Parts<'_>>,
+    (deadlines, idempotency_order): (
+        &BTreeSet<(UnixMicros, RunId)>,
+        &VecDeque<(UnixMicros, IdempotencyKey)>,
+    ),
+) {
     let due = |set: &BTreeSet<_>| set.iter().map(|(at, run)| (*run, *at)).collect();
     let (was, is): (Option<BTreeMap<_, _>>, BTreeMap<_, _>) =
         (b.map(|b| due(b.deadlines)), due(deadlines));
@@ -101,7 +116,7 @@ pub(super) fn visit(before: Option<&State>, after: &State, sink: &mut dyn Sink) 
         sink,
         "deadlines",
         (was.as_ref(), &is),
-        |key| id(key),
+        |run| run.to_string(),
         |at| time(*at),
     );
     let order = |b: &Parts<'_>| b.idempotency_order.iter().map(|key| (*key, ())).collect();
@@ -173,6 +188,15 @@ pub(crate) fn set(settings: &Settings) -> Value {
         "idempotency_entries_max": idempotency_entries_max,
         "disk_reserve_bytes": disk_reserve_bytes,
     })
+}
+
+pub(crate) fn damage(damage: &Damage) -> Value {
+    let Damage {
+        seq,
+        what,
+        found_at,
+    } = damage;
+    json!({ "seq": seq.0, "what": what, "found_at": time(*found_at) })
 }
 
 pub(crate) fn process(server: &Server) -> Value {

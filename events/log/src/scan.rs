@@ -88,6 +88,51 @@ pub(crate) fn scan(
     })
 }
 
+/// A damaged place.
+pub(crate) struct DamagedAt {
+    pub(crate) seq: Seq,
+    pub(crate) file: String,
+    pub(crate) offset: u64,
+    pub(crate) what: String,
+}
+
+/// Reads all of `locations`, whatever is damaged in them: after a damaged place the next segment
+/// is taken at its header's word. One place is named for each segment.
+pub(crate) fn each_damage(
+    disk: &dyn Disk,
+    locations: &[Location],
+    mut visit: impl FnMut(&Stretch) -> Result<(), LogError>,
+    mut named: impl FnMut(DamagedAt),
+) -> Result<(), LogError> {
+    let mut next = 0;
+    while let Some(rest) = locations.get(next..).filter(|rest| !rest.is_empty()) {
+        match scan(disk, rest, true, &mut visit) {
+            Ok(_) => return Ok(()),
+            Err(LogError::Corrupt {
+                seq,
+                file,
+                offset,
+                what,
+            }) => {
+                let is_it = |location: &Location| location.path.display().to_string() == file;
+                let at = locations.iter().position(is_it);
+                let at = at.unwrap_or(locations.len());
+                // A segment that does not join the one before it may itself be whole.
+                let joins = offset == 0 && at > next;
+                next = at + usize::from(!joins);
+                named(DamagedAt {
+                    seq,
+                    file,
+                    offset,
+                    what,
+                });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 fn read_all(
     disk: &dyn Disk,
     locations: &[Location],

@@ -161,30 +161,19 @@ fn examine_rest(
     (file, offset): (&str, u64),
     report: &mut Report,
 ) -> Result<(), LogError> {
-    let at = |file: &str| {
-        let named = |location: &segment::Location| location.path.display().to_string() == file;
-        locations.iter().position(named)
-    };
+    let named = |location: &segment::Location| location.path.display().to_string() == file;
+    let at = locations.iter().position(named);
     // A segment that does not join the one before it may itself be whole.
-    let mut next = at(file).map_or(locations.len(), |at| at + usize::from(offset > 0));
-    while let Some(rest) = locations.get(next..).filter(|rest| !rest.is_empty()) {
-        match scan::scan(disk, rest, true, |_| Ok(())) {
-            Ok(_) => return Ok(()),
-            Err(LogError::Corrupt {
-                seq,
-                file,
-                offset,
-                what,
-            }) => {
-                let found = at(&file).unwrap_or(locations.len());
-                let joins = offset == 0 && found > next;
-                report.problem(seq, format!("{file} at byte {offset}: {what}"));
-                next = found + usize::from(!joins);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
+    let next = at.map_or(locations.len(), |at| at + usize::from(offset > 0));
+    scan::each_damage(
+        disk,
+        &locations[next..],
+        |_| Ok(()),
+        |found| {
+            let what = format!("{} at byte {}: {}", found.file, found.offset, found.what);
+            report.problem(found.seq, what);
+        },
+    )
 }
 
 /// The last sequence of the archive: what is there was in the lookup store when it was moved.

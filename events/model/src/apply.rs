@@ -4,13 +4,14 @@
 use std::collections::BTreeSet;
 
 use crate::event::{
-    ConfigurationLoaded, DatasetUploaded, Event, ExperimentRequested, Idempotency, OutcomeObserved,
-    RunRequested, ServerStarted, Tally,
+    ConfigurationLoaded, DamageFound, DatasetUploaded, Event, ExperimentRequested, Idempotency,
+    OutcomeObserved, RunRequested, ServerStarted, Tally,
 };
 use crate::ids::{Digest, ExperimentId, RunId};
+use crate::limits::DAMAGED_MAX;
 use crate::state::{
-    Context, Count, DatasetMeta, OpenExperiment, OpenRun, Proposal, Proposed, Remembered, State,
-    Subject, Totals,
+    Context, Count, Damage, DatasetMeta, OpenExperiment, OpenRun, Proposal, Proposed, Remembered,
+    State, Subject, Totals,
 };
 use crate::stream::{Stream, StreamKind};
 
@@ -52,7 +53,10 @@ impl State {
             Event::ConfigurationLoaded(_) => Stream::system("configuration"),
             Event::ClockStepped(_) | Event::TimeReached(_) => Stream::system("clock"),
             Event::ActorRestarted(_) => Stream::system("actors"),
-            Event::StoreRebuilt(_) | Event::TornTailCut(_) => Stream::system("store"),
+            Event::StoreRebuilt(_)
+            | Event::TornTailCut(_)
+            | Event::DamageFound(_)
+            | Event::DamageGone(_) => Stream::system("store"),
             Event::DiskSampled(_)
             | Event::IntakePaused(_)
             | Event::IntakeResumed(_)
@@ -126,12 +130,29 @@ impl State {
                     self.shed = self.shed.saturating_add(count);
                 }
             }
+            Event::DamageFound(e) => self.note_damage(context, e),
+            Event::DamageGone(e) => {
+                self.damaged.remove(&e.file);
+            }
             Event::CancelRequested(_)
             | Event::ClockStepped(_)
             | Event::TimeReached(_)
             | Event::StoreRebuilt(_)
             | Event::TornTailCut(_)
             | Event::DiskSampled(_) => {}
+        }
+    }
+
+    /// Names that are over the bound are in the log alone.
+    fn note_damage(&mut self, context: &Context, found: &DamageFound) {
+        let known = self.damaged.contains_key(&found.file);
+        if known || self.damaged.len() < DAMAGED_MAX {
+            let damage = Damage {
+                seq: found.seq,
+                what: found.what.clone(),
+                found_at: context.at,
+            };
+            self.damaged.insert(found.file.clone(), damage);
         }
     }
 

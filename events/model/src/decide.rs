@@ -39,6 +39,8 @@ impl State {
             | Event::StoreRebuilt(_)
             | Event::TornTailCut(_)
             | Event::RequestsShed(_)
+            | Event::DamageFound(_)
+            | Event::DamageGone(_)
             | Event::RunAdmitted(_)
             | Event::RunRefused(_)
             | Event::RunDeduplicated(_)

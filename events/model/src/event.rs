@@ -134,6 +134,10 @@ events! {
         14:1 DiskSampled "disk_sampled" observed needed;
         /// Requests turned away before they were recorded, summed over a second.
         15:1 RequestsShed "requests_shed" observed needed;
+        /// The background reading of the files met one that is damaged.
+        20:1 DamageFound "damage_found" observed needed;
+        /// A file that was damaged is whole again, or gone.
+        21:1 DamageGone "damage_gone" observed needed;
 
         /// The run will be computed.
         101:1 RunAdmitted "run_admitted" decided needed;
@@ -195,6 +199,8 @@ impl Event {
             | Self::TornTailCut(_)
             | Self::DiskSampled(_)
             | Self::RequestsShed(_)
+            | Self::DamageFound(_)
+            | Self::DamageGone(_)
             | Self::RunAdmitted(_)
             | Self::RunRefused(_)
             | Self::RunDeduplicated(_)
@@ -238,6 +244,8 @@ impl Event {
             | Self::TornTailCut(_)
             | Self::DiskSampled(_)
             | Self::RequestsShed(_)
+            | Self::DamageFound(_)
+            | Self::DamageGone(_)
             | Self::RunAdmitted(_)
             | Self::RunCompleted(_)
             | Self::RunFailed(_)

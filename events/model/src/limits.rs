@@ -24,3 +24,6 @@ pub const OPERATION_CHARS_MAX: usize = 64;
 pub const NAME_CHARS_MAX: usize = 128;
 /// Runs that one `TimeReached` ends at most; the timer is due again at once for the others.
 pub const TIMERS_MAX: usize = 128;
+
+/// Damaged files that the state names.
+pub const DAMAGED_MAX: usize = 1_000;

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Digest, ExperimentId, RunId, UnixMicros};
+use crate::ids::{Digest, ExperimentId, RunId, Seq, UnixMicros};
 use crate::payload::Payload;
 
 /// A process opened the log.
@@ -219,4 +219,21 @@ pub struct RequestsShed {
     pub overloaded: u64,
     pub malformed: u64,
     pub unauthenticated: u64,
+}
+
+/// A file of the data directory does not hold what it should.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DamageFound {
+    /// Its path below the data directory.
+    pub file: String,
+    /// The first sequence that is concerned; 0 when the file holds no events.
+    pub seq: Seq,
+    pub what: String,
+}
+
+/// A file that was damaged is whole again, or gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DamageGone {
+    /// As in [`DamageFound`].
+    pub file: String,
 }

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::event::Settings;
 use crate::ids::{Digest, ExperimentId, RunId, Seq, UnixMicros};
 use crate::state::{
-    DatasetMeta, IdempotencyKey, OpenExperiment, OpenRun, Proposed, Remembered, Server, State,
-    Totals,
+    Damage, DatasetMeta, IdempotencyKey, OpenExperiment, OpenRun, Proposed, Remembered, Server,
+    State, Totals,
 };
 use crate::stream::Stream;
 
@@ -34,6 +34,8 @@ pub struct Parts<'a> {
     pub actor_restarts: &'a BTreeMap<String, u32>,
     /// Free bytes at the sample that paused the intake.
     pub paused: Option<u64>,
+    /// Files that are damaged, by their path below the data directory.
+    pub damaged: &'a BTreeMap<String, Damage>,
     /// Versions of the streams that may still grow.
     pub heads: &'a BTreeMap<Stream, u64>,
 }
@@ -60,6 +62,7 @@ impl State {
             shed,
             actor_restarts,
             paused,
+            damaged,
             heads,
         } = self;
         Parts {
@@ -80,6 +83,7 @@ impl State {
             shed: *shed,
             actor_restarts,
             paused: *paused,
+            damaged,
             heads,
         }
     }

@@ -105,6 +105,15 @@ pub struct Remembered {
 /// Who used a key, and the hash of its text.
 pub type IdempotencyKey = (Name16, [u8; 16]);
 
+/// A file that does not hold what it should.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Damage {
+    /// The first sequence that is concerned; 0 when the file holds no events.
+    pub seq: Seq,
+    pub what: String,
+    pub found_at: UnixMicros,
+}
+
 /// The process that has the log open, or had it last.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {
@@ -141,6 +150,8 @@ pub struct State {
     pub(crate) actor_restarts: BTreeMap<String, u32>,
     /// Free bytes at the sample that paused the intake.
     pub(crate) paused: Option<u64>,
+    /// Files that are damaged, by their path below the data directory.
+    pub(crate) damaged: BTreeMap<String, Damage>,
     /// Versions of the streams that may still grow.
     pub(crate) heads: BTreeMap<Stream, u64>,
 }
@@ -254,6 +265,13 @@ impl State {
         self.paused.is_some()
     }
 
+    /// Files that are damaged, by their path below the data directory.
+    pub fn damaged(&self) -> impl ExactSizeIterator<Item = (&str, &Damage)> {
+        self.damaged
+            .iter()
+            .map(|(file, damage)| (file.as_str(), damage))
+    }
+
     /// When the next `TimeReached` is due.
     #[must_use]
     pub fn next_timer(&self) -> Option<UnixMicros> {
@@ -303,6 +321,7 @@ impl State {
             shed,
             actor_restarts,
             paused,
+            damaged,
             heads,
         } = self;
         let mut text = format!(
@@ -334,6 +353,9 @@ impl State {
         actor_restarts
             .iter()
             .for_each(|(name, count)| line(format!("restarts {name} {count}")));
+        damaged
+            .iter()
+            .for_each(|(file, damage)| line(format!("damaged {file} {damage:?}")));
         heads
             .iter()
             .for_each(|(stream, version)| line(format!("head {stream} {version}")));

@@ -289,6 +289,20 @@ pub(super) fn reports() -> Vec<(&'static str, Event)> {
                 unauthenticated: 3,
             }),
         ),
+        (
+            "record_20_1_damage_found.bin",
+            Event::DamageFound(DamageFound {
+                file: "archive/00000000000000000001.seg".to_owned(),
+                seq: Seq(17),
+                what: "the frame is damaged".to_owned(),
+            }),
+        ),
+        (
+            "record_21_1_damage_gone.bin",
+            Event::DamageGone(DamageGone {
+                file: "archive/00000000000000000001.seg".to_owned(),
+            }),
+        ),
     ]
 }
 
