@@ -97,17 +97,15 @@ pub(super) fn visit(before: Option<&State>, after: &State, sink: &mut dyn Sink) 
     entries(sink, "damaged", pairs, Clone::clone, damage);
     let pairs = (b.map(|b| b.heads), heads);
     entries(sink, "heads", pairs, |key| id(key), |n| json!(n));
-    sets(sink, b, (deadlines, idempotency_order));
+    sets(sink, b, deadlines, idempotency_order);
 }
 
 /// The parts that are sets and queues, shown as maps.
 fn sets(
     sink: &mut dyn Sink,
     b: Option<&Parts<'_>>,
-    (deadlines, idempotency_order): (
-        &BTreeSet<(UnixMicros, RunId)>,
-        &VecDeque<(UnixMicros, IdempotencyKey)>,
-    ),
+    deadlines: &BTreeSet<(UnixMicros, RunId)>,
+    idempotency_order: &VecDeque<(UnixMicros, IdempotencyKey)>,
 ) {
     let due = |set: &BTreeSet<_>| set.iter().map(|(at, run)| (*run, *at)).collect();
     let (was, is): (Option<BTreeMap<_, _>>, BTreeMap<_, _>) =
