@@ -24,8 +24,6 @@ use crate::config::{Config, ConfigError};
 use crate::http::{self, App, Running};
 use crate::{clock, disk, ids, metrics};
 
-/// What payloads are sealed under.
-const DATA_KEY: KeyId = KeyId(1);
 /// How often is looked whether a snapshot is due.
 const SNAPSHOT_LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -191,7 +189,7 @@ async fn recover(app: &Data<App>) -> Result<(Log, Actors), ServeError> {
         .map_err(|error| ServeError::Interrupted(error.to_string()))??;
     tell_repairs(&recovery);
     record_start(&log, &recovery, &config).await?;
-    let environment = environment(&config)?;
+    let environment = environment(&config, log.state(|state| state.shredded().collect()))?;
     let actors = Actors::start(&log, actor_options(&config), &environment)?;
     metrics::server_started(&app.address.to_string(), clock::wall());
     app.ready(Running {
@@ -309,17 +307,17 @@ fn actor_options(config: &Config) -> ActorOptions {
 }
 
 /// Time, ids and facts of this host, for the actors.
-fn environment(config: &Config) -> Result<Environment, ServeError> {
+fn environment(config: &Config, shredded: Vec<KeyId>) -> Result<Environment, ServeError> {
     let data_dir = config.server.data_dir.clone();
     let vault = Vault::open(&data_dir)?;
+    // A crash may have come between the record of a redaction and the end of the keys.
+    for key in shredded {
+        vault.shred(key)?;
+    }
     let seal_key = match config.privacy.seal_payloads {
-        true => DATA_KEY,
+        true => vault.common(ids::bytes)?,
         false => KeyId(0),
     };
-    if config.privacy.seal_payloads && !vault.has(DATA_KEY) {
-        vault.add(DATA_KEY, ids::bytes())?;
-        tracing::info!(key = DATA_KEY.0, "data key made");
-    }
     Ok(Environment {
         clock: Arc::new(SystemClock),
         event_id: Arc::new(ids::event),
@@ -327,6 +325,7 @@ fn environment(config: &Config) -> Result<Environment, ServeError> {
         numeric_profile: numeric_profile().into(),
         vault: Arc::new(vault),
         seal_key,
+        fresh_key: Arc::new(ids::bytes),
         nonce: Arc::new(ids::bytes),
     })
 }

@@ -11,8 +11,8 @@ mod run;
 use std::sync::Arc;
 
 use hindcast_log::{Log, Receipt};
-use hindcast_model::event::{CancelRequested, Event};
-use hindcast_model::{RunId, Submission};
+use hindcast_model::event::{CancelRequested, Event, SubjectRedacted};
+use hindcast_model::{KeyId, Name16, RunId, Submission};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::Environment;
@@ -23,8 +23,8 @@ use crate::experiment::watch::{Hub, RunWatch};
 use crate::experiment::{Entry, Experiment, ExperimentOptions, Request};
 use crate::results::{ResultCache, ResultCacheStats};
 use request::{
-    Admission, CancelAnswer, DatasetAnswer, ExperimentAnswer, ExperimentRequest, Identity,
-    RunRequest, SubmitFailure, Upload,
+    Admission, CancelAnswer, DatasetAnswer, ExperimentAnswer, ExperimentRequest, Identity, NOBODY,
+    Redacted, RunRequest, SEALED_NAME, SubmitFailure, Upload,
 };
 
 /// The experiment actor, whichever incarnation lives.
@@ -102,6 +102,10 @@ impl ExperimentHandle {
         if self.door.log.state(|state| state.run(run).is_none()) {
             return Ok(CancelAnswer::NotOpen { run });
         }
+        let reason = match identity.subject {
+            Some(_) => SEALED_NAME.to_owned(),
+            None => reason,
+        };
         let event = Event::CancelRequested(CancelRequested { run, reason });
         let receipt = self.submit(identity.command(event).into()).await?;
         let cancelled = |event: &Event| matches!(event, Event::RunCancelled(e) if e.run == run);
@@ -117,6 +121,40 @@ impl ExperimentHandle {
     /// Keeps a file as a dataset: parsed and profiled, its bytes durable, then recorded.
     pub async fn upload(&self, upload: Upload) -> Result<DatasetAnswer, SubmitFailure> {
         dataset::upload(&self.door, upload).await
+    }
+
+    /// Makes everything that was kept for `subject` unreadable, for ever: recorded first, so that
+    /// a crash in between cannot undo it, then the keys are shredded. `None` when there is nothing.
+    pub async fn redact(
+        &self,
+        subject: Name16,
+        identity: Identity,
+        reason: String,
+    ) -> Result<Option<Redacted>, SubmitFailure> {
+        let vault = Arc::clone(&self.door.environment.vault);
+        let Some(key) = vault.find(&subject.to_string()) else {
+            return Ok(None);
+        };
+        let event = Event::SubjectRedacted(SubjectRedacted {
+            subject,
+            keys: vec![key],
+            reason,
+        });
+        let receipt = self.submit(identity.command(event).into()).await?;
+        dataset::blocking(&self.door, move || {
+            vault.shred(key).map_err(|error| {
+                let detail = format!("the data key is not shredded before the next start: {error}");
+                SubmitFailure::Unavailable(detail)
+            })
+        })
+        .await?;
+        // What was read before the key was gone.
+        self.door.results.clear();
+        self.door.computation.forget_datasets();
+        Ok(Some(Redacted {
+            seq: receipt.first,
+            keys: vec![key],
+        }))
     }
 
     /// Hands any submission to the log and waits until it is durable.
@@ -173,8 +211,8 @@ impl Identity {
             causation: self.event_id,
             correlation: self.correlation,
             principal: self.principal,
-            tenant: self.tenant,
-            key: hindcast_model::KeyId(0),
+            tenant: self.subject.unwrap_or_else(|| Name16::new(NOBODY)),
+            key: KeyId(0),
             expect: None,
             event,
         }
@@ -182,6 +220,23 @@ impl Identity {
 }
 
 impl Door {
+    /// The data key that this identity's payloads are sealed under.
+    async fn key_for(&self, identity: &Identity) -> Result<KeyId, SubmitFailure> {
+        let failed = |error: hindcast_log::VaultError| {
+            SubmitFailure::Unavailable(format!("the data key could not be made: {error}"))
+        };
+        let known = match identity.subject {
+            None => true,
+            Some(subject) => self.environment.vault.find(&subject.to_string()).is_some(),
+        };
+        let subject = identity.subject;
+        if known {
+            return self.environment.key_for(subject).map_err(failed);
+        }
+        let environment = self.environment.clone();
+        dataset::blocking(self, move || environment.key_for(subject).map_err(failed)).await
+    }
+
     async fn submit(&self, submission: Submission) -> Result<Receipt, SubmitFailure> {
         let (answer, answered) = oneshot::channel();
         let span = tracing::Span::current();

@@ -27,8 +27,8 @@ pub mod tests;
 
 use std::sync::Arc;
 
-use hindcast_log::{Clock, Vault};
-use hindcast_model::{EventId, KeyId};
+use hindcast_log::{Clock, Vault, VaultError};
+use hindcast_model::{EventId, KeyId, Name16};
 
 pub use budget::RestartPolicy;
 pub use computation::cache::CacheStats;
@@ -39,7 +39,7 @@ pub use experiment::watch::RunWatch;
 pub use handle::ExperimentHandle;
 pub use handle::request::{
     Admission, CancelAnswer, DatasetAnswer, ExperimentAnswer, ExperimentRequest, Identity,
-    RunRequest, SubmitFailure, Upload,
+    Redacted, RunRequest, SubmitFailure, Upload,
 };
 pub use metrics::describe;
 pub use operation::{Computed, Operation};
@@ -60,13 +60,27 @@ pub struct Environment {
     pub numeric_profile: Arc<str>,
     /// The data keys; without its key a sealed spec cannot be computed.
     pub vault: Arc<Vault>,
-    /// The data key that specs and results are sealed under; 0 leaves them readable.
+    /// The data key that specs and results of nobody in particular are sealed under; 0 leaves them
+    /// readable.
     pub seal_key: KeyId,
+    /// Fresh random bytes at every call, to make a data key of.
+    pub fresh_key: Arc<dyn Fn() -> [u8; 32] + Send + Sync>,
     /// Fresh random bytes at every call, to seal with.
     pub nonce: Arc<dyn Fn() -> [u8; 24] + Send + Sync>,
 }
 
 impl Environment {
+    /// The data key for what is kept for a subject, made if there is none yet.
+    fn key_for(&self, subject: Option<Name16>) -> Result<KeyId, VaultError> {
+        match subject {
+            None => Ok(self.seal_key),
+            Some(subject) => {
+                let fresh = || (self.fresh_key)();
+                self.vault.of_subject(&subject.to_string(), fresh)
+            }
+        }
+    }
+
     /// What a payload is sealed with under this key; nothing under key 0.
     fn seal(&self, key: KeyId) -> Option<(KeyId, [u8; 24])> {
         (key != KeyId(0)).then(|| (key, (self.nonce)()))

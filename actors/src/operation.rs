@@ -17,7 +17,7 @@ pub use hindcast_causal::identify::{ValidateRequest, Validation};
 use hindcast_causal::paths::paths;
 pub use hindcast_causal::paths::{PathsAnswer, PathsRequest};
 pub use hindcast_causal::{Control, LabError, Stop, Uncontrolled};
-use hindcast_model::Digest;
+use hindcast_model::{Digest, KeyId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 pub use words::plain;
@@ -153,9 +153,10 @@ impl Operation {
     }
 
     /// The hash of everything that the result depends on. `spec` is that of [`Self::spec`]. Graphs
-    /// that are written in different ways are one graph to a validation.
+    /// that are written in different ways are one graph to a validation. What is sealed under
+    /// different keys is kept apart: a result is readable as long as its own key is here.
     #[must_use]
-    pub fn key(&self, spec: Digest, seed: u64) -> ResultKey {
+    pub fn key(&self, spec: Digest, seed: u64, sealed: KeyId) -> ResultKey {
         let what = match self {
             Self::Validate(request) => {
                 let request = seeded(request, seed);
@@ -169,7 +170,8 @@ impl Operation {
             #[cfg(test)]
             Self::Fault(_) => spec,
         };
-        results::key(self.name(), &self.algorithm_version(), what, seed)
+        let by = (self.name(), &*self.algorithm_version());
+        results::key(by, what, seed, sealed)
     }
 
     /// The request without its seed, as canonical JSON (RFC 8785).

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use hindcast_log::Clock;
 use hindcast_model::event::Outcome;
-use hindcast_model::{Digest, RunId};
+use hindcast_model::{Digest, KeyId, RunId};
 use metrics::{Counter, Gauge};
 use serde::Serialize;
 
@@ -52,7 +52,12 @@ impl Default for ResultCacheOptions {
 pub type ResultKey = Digest;
 
 /// The key of an operation's result.
-pub(crate) fn key(operation: &str, algorithm_version: &str, spec: Digest, seed: u64) -> ResultKey {
+pub(crate) fn key(
+    (operation, algorithm_version): (&str, &str),
+    spec: Digest,
+    seed: u64,
+    sealed: KeyId,
+) -> ResultKey {
     let mut hasher = blake3::Hasher::new();
     for part in [operation.as_bytes(), algorithm_version.as_bytes(), &spec.0] {
         // With its length, no part can be taken for the beginning of the next.
@@ -60,6 +65,7 @@ pub(crate) fn key(operation: &str, algorithm_version: &str, spec: Digest, seed: 
         hasher.update(part);
     }
     hasher.update(&seed.to_le_bytes());
+    hasher.update(&sealed.0.to_le_bytes());
     Digest(*hasher.finalize().as_bytes())
 }
 
@@ -277,6 +283,15 @@ impl ResultCache {
             }
             None => false,
         }
+    }
+
+    /// Forgets every result.
+    pub(crate) fn clear(&self) {
+        let entries = &mut *lock(&self.entries);
+        entries.by_key.clear();
+        entries.by_use.clear();
+        entries.bytes = 0;
+        self.show(entries);
     }
 
     pub(crate) fn count_not_cacheable(&self, operation: &'static str) {

@@ -40,6 +40,10 @@ pub(crate) struct Global {
     /// Directory of the log and the data (key server.data_dir).
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// Whose data are sent: they are sealed under a key of this subject's own, which
+    /// `hindcast redact` shreds.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) subject: Option<String>,
     /// Set one key of the configuration, such as runs.threads=2; may be repeated.
     #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
@@ -105,6 +109,11 @@ pub(crate) enum Verb {
         after_help = "Examples:\n  hindcast repair --plan\n  hindcast repair --data-dir ./data"
     )]
     Repair(super::repair::Options),
+    /// Make everything that was kept for a subject unreadable, for ever.
+    #[command(
+        after_help = "Examples:\n  hindcast redact patient-7 --reason 'asked to be forgotten'"
+    )]
+    Redact(super::redact::Options),
     /// The configuration.
     Config {
         #[command(subcommand)]

@@ -22,6 +22,8 @@ const WAIT_SECONDS: u64 = 5;
 pub(crate) struct Client {
     base: String,
     agent: Agent,
+    /// Whose data are sent.
+    subject: Option<String>,
 }
 
 /// An answer that is no problem.
@@ -98,7 +100,16 @@ impl Client {
         Ok(Self {
             base,
             agent: config.into(),
+            subject: None,
         })
+    }
+
+    /// The same, for data of a subject.
+    pub(crate) fn for_subject(self, subject: Option<&str>) -> Self {
+        Self {
+            subject: subject.map(str::to_owned),
+            ..self
+        }
     }
 
     pub(crate) fn get(&self, path: &str) -> Result<Reply, Failure> {
@@ -110,8 +121,12 @@ impl Client {
     pub(crate) fn post(&self, path: &str, media_type: &str, body: &[u8]) -> Result<Reply, Failure> {
         let request = Request::post(format!("{}{path}", self.base))
             .header("content-type", media_type)
-            .header("prefer", format!("wait={WAIT_SECONDS}"))
-            .body(body);
+            .header("prefer", format!("wait={WAIT_SECONDS}"));
+        let request = match &self.subject {
+            Some(subject) => request.header(crate::http::SUBJECT, subject),
+            None => request,
+        };
+        let request = request.body(body);
         let response = self.agent.run(request?);
         self.reply(response)
     }

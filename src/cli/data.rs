@@ -61,7 +61,7 @@ fn stored(directory: &Directory, digest: Digest) -> Result<Value, Failure> {
         let hint = "`hindcast data list` shows what is stored";
         return Err(missing.with_hint(Some(hint.to_owned())));
     };
-    let bytes = directory.blobs.get(digest)?;
+    let bytes = directory.dataset(digest)?;
     let table = Table::parse(&bytes, &Limits::default()).map_err(lab_failure)?;
     let mut value = serde_json::to_value(views::dataset(digest, meta))?;
     value["profile"] = serde_json::to_value(table.profile())?;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use hindcast_log::{Blobs, Reader, RealDisk, Recorded, Vault, walk};
 use hindcast_model::StreamKind;
-use hindcast_model::{KeyId, Payload, Stream};
+use hindcast_model::{Digest, KeyId, Payload, Stream};
 
 use super::arguments::Global;
 use super::output::{Failure, note};
@@ -54,6 +54,14 @@ impl Directory {
     pub(crate) fn text(&self, key: KeyId, payload: &Payload) -> Option<String> {
         let text = self.keys.as_ref()?.text(&self.blobs, key, payload);
         text.ok().map(Cow::into_owned)
+    }
+
+    /// The bytes of a stored dataset.
+    pub(crate) fn dataset(&self, digest: Digest) -> Result<Vec<u8>, Failure> {
+        match &self.keys {
+            Some(vault) => Ok(vault.dataset(&self.blobs, digest)?),
+            None => Ok(self.blobs.get(digest)?),
+        }
     }
 
     /// The events of every stream of a kind, in order.

@@ -94,13 +94,14 @@ impl Session {
     pub(crate) fn open(global: &Global) -> Result<Self, Failure> {
         if let Some(url) = &global.server {
             return Ok(Self {
-                client: Client::new(url)?,
+                client: Client::new(url)?.for_subject(global.subject.as_deref()),
                 server: None,
             });
         }
         let server = LocalServer::start(global.configuration()?)?;
         Ok(Self {
-            client: Client::new(&format!("http://{}", server.address))?,
+            client: Client::new(&format!("http://{}", server.address))?
+                .for_subject(global.subject.as_deref()),
             server: Some(server),
         })
     }

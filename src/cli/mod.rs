@@ -15,6 +15,7 @@ mod experiment;
 mod history;
 mod local;
 mod output;
+mod redact;
 mod render;
 mod repair;
 mod serve;
@@ -53,6 +54,7 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Verb::Explain(options) => history::explain(global, &options, output),
         Verb::Events { verb } => events::run(global, verb, output),
         Verb::Verify(options) => verify::run(global, &options, output),
+        Verb::Redact(options) => redact::run(global, &options, output),
         Verb::Repair(options) => repair::run(global, &options, output),
         Verb::Config { verb } => configuration::run(global, verb, output),
         Verb::Completions { shell } => completions(shell, output),
@@ -83,6 +85,7 @@ fn refuse_ignored(global: &Global, verb: &Verb) -> Result<(), Failure> {
         | Verb::State(_)
         | Verb::Diff(_)
         | Verb::Explain(_)
+        | Verb::Redact(_)
         | Verb::Events { .. } => {
             match global.server {
                 // The server has a configuration of its own.

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use super::error::Problem;
 use super::parameters::{self, Query, Wait};
-use super::{App, Running, body, identity, outcome};
+use super::{App, Running, body, identity, outcome, subject};
 use crate::answer::{Answer, CacheNote, Durations};
 use crate::{clock, ids};
 
@@ -111,7 +111,8 @@ async fn lab(
     let body = body::read(request, payload, &app.memory, http).await?;
     body::check_depth(&body.bytes, http.json_depth_max)?;
     let operation = Operation::parse(name, body::object(&body.bytes)?)?;
-    let idempotency = key.map(|key| body::idempotency(&key, name, &[&body.bytes]));
+    let idempotency =
+        key.map(|key| body::idempotency(&key, name, &[&body.bytes, subject(request)]));
     drop(body);
     let run = ids::run();
     let seeded = operation.seed().is_some();
@@ -120,7 +121,7 @@ async fn lab(
         .experiment
         .request_run(RunRequest {
             run,
-            identity: identity(request),
+            identity: identity(request)?,
             operation,
             seed,
             deadline: deadline(app),

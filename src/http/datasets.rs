@@ -8,6 +8,7 @@ use futures_util::{StreamExt, stream};
 use hindcast_actors::operation::{DIGEST_HINT, Limits, Profile, Table};
 use hindcast_actors::views::{self, DatasetView};
 use hindcast_actors::{DatasetAnswer, Upload};
+use hindcast_log::Vault;
 use hindcast_model::{Digest, State};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -15,7 +16,7 @@ use utoipa::ToSchema;
 use super::causal::REPLAYED;
 use super::error::{self, Problem};
 use super::parameters::{self, Query};
-use super::{App, blocking, body, identity};
+use super::{App, blocking, body, identity, subject};
 
 /// Characters of a name; the limit of the log.
 const NAME_CHARS_MAX: usize = hindcast_model::limits::NAME_CHARS_MAX;
@@ -90,12 +91,17 @@ pub(crate) async fn add(
         },
     };
     check_name(&received.name)?;
-    let parts: [&[u8]; 2] = [received.name.as_bytes(), &received.bytes];
+    if Vault::looks_sealed(&received.bytes) {
+        let problem = Problem::new(&error::INVALID, "a table does not begin like this");
+        return Err(problem.field("body"));
+    }
+    let name = received.name.as_bytes();
+    let parts: [&[u8]; 3] = [name, &received.bytes, subject(&request)];
     let idempotency = key.map(|key| body::idempotency(&key, "datasets", &parts));
     let upload = Upload {
         bytes: received.bytes.to_vec(),
         name: received.name,
-        identity: identity(&request),
+        identity: identity(&request)?,
         idempotency,
     };
     match running.experiment.upload(upload).await? {
@@ -266,8 +272,7 @@ pub(crate) async fn show(
         let Some(dataset) = running.log.state(view) else {
             return Ok(None);
         };
-        let bytes = running.log.blobs().get(wanted);
-        let bytes = bytes.map_err(|e| Problem::new(&error::INTERNAL, e.to_string()))?;
+        let bytes = running.vault.dataset(running.log.blobs(), wanted)?;
         let profile = Table::parse(&bytes, &Limits::default())?.profile();
         Ok(Some(DatasetProfile { dataset, profile }))
     })

@@ -8,7 +8,7 @@ use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::{HttpResponse, ResponseError};
 use hindcast_actors::SubmitFailure;
 use hindcast_actors::operation::{LabError, plain};
-use hindcast_log::{CommitError, LogError};
+use hindcast_log::{CommitError, LogError, PayloadError};
 use hindcast_model::{Refusal, RunId};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -376,6 +376,19 @@ impl Problem {
             CommitError::NoRoom(_) => Self::new(&DISK_LOW, detail).retry_after(60),
             CommitError::ReadOnly(_) | CommitError::Closed => Self::new(&UNAVAILABLE, detail),
             CommitError::Panicked(_) => Self::new(&INTERNAL, detail),
+        }
+    }
+}
+
+impl From<PayloadError> for Problem {
+    fn from(wrong: PayloadError) -> Self {
+        match wrong {
+            PayloadError::Sealed(_) => {
+                Self::new(&GONE, format!("what was stored is sealed: {wrong}"))
+            }
+            PayloadError::Blob(_) | PayloadError::NotText => {
+                Self::new(&INTERNAL, wrong.to_string())
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::causal::{REPLAYED, deadline};
 use super::error::{self, Problem};
 use super::parameters::{self, Query};
-use super::{App, Running, blocking, body, identity, runs, scan};
+use super::{App, Running, blocking, body, identity, runs, scan, subject};
 use crate::ids;
 use crate::series::Series;
 
@@ -64,9 +64,10 @@ pub(crate) async fn create(
     let body = body::read(&request, payload, &app.memory, http).await?;
     body::check_depth(&body.bytes, http.json_depth_max)?;
     let series: Series = body::typed(&body.bytes)?;
-    let idempotency = key.map(|key| body::idempotency(&key, "experiments", &[&body.bytes]));
+    let idempotency =
+        key.map(|key| body::idempotency(&key, "experiments", &[&body.bytes, subject(&request)]));
     drop(body);
-    let own = identity(&request);
+    let own = identity(&request)?;
     let deadline = deadline(&app);
     let runs = series
         .runs()?
@@ -236,7 +237,7 @@ pub(crate) async fn cancel(
             .copied()
             .collect()
     });
-    let own = identity(&request);
+    let own = identity(&request)?;
     for run in open {
         let identity = Identity {
             event_id: ids::event(),

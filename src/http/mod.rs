@@ -16,6 +16,7 @@ mod openapi;
 mod outcome;
 mod pages;
 mod parameters;
+mod privacy;
 mod routes;
 mod runs;
 mod scan;
@@ -43,6 +44,7 @@ use error::Problem;
 use health::Measured;
 
 pub use openapi::document as openapi_document;
+pub(crate) use parameters::SUBJECT;
 pub use routes::application;
 
 /// How often what was turned away is recorded, and figures are refreshed.
@@ -183,14 +185,20 @@ async fn blocking<R: Send + 'static>(
     done.unwrap_or_else(|error| Err(Problem::new(&error::INTERNAL, error.to_string())))
 }
 
-/// Who asks. There is no authentication, so everybody is the same.
-fn identity(request: &HttpRequest) -> Identity {
-    Identity {
+/// The subject as it was written, for what an idempotency key stands for.
+fn subject(request: &HttpRequest) -> &[u8] {
+    let value = request.headers().get(SUBJECT);
+    value.map_or(&[], |value| value.as_bytes())
+}
+
+/// Who asks, and whose data these are. There is no authentication, so everybody is the same.
+fn identity(request: &HttpRequest) -> Result<Identity, Problem> {
+    Ok(Identity {
         event_id: ids::event(),
         correlation: observe::trace(request).correlation(),
         principal: Name16::new("anonymous"),
-        tenant: Name16::new("default"),
-    }
+        subject: parameters::subject(request)?,
+    })
 }
 
 /// What has to be done every now and then while a server runs.

@@ -6,7 +6,7 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder, Res
 use utoipa::{IntoParams, IntoResponses, OpenApi};
 
 use super::error::{KINDS, ProblemDetails};
-use super::{cache, causal, datasets, events, experiments, health, history, runs};
+use super::{cache, causal, datasets, events, experiments, health, history, privacy, runs};
 use crate::answer::Answer;
 
 /// Headers of a request for a computation.
@@ -42,6 +42,14 @@ pub(crate) struct PostHeaders {
         pattern = "^[!-~]+$"
     )]
     idempotency_key: Option<String>,
+    /// Whose data the request holds: they are sealed under a key of this subject's own.
+    #[param(
+        rename = "Hindcast-Subject",
+        min_length = 1,
+        max_length = 16,
+        pattern = "^[A-Za-z0-9._-]+$"
+    )]
+    subject: Option<String>,
     /// W3C trace context; its trace id becomes the correlation id of the events.
     traceparent: Option<String>,
 }
@@ -123,6 +131,7 @@ impl IntoResponses for Problems {
         health::startup,
         health::metrics,
         cache::stats,
+        privacy::redact,
     ),
     components(schemas(
         Answer,

@@ -126,13 +126,7 @@ pub(crate) fn raw_result(text: String) -> Result<Box<RawValue>, Problem> {
 pub(super) fn answered(text: Result<String, PayloadError>) -> Result<Box<RawValue>, Problem> {
     match text {
         Ok(text) => raw_result(text),
-        Err(error @ PayloadError::Sealed(_)) => {
-            let detail = format!("the result is sealed: {error}");
-            Err(Problem::new(&error::GONE, detail))
-        }
-        Err(error @ (PayloadError::Blob(_) | PayloadError::NotText)) => {
-            Err(Problem::new(&error::INTERNAL, error.to_string()))
-        }
+        Err(error) => Err(error.into()),
     }
 }
 

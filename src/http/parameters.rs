@@ -7,7 +7,7 @@ use actix_web::HttpRequest;
 use actix_web::http::header;
 
 use hindcast_log::{BadPosition, Position};
-use hindcast_model::Seq;
+use hindcast_model::{Name16, Seq};
 
 use super::App;
 use super::error::{self, Problem};
@@ -75,6 +75,35 @@ pub(crate) fn idempotency_key(
     }
     Ok(Some(text.to_owned()))
 }
+
+/// What a subject may be called.
+pub(crate) const SUBJECT_RULE: &str =
+    "a subject has 1 to 16 letters, digits, dots, dashes or underscores";
+
+/// A subject by its name, if it is one.
+pub(crate) fn subject_name(text: &str) -> Option<Name16> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let good = (1..=16).contains(&text.len()) && text.bytes().all(fits);
+    good.then(|| Name16::new(text))
+}
+
+/// The `Hindcast-Subject` header: whose data a request holds.
+pub(crate) fn subject(request: &HttpRequest) -> Result<Option<Name16>, Problem> {
+    let mut values = request.headers().get_all(SUBJECT);
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let name = value.to_str().ok().and_then(subject_name);
+    match (name, values.next()) {
+        (Some(name), None) => Ok(Some(name)),
+        (_, _) => {
+            Err(Problem::new(&error::BAD_PARAMETER, SUBJECT_RULE).field("header.hindcast-subject"))
+        }
+    }
+}
+
+/// The header, in lower case.
+pub(crate) const SUBJECT: &str = "hindcast-subject";
 
 /// Whether the client accepts an answer of one of these kinds; a missing header accepts all.
 pub(crate) fn accepts(request: &HttpRequest, kinds: &[&str]) -> bool {

@@ -9,7 +9,8 @@ use actix_web::{App as WebApp, Error, HttpRequest, Resource, Route, guard};
 
 use super::error::{self, Problem};
 use super::{
-    App, cache, causal, datasets, events, experiments, health, history, observe, pages, runs,
+    App, cache, causal, datasets, events, experiments, health, history, observe, pages, privacy,
+    runs,
 };
 
 const GET: &str = "GET, HEAD";
@@ -56,6 +57,7 @@ fn routes(config: &mut ServiceConfig) {
         .service(at("/api/v1/causal/discover", POST).route(web::post().to(causal::discover)))
         .service(at("/api/v1/causal/validate", POST).route(web::post().to(causal::validate)))
         .service(at("/api/v1/causal/paths", POST).route(web::post().to(causal::paths)))
+        .service(at("/api/v1/redactions", POST).route(web::post().to(privacy::redact)))
         .service(at("/cache/stats", GET).route(get().to(cache::stats)))
         .configure(stored)
         .configure(history);

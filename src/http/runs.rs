@@ -246,7 +246,7 @@ pub(crate) async fn cancel(
     let run = run_id(&id)?;
     match running
         .experiment
-        .cancel(run, identity(&request), cancellation.reason)
+        .cancel(run, identity(&request)?, cancellation.reason)
         .await?
     {
         CancelAnswer::Cancelled { run, seq } => Ok(HttpResponse::Ok().json(Cancelled {

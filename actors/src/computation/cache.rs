@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use hindcast_causal::LabError;
 use hindcast_causal::data::{Dataset, Limits, Table};
-use hindcast_log::Blobs;
+use hindcast_log::{Blobs, Vault};
 use hindcast_model::Digest;
 use metrics::{Counter, Gauge};
 
@@ -66,14 +66,18 @@ impl DatasetCache {
 
     /// The dataset with this digest, read and parsed when it is not here. Two callers at once may
     /// both parse it: neither waits for the other, because they compute on the same few threads.
-    pub(crate) fn get(&self, blobs: &Blobs, digest: Digest) -> Result<Arc<Dataset>, LabError> {
+    pub(crate) fn get(
+        &self,
+        (blobs, vault): (&Blobs, &Vault),
+        digest: Digest,
+    ) -> Result<Arc<Dataset>, LabError> {
         if let Some(found) = self.find(digest) {
             self.hits.increment(1);
             return Ok(found);
         }
         self.misses.increment(1);
-        let bytes = blobs
-            .get(digest)
+        let bytes = vault
+            .dataset(blobs, digest)
             .map_err(|error| LabError::Internal(format!("dataset {digest}: {error}")))?;
         let dataset = Table::parse(&bytes, &Limits::default())?.dataset()?;
         // Computed before it is shared: nobody ever waits for another's first use.
@@ -81,6 +85,15 @@ impl DatasetCache {
         let dataset = Arc::new(dataset);
         self.insert(digest, &dataset);
         Ok(dataset)
+    }
+
+    /// Forgets every dataset.
+    pub(crate) fn clear(&self) {
+        let entries = &mut *lock(&self.entries);
+        entries.by_digest.clear();
+        entries.stats.bytes = 0;
+        self.bytes.set(0.0);
+        self.count.set(0.0);
     }
 
     pub(crate) fn stats(&self) -> CacheStats {

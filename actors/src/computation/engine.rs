@@ -140,7 +140,7 @@ impl Engine {
                 return self.finish(job, Timing::default(), (ending, None));
             }
         };
-        let key = operation.key(job.open.spec_hash, job.open.seed);
+        let key = operation.key(job.open.spec_hash, job.open.seed, job.open.requested.key);
         match self.results.begin(key, operation.name()) {
             Start::Known(kept) => self.finish(job, self.timing(job), (kept.into(), None)),
             Start::Lead(lead) => {
@@ -255,7 +255,10 @@ impl Engine {
 
     fn execute(&self, job: &Job, operation: &Operation) -> Result<Computed, LabError> {
         let dataset = match job.open.datasets.first() {
-            Some(digest) => Some(self.cache.get(self.log.blobs(), *digest)?),
+            Some(digest) => Some(
+                self.cache
+                    .get((self.log.blobs(), &self.environment.vault), *digest)?,
+            ),
             None => None,
         };
         operation.execute(dataset.as_deref(), job.open.seed, &job.control)

@@ -184,6 +184,11 @@ impl ComputationHandle {
         }
     }
 
+    /// Forgets the datasets that were read.
+    pub(crate) fn forget_datasets(&self) {
+        self.engine.cache.clear();
+    }
+
     /// How many runs are where.
     #[must_use]
     pub fn stats(&self) -> ComputationStats {

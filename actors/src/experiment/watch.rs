@@ -126,6 +126,7 @@ pub(crate) const fn ended_run(event: &Event) -> Option<RunId> {
         | Event::DiskSampled(_)
         | Event::DamageFound(_)
         | Event::DamageGone(_)
+        | Event::SubjectRedacted(_)
         | Event::RequestsShed(_)
         | Event::RunAdmitted(_)
         | Event::DatasetRegistered(_)

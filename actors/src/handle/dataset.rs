@@ -1,12 +1,16 @@
 //! Uploads: checked and profiled before they are kept, kept before they are recorded.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use hindcast_causal::LabError;
 use hindcast_causal::data::{Format, Limits, Profile, Table};
 use hindcast_log::Pinned;
 use hindcast_model::event::{DatasetRefused, DatasetRegistered, DatasetUploaded, Event};
+use hindcast_model::{Command, KeyId};
 
 use super::Door;
-use super::request::{DatasetAnswer, SubmitFailure, Upload};
+use super::request::{DatasetAnswer, SEALED_NAME, SubmitFailure, Upload};
 
 struct Stored {
     format: Format,
@@ -22,27 +26,20 @@ pub(super) async fn upload(door: &Door, upload: Upload) -> Result<DatasetAnswer,
         identity,
         idempotency,
     } = upload;
-    let log = door.log.clone();
+    let key = match identity.subject {
+        Some(_) => door.key_for(&identity).await?,
+        None => KeyId(0),
+    };
+    let name = match identity.subject {
+        Some(_) => SEALED_NAME.to_owned(),
+        None => name,
+    };
     let Stored {
         format,
         profile,
         pinned,
         bytes,
-    } = blocking(door, move || {
-        let table = Table::parse(&bytes, &Limits::default())
-            .map_err(|error| SubmitFailure::Invalid(within_csv(error)))?;
-        let profile = table.profile();
-        let pinned = log.blobs().put(&bytes).map_err(|error| {
-            SubmitFailure::Unavailable(format!("the dataset could not be stored: {error}"))
-        })?;
-        Ok(Stored {
-            format: Format::of(&bytes),
-            profile,
-            pinned,
-            bytes: bytes.len() as u64,
-        })
-    })
-    .await?;
+    } = store(door, key, bytes).await?;
     let digest = pinned.digest();
     let now = door.environment.clock.wall();
     let first = door.log.state(|state| {
@@ -58,7 +55,11 @@ pub(super) async fn upload(door: &Door, upload: Upload) -> Result<DatasetAnswer,
         columns: u32::try_from(profile.columns.len()).unwrap_or(u32::MAX),
         idempotency,
     });
-    let receipt = door.submit(identity.command(event).into()).await;
+    let command = Command {
+        key,
+        ..identity.command(event)
+    };
+    let receipt = door.submit(command.into()).await;
     drop(pinned);
     let receipt = receipt?;
     let answer = receipt.decided.into_iter().find_map(|event| {
@@ -79,6 +80,31 @@ pub(super) async fn upload(door: &Door, upload: Upload) -> Result<DatasetAnswer,
         }
     });
     Ok(answer.expect("every upload is registered or refused"))
+}
+
+/// Checks the table and keeps it, sealed under a key that is not 0.
+async fn store(door: &Door, key: KeyId, bytes: Vec<u8>) -> Result<Stored, SubmitFailure> {
+    let (log, vault) = (door.log.clone(), Arc::clone(&door.environment.vault));
+    blocking(door, move || {
+        let table = Table::parse(&bytes, &Limits::default())
+            .map_err(|error| SubmitFailure::Invalid(within_csv(error)))?;
+        let profile = table.profile();
+        let failed = |error: &dyn std::fmt::Display| {
+            SubmitFailure::Unavailable(format!("the dataset could not be stored: {error}"))
+        };
+        let content = match key {
+            KeyId(0) => Cow::Borrowed(&bytes),
+            key => Cow::Owned(vault.seal_dataset(key, &bytes).map_err(|e| failed(&e))?),
+        };
+        let pinned = log.blobs().put(&content).map_err(|e| failed(&e))?;
+        Ok(Stored {
+            format: Format::of(&bytes),
+            profile,
+            pinned,
+            bytes: bytes.len() as u64,
+        })
+    })
+    .await
 }
 
 /// The header is part of the field that holds the table.
@@ -106,7 +132,7 @@ pub(super) async fn blocking<R: Send + 'static>(
     door: &Door,
     work: impl FnOnce() -> Result<R, SubmitFailure> + Send + 'static,
 ) -> Result<R, SubmitFailure> {
-    let Ok(permit) = std::sync::Arc::clone(&door.blob_writers).try_acquire_owned() else {
+    let Ok(permit) = Arc::clone(&door.blob_writers).try_acquire_owned() else {
         return Err(door.busy("the blob writers"));
     };
     let done = tokio::task::spawn_blocking(move || {

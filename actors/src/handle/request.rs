@@ -7,7 +7,7 @@ use hindcast_causal::LabError;
 use hindcast_causal::data::Profile;
 use hindcast_log::CommitError;
 use hindcast_model::event::{Idempotency, Outcome};
-use hindcast_model::{Digest, EventId, ExperimentId, Name16, Refusal, RunId, Seq};
+use hindcast_model::{Digest, EventId, ExperimentId, KeyId, Name16, Refusal, RunId, Seq};
 
 use crate::operation::{Computed, Operation};
 use crate::results::ResultKey;
@@ -20,7 +20,22 @@ pub struct Identity {
     /// Shared by everything that one request led to.
     pub correlation: EventId,
     pub principal: Name16,
-    pub tenant: Name16,
+    /// Whose data these are: they are sealed under a key of this subject's own, which a redaction
+    /// shreds. The records name it as the tenant.
+    pub subject: Option<Name16>,
+}
+
+/// The tenant of what is nobody's in particular.
+pub(crate) const NOBODY: &str = "default";
+/// What is recorded instead of a name that a caller chose for a subject's data.
+pub(crate) const SEALED_NAME: &str = "sealed";
+
+/// What a redaction did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redacted {
+    pub seq: Seq,
+    /// The data keys that are gone.
+    pub keys: Vec<KeyId>,
 }
 
 /// One computation to run.
@@ -36,11 +51,11 @@ pub struct RunRequest {
 }
 
 impl RunRequest {
-    /// What its result is kept under; `None` when it is random and names no seed.
+    /// What its result is kept under, when it is sealed under `key`; `None` when it is random and names no seed.
     #[must_use]
-    pub fn cache_key(&self, spec: Digest) -> Option<ResultKey> {
+    pub fn cache_key(&self, spec: Digest, key: KeyId) -> Option<ResultKey> {
         let seed = self.operation.seed()?;
-        Some(self.operation.key(spec, seed))
+        Some(self.operation.key(spec, seed, key))
     }
 }
 

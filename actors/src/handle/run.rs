@@ -14,7 +14,9 @@ use hindcast_model::{Command, Digest, ExperimentId, KeyId, Payload, Refusal, Run
 use tokio::sync::oneshot;
 
 use super::Door;
-use super::request::{Admission, ExperimentAnswer, ExperimentRequest, RunRequest, SubmitFailure};
+use super::request::{
+    Admission, ExperimentAnswer, ExperimentRequest, RunRequest, SEALED_NAME, SubmitFailure,
+};
 use crate::budget::micros;
 use crate::component::panic_text;
 use crate::computation::outcome::{Ending, completed, failed, panicked, reused, withheld};
@@ -27,39 +29,55 @@ struct Stored {
     pinned: Option<Pinned>,
 }
 
+/// A request on its way into the log.
+struct Asked<'a> {
+    request: &'a RunRequest,
+    spec: String,
+    hash: Digest,
+    /// The data key that its payloads are sealed under; 0 leaves them readable.
+    seal: KeyId,
+}
+
 pub(super) async fn request(door: &Door, request: RunRequest) -> Result<Admission, SubmitFailure> {
     let operation = &request.operation;
     let spec = operation.spec().map_err(SubmitFailure::Invalid)?;
     let hash = digest(spec.as_bytes());
     let cheap = operation.is_cheap(spec.len());
-    let Some(key) = request.cache_key(hash) else {
+    let seal = door.key_for(&request.identity).await?;
+    let asked = Asked {
+        request: &request,
+        spec,
+        hash,
+        seal,
+    };
+    let Some(key) = request.cache_key(hash, seal) else {
         door.results.count_not_cacheable(operation.name());
         return match cheap
             .then(|| compute(door, &request))
             .transpose()?
             .flatten()
         {
-            Some(ended) => record_ended(door, &request, (spec, hash), ended).await,
-            None => record_first(door, &request, (spec, hash)).await,
+            Some(ended) => record_ended(door, asked, ended).await,
+            None => record_first(door, asked).await,
         };
     };
     if !cheap {
         return match door.results.find(key, operation.name()) {
-            Some(kept) => record_ended(door, &request, (spec, hash), (kept.into(), 0)).await,
-            None => record_first(door, &request, (spec, hash)).await,
+            Some(kept) => record_ended(door, asked, (kept.into(), 0)).await,
+            None => record_first(door, asked).await,
         };
     }
     loop {
         match door.results.begin(key, operation.name()) {
             Start::Known(kept) => {
-                return record_ended(door, &request, (spec, hash), (kept.into(), 0)).await;
+                return record_ended(door, asked, (kept.into(), 0)).await;
             }
             Start::Lead(lead) => {
                 let Some(ended) = compute(door, &request)? else {
                     drop(lead);
-                    return record_first(door, &request, (spec, hash)).await;
+                    return record_first(door, asked).await;
                 };
-                return lead_cheap(door, &request, (spec, hash), (ended, lead)).await;
+                return lead_cheap(door, asked, (ended, lead)).await;
             }
             Start::Busy => {
                 let (wake, woken) = oneshot::channel();
@@ -77,15 +95,14 @@ pub(super) async fn request(door: &Door, request: RunRequest) -> Result<Admissio
 /// Records what the lead has computed, and keeps it once it is durable.
 async fn lead_cheap(
     door: &Door,
-    request: &RunRequest,
-    spec: (String, Digest),
+    asked: Asked<'_>,
     (ended, lead): ((Ending, u64), Lead),
 ) -> Result<Admission, SubmitFailure> {
     let computed = match &ended.0 {
         Ending::Computed(computed) => Some(Arc::clone(computed)),
         Ending::Reused { .. } | Ending::Failed(_) => None,
     };
-    let admission = record_ended(door, request, spec, ended).await?;
+    let admission = record_ended(door, asked, ended).await?;
     if let (Admission::Completed { run, .. }, Some(computed)) = (&admission, computed) {
         lead.finish(Kept::Computed {
             original: *run,
@@ -96,22 +113,23 @@ async fn lead_cheap(
 }
 
 /// Records a request that is computed afterwards.
-async fn record_first(
-    door: &Door,
-    request: &RunRequest,
-    (spec, hash): (String, Digest),
-) -> Result<Admission, SubmitFailure> {
-    let Stored { payload, pinned } = keep(door, spec).await?;
+async fn record_first(door: &Door, asked: Asked<'_>) -> Result<Admission, SubmitFailure> {
+    let Asked {
+        request,
+        spec,
+        hash,
+        seal,
+    } = asked;
+    let Stored { payload, pinned } = keep(door, seal, spec).await?;
     let event = requested(request, (payload, hash), false, None);
-    let command = sealed(door, request.identity.command(event));
+    let command = sealed(seal, request.identity.command(event));
     let receipt = door.submit(command.into()).await;
     drop(pinned);
     Ok(admission(request.run, &receipt?))
 }
 
 /// A command whose payload was kept: its record names the key.
-fn sealed(door: &Door, command: Command) -> Command {
-    let key = door.environment.seal_key;
+fn sealed(key: KeyId, command: Command) -> Command {
     Command { key, ..command }
 }
 
@@ -156,13 +174,18 @@ impl Control for Budget<'_> {
 /// Records request and outcome in one frame.
 async fn record_ended(
     door: &Door,
-    request: &RunRequest,
-    (spec, hash): (String, Digest),
+    asked: Asked<'_>,
     (ended, computed_micros): (Ending, u64),
 ) -> Result<Admission, SubmitFailure> {
+    let Asked {
+        request,
+        spec,
+        hash,
+        seal,
+    } = asked;
     let run = request.run;
-    let spec = keep(door, spec).await?;
-    let (outcome, key, pinned) = outcome(door, &ended).await?;
+    let spec = keep(door, seal, spec).await?;
+    let (outcome, key, pinned) = outcome(door, seal, &ended).await?;
     let (result, original) = match ended {
         Ending::Computed(computed) => (Ok(computed), None),
         Ending::Reused { original, computed } => (Ok(computed), Some(original)),
@@ -182,7 +205,7 @@ async fn record_ended(
         key,
         ..request.identity.command(observed)
     };
-    let request_command = sealed(door, request.identity.command(request_event));
+    let request_command = sealed(seal, request.identity.command(request_event));
     let commands = vec![request_command, outcome_command];
     let receipt = door.submit(Submission { commands }).await;
     drop((spec.pinned, pinned));
@@ -203,14 +226,14 @@ async fn record_ended(
 /// The outcome as the log will hold it, the key that its record names, and what keeps its blob.
 async fn outcome(
     door: &Door,
+    key: KeyId,
     ending: &Ending,
 ) -> Result<(Outcome, KeyId, Option<Pinned>), SubmitFailure> {
-    let key = door.environment.seal_key;
     Ok(match ending {
         Ending::Failed(outcome) => (withheld(outcome.clone(), key), KeyId(0), None),
         Ending::Reused { original, computed } => (reused(*original, computed), KeyId(0), None),
         Ending::Computed(computed) => {
-            let Stored { payload, pinned } = keep(door, computed.json.clone()).await?;
+            let Stored { payload, pinned } = keep(door, key, computed.json.clone()).await?;
             (completed(payload, computed), key, pinned)
         }
     })
@@ -223,26 +246,30 @@ pub(super) async fn request_experiment(
     let experiment = request.experiment;
     let runs: Vec<RunId> = request.runs.iter().map(|run| run.run).collect();
     let spec = canonical(&request.spec).map_err(SubmitFailure::Invalid)?;
-    let Stored { payload, pinned } = keep(door, spec).await?;
+    let seal = door.key_for(&request.identity).await?;
+    let Stored { payload, pinned } = keep(door, seal, spec).await?;
     let mut pins = vec![pinned];
     let event = Event::ExperimentRequested(ExperimentRequested {
         experiment,
-        name: request.name,
+        name: match request.identity.subject {
+            Some(_) => SEALED_NAME.to_owned(),
+            None => request.name,
+        },
         spec: payload,
         runs: runs.clone(),
         idempotency: request.idempotency,
     });
-    let mut commands = vec![sealed(door, request.identity.command(event))];
+    let mut commands = vec![sealed(seal, request.identity.command(event))];
     for run in &request.runs {
         let spec = run.operation.spec().map_err(SubmitFailure::Invalid)?;
         let hash = digest(spec.as_bytes());
-        let Stored { payload, pinned } = keep(door, spec).await?;
+        let Stored { payload, pinned } = keep(door, seal, spec).await?;
         pins.push(pinned);
         let event = requested(run, (payload, hash), false, Some(experiment));
         let causation = request.identity.event_id;
         commands.push(Command {
             causation,
-            ..sealed(door, run.identity.command(event))
+            ..sealed(seal, run.identity.command(event))
         });
     }
     let receipt = door.submit(Submission { commands }).await;
@@ -275,9 +302,9 @@ fn requested(
 }
 
 /// Large text becomes a blob before it is spoken of in the log.
-async fn keep(door: &Door, text: String) -> Result<Stored, SubmitFailure> {
+async fn keep(door: &Door, key: KeyId, text: String) -> Result<Stored, SubmitFailure> {
     let environment = &door.environment;
-    let seal = environment.seal(environment.seal_key);
+    let seal = environment.seal(key);
     if text.len() <= INLINE_BYTES_MAX {
         return kept(environment.vault.keep(door.log.blobs(), seal, text));
     }

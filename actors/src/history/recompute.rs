@@ -106,8 +106,9 @@ impl<'a> Recomputer<'a> {
     /// The result of a request.
     pub fn compute(&self, key: KeyId, request: &RunRequested) -> Result<Computed, NoResult> {
         let operation = self.operation(key, request)?;
+        let Archive { blobs, vault, .. } = self.archive;
         let digest = request.datasets.first();
-        let dataset = digest.map(|digest| self.datasets.get(self.archive.blobs, *digest));
+        let dataset = digest.map(|digest| self.datasets.get((blobs, vault), *digest));
         let dataset = dataset.transpose().map_err(|error| refusal(&error))?;
         let computed = operation.execute(dataset.as_deref(), request.seed, &Uncontrolled);
         computed.map_err(|error| refusal(&error))
@@ -140,8 +141,8 @@ struct Pair {
     wanted: Wanted,
 }
 
-/// Everything that a result depends on.
-type Identity = (String, Digest, u64);
+/// Everything that a result depends on, and whether its request can be read.
+type Identity = (String, Digest, u64, KeyId);
 
 fn identity(pair: &Pair) -> Identity {
     let RunRequested {
@@ -150,7 +151,7 @@ fn identity(pair: &Pair) -> Identity {
         seed,
         ..
     } = &*pair.request;
-    (operation.clone(), *spec_hash, *seed)
+    (operation.clone(), *spec_hash, *seed, pair.key)
 }
 
 struct Pass<'a> {

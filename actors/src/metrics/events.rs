@@ -184,6 +184,7 @@ impl EventMetrics {
             | Event::DiskSampled(_)
             | Event::DamageFound(_)
             | Event::DamageGone(_)
+            | Event::SubjectRedacted(_)
             | Event::RunAdmitted(_)
             | Event::DatasetRefused(_)
             | Event::IntakePaused(_)

@@ -150,6 +150,11 @@ impl World {
             numeric_profile: Arc::from("test-profile"),
             vault: Arc::clone(&vault),
             seal_key,
+            fresh_key: Arc::new(|| {
+                let mut key = [0; 32];
+                key[..16].copy_from_slice(fresh_id().as_bytes());
+                key
+            }),
             nonce: Arc::new(|| {
                 let mut nonce = [0; 24];
                 nonce[..16].copy_from_slice(fresh_id().as_bytes());
@@ -303,7 +308,7 @@ pub(crate) fn identity() -> Identity {
         event_id: id,
         correlation: id,
         principal: Name16::new("tester"),
-        tenant: Name16::default(),
+        subject: None,
     }
 }
 

@@ -10,7 +10,7 @@ use hindcast_model::state::{
     Context, Damage, DatasetMeta, IdempotencyKey, OpenExperiment, OpenRun, Proposal, Proposed,
     Remembered, Server, Subject, Totals,
 };
-use hindcast_model::{RunId, State, UnixMicros};
+use hindcast_model::{KeyId, RunId, State, UnixMicros};
 use serde_json::{Map, Value, json};
 
 use super::time::rfc3339;
@@ -67,6 +67,7 @@ pub(super) fn visit(before: Option<&State>, after: &State, sink: &mut dyn Sink) 
         actor_restarts,
         paused,
         damaged,
+        shredded,
         heads,
     } = after;
     let b = before.as_ref();
@@ -97,7 +98,20 @@ pub(super) fn visit(before: Option<&State>, after: &State, sink: &mut dyn Sink) 
     entries(sink, "damaged", pairs, Clone::clone, damage);
     let pairs = (b.map(|b| b.heads), heads);
     entries(sink, "heads", pairs, |key| id(key), |n| json!(n));
+    let (was, is) = (b.map(|b| keys(b.shredded)), keys(shredded));
+    let pairs = (was.as_ref(), &is);
+    entries(
+        sink,
+        "shredded",
+        pairs,
+        |key| key.0.to_string(),
+        |()| json!(true),
+    );
     sets(sink, b, deadlines, idempotency_order);
+}
+
+fn keys(set: &BTreeSet<KeyId>) -> BTreeMap<KeyId, ()> {
+    set.iter().map(|key| (*key, ())).collect()
 }
 
 /// The parts that are sets and queues, shown as maps.

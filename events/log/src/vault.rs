@@ -1,9 +1,13 @@
 //! Data keys: payloads sealed under a key are unreadable once the key is gone, though the log and
 //! its hash chain stay whole. XChaCha20-Poly1305; the key's id is bound to what it seals. Payloads
-//! go into the log and come out of it here, sealed or not.
+//! and datasets go into the log and its blobs and come out of them here, sealed or not.
+//!
+//! A key is a file of `keys/`, named by its number, that holds the 32 bytes and then the subject
+//! whose data it seals, if it is one subject's. A key that was shredded leaves a file `.gone`, so that
+//! its number is never used again.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -13,7 +17,7 @@ use std::sync::RwLock;
 use chacha20poly1305::aead::{Aead, Payload as Sealing};
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305};
 use hindcast_model::limits::INLINE_BYTES_MAX;
-use hindcast_model::{KeyId, Payload};
+use hindcast_model::{Digest, KeyId, Payload};
 
 use crate::blobs::{BlobError, Blobs, Pinned};
 
@@ -43,18 +47,70 @@ pub enum PayloadError {
 /// The data keys of one data directory.
 pub struct Vault {
     dir: PathBuf,
-    keys: RwLock<BTreeMap<KeyId, XChaCha20Poly1305>>,
+    ring: RwLock<Ring>,
 }
+
+#[derive(Default)]
+struct Ring {
+    keys: BTreeMap<KeyId, Key>,
+    /// The key that a subject's data are sealed under.
+    subjects: BTreeMap<String, KeyId>,
+    /// Numbers that were used, whether or not the key is still here.
+    used: BTreeSet<KeyId>,
+}
+
+struct Key {
+    cipher: XChaCha20Poly1305,
+    /// What nonces of datasets are derived with.
+    derivation: [u8; 32],
+    subject: Option<String>,
+}
+
+impl Key {
+    fn new(bytes: [u8; 32], subject: Option<String>) -> Self {
+        Self {
+            cipher: XChaCha20Poly1305::new(&bytes.into()),
+            derivation: blake3::derive_key("hindcast 2026-11 nonces of sealed datasets", &bytes),
+            subject,
+        }
+    }
+}
+
+impl Ring {
+    fn insert(&mut self, number: KeyId, key: Key) {
+        if let Some(subject) = &key.subject {
+            self.subjects.insert(subject.clone(), number);
+        }
+        self.used.insert(number);
+        self.keys.insert(number, key);
+    }
+
+    fn forget(&mut self, key: KeyId) {
+        self.used.insert(key);
+        self.keys.remove(&key);
+        self.subjects.retain(|_, of| *of != key);
+    }
+}
+
+/// What a sealed dataset begins with; no table does. Then come the key's number, 24 bytes of nonce
+/// and the ciphertext.
+const SEALED_DATASET: [u8; 5] = *b"HCSD\x01";
+/// The key of everything that is not one subject's.
+const COMMON: KeyId = KeyId(1);
 
 fn file_name(key: KeyId) -> String {
     format!("{:010}.key", key.0)
+}
+
+fn gone_name(key: KeyId) -> String {
+    format!("{:010}.gone", key.0)
 }
 
 impl Vault {
     /// Reads the keys under `data_dir`; there may be none.
     pub fn open(data_dir: &Path) -> Result<Self, VaultError> {
         let dir = data_dir.join("keys");
-        let mut keys = BTreeMap::new();
+        let mut ring = Ring::default();
         let entries = match fs::read_dir(&dir) {
             Ok(entries) => entries.collect::<Result<Vec<_>, _>>()?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -62,37 +118,158 @@ impl Vault {
         };
         for entry in entries {
             let name = entry.file_name();
-            let number = name
-                .to_str()
-                .and_then(|name| name.strip_suffix(".key")?.parse().ok());
-            let Some(number) = number else { continue };
-            let bytes: [u8; 32] = fs::read(entry.path())?
-                .try_into()
-                .map_err(|_| io::Error::other(format!("key {number} has not 32 bytes")))?;
-            keys.insert(KeyId(number), XChaCha20Poly1305::new(&bytes.into()));
+            let number = |end: &str| name.to_str()?.strip_suffix(end)?.parse().ok().map(KeyId);
+            if let Some(gone) = number(".gone") {
+                ring.used.insert(gone);
+            }
+            let Some(number) = number(".key") else {
+                continue;
+            };
+            let content = fs::read(entry.path())?;
+            let bad = |what: &str| io::Error::other(format!("data key {}: {what}", number.0));
+            let (bytes, subject) = content
+                .split_first_chunk::<32>()
+                .ok_or_else(|| bad("it has less than 32 bytes"))?;
+            let subject =
+                std::str::from_utf8(subject).map_err(|_| bad("its subject is not UTF-8"))?;
+            let subject = (!subject.is_empty()).then(|| subject.to_owned());
+            ring.insert(number, Key::new(*bytes, subject));
+        }
+        // A crash in the middle of a shredding leaves both files: the key is gone.
+        let shredded: Vec<KeyId> = ring.keys.keys().copied().collect();
+        for key in shredded
+            .into_iter()
+            .filter(|key| dir.join(gone_name(*key)).exists())
+        {
+            ring.forget(key);
         }
         Ok(Self {
             dir,
-            keys: RwLock::new(keys),
+            ring: RwLock::new(ring),
         })
     }
 
     /// Whether the key is here.
     #[must_use]
     pub fn has(&self, key: KeyId) -> bool {
-        self.keys
-            .read()
-            .expect("no holder panics")
-            .contains_key(&key)
+        let ring = self.ring.read().expect("no holder panics");
+        ring.keys.contains_key(&key)
+    }
+
+    /// The key of what is not one subject's, made of `fresh` bytes if there is none.
+    pub fn common(&self, fresh: impl FnOnce() -> [u8; 32]) -> Result<KeyId, VaultError> {
+        if !self.has(COMMON) {
+            self.add(COMMON, fresh())?;
+        }
+        Ok(COMMON)
+    }
+
+    /// The key that this subject's data are sealed under, if there is one.
+    #[must_use]
+    pub fn find(&self, subject: &str) -> Option<KeyId> {
+        let ring = self.ring.read().expect("no holder panics");
+        ring.subjects.get(subject).copied()
+    }
+
+    /// As `find`; a subject without a key gets one of `fresh` bytes, on the medium when this returns.
+    pub fn of_subject(
+        &self,
+        subject: &str,
+        fresh: impl FnOnce() -> [u8; 32],
+    ) -> Result<KeyId, VaultError> {
+        if let Some(key) = self.find(subject) {
+            return Ok(key);
+        }
+        let mut ring = self.ring.write().expect("no holder panics");
+        if let Some(key) = ring.subjects.get(subject) {
+            return Ok(*key);
+        }
+        // The first number is that of what is not one subject's.
+        let last = ring.used.last().copied().max(Some(COMMON));
+        let number = last.and_then(|last| last.0.checked_add(1)).map(KeyId);
+        let number = number.ok_or_else(|| io::Error::other("there are no numbers left"))?;
+        self.write(&mut ring, number, (fresh(), Some(subject.to_owned())))?;
+        Ok(number)
+    }
+
+    /// Makes a key unusable for ever: everything that was sealed under it is lost. Returns once
+    /// that is on the medium. What was shredded before stays so.
+    pub fn shred(&self, key: KeyId) -> Result<(), VaultError> {
+        let mut ring = self.ring.write().expect("no holder panics");
+        ring.forget(key);
+        if self.dir.join(gone_name(key)).exists() && !self.dir.join(file_name(key)).exists() {
+            return Ok(());
+        }
+        fs::create_dir_all(&self.dir)?;
+        File::create(self.dir.join(gone_name(key)))?.sync_all()?;
+        File::open(&self.dir)?.sync_all()?;
+        let path = self.dir.join(file_name(key));
+        match OpenOptions::new().write(true).open(&path) {
+            Ok(mut file) => {
+                let len = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+                file.write_all(&vec![0; len])?;
+                file.sync_all()?;
+                fs::remove_file(&path)?;
+                File::open(&self.dir)?.sync_all()?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// A dataset as a blob of one subject holds it. The same bytes give the same blob under one
+    /// key, and nobody without the key can tell which bytes they are.
+    pub fn seal_dataset(&self, key: KeyId, content: &[u8]) -> Result<Vec<u8>, VaultError> {
+        let nonce = {
+            let ring = self.ring.read().expect("no holder panics");
+            let key = ring.keys.get(&key).ok_or(VaultError::NoKey(key))?;
+            let hash = blake3::keyed_hash(&key.derivation, content);
+            let mut nonce = [0; 24];
+            nonce.copy_from_slice(&hash.as_bytes()[..24]);
+            nonce
+        };
+        let ciphertext = self.seal(key, nonce, content)?;
+        let number = key.0.to_le_bytes();
+        Ok([&SEALED_DATASET[..], &number, &nonce, &ciphertext].concat())
+    }
+
+    /// Whether these bytes would be taken for a sealed dataset.
+    #[must_use]
+    pub fn looks_sealed(content: &[u8]) -> bool {
+        content.starts_with(&SEALED_DATASET)
+    }
+
+    /// The bytes of a stored dataset, sealed or not.
+    pub fn dataset(&self, blobs: &Blobs, digest: Digest) -> Result<Vec<u8>, PayloadError> {
+        let content = blobs.get(digest)?;
+        let Some(sealed) = content.strip_prefix(&SEALED_DATASET) else {
+            return Ok(content);
+        };
+        let parts = sealed.split_first_chunk::<4>().and_then(|(number, rest)| {
+            let (nonce, ciphertext) = rest.split_first_chunk::<24>()?;
+            Some((KeyId(u32::from_le_bytes(*number)), *nonce, ciphertext))
+        });
+        let (key, nonce, ciphertext) = parts.ok_or(VaultError::Refused(KeyId(0)))?;
+        Ok(self.unseal(key, nonce, ciphertext)?)
     }
 
     /// Adds a key of the caller's entropy and returns once it is on the medium, so that nothing is
     /// sealed under a key that a crash could lose. A key that is here already is kept.
     pub fn add(&self, key: KeyId, bytes: [u8; 32]) -> Result<(), VaultError> {
-        let mut keys = self.keys.write().expect("no holder panics");
-        if keys.contains_key(&key) {
-            return Ok(());
+        let mut ring = self.ring.write().expect("no holder panics");
+        match ring.keys.contains_key(&key) {
+            true => Ok(()),
+            false => self.write(&mut ring, key, (bytes, None)),
         }
+    }
+
+    fn write(
+        &self,
+        ring: &mut Ring,
+        key: KeyId,
+        (bytes, subject): ([u8; 32], Option<String>),
+    ) -> Result<(), VaultError> {
         fs::create_dir_all(&self.dir)?;
         let path = self.dir.join(file_name(key));
         let half = path.with_extension("tmp");
@@ -104,13 +281,14 @@ impl Vault {
             .mode(0o600)
             .open(&half)?;
         file.write_all(&bytes)?;
+        file.write_all(subject.as_deref().unwrap_or_default().as_bytes())?;
         file.sync_data()?;
         fs::rename(&half, &path)?;
         File::open(&self.dir)?.sync_all()?;
         if let Some(parent) = self.dir.parent() {
             File::open(parent)?.sync_all()?;
         }
-        keys.insert(key, XChaCha20Poly1305::new(&bytes.into()));
+        ring.insert(key, Key::new(bytes, subject));
         Ok(())
     }
 
@@ -199,9 +377,9 @@ impl Vault {
         key: KeyId,
         act: impl FnOnce(&XChaCha20Poly1305) -> Result<Vec<u8>, chacha20poly1305::aead::Error>,
     ) -> Result<Vec<u8>, VaultError> {
-        let keys = self.keys.read().expect("no holder panics");
-        let cipher = keys.get(&key).ok_or(VaultError::NoKey(key))?;
-        act(cipher).map_err(|_| VaultError::Refused(key))
+        let ring = self.ring.read().expect("no holder panics");
+        let found = ring.keys.get(&key).ok_or(VaultError::NoKey(key))?;
+        act(&found.cipher).map_err(|_| VaultError::Refused(key))
     }
 }
 
@@ -271,6 +449,45 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn shredded_subject_is_unreadable_for_ever_and_gets_a_new_key() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let blobs = Blobs::open(Arc::new(RealDisk), dir.path()).expect("opens");
+        let vault = Vault::open(dir.path()).expect("opens");
+        let fresh = |n: u8| move || [n; 32];
+        let ada = vault.of_subject("ada", fresh(1)).expect("a key");
+        let bob = vault.of_subject("bob", fresh(2)).expect("a key");
+        assert_eq!((ada, bob), (KeyId(2), KeyId(3)));
+        assert_eq!(vault.of_subject("ada", fresh(9)).expect("a key"), ada);
+        let table = b"x,y\n1,2\n";
+        let sealed = vault.seal_dataset(ada, table).expect("sealed");
+        assert_eq!(vault.seal_dataset(ada, table).expect("sealed"), sealed);
+        assert_ne!(vault.seal_dataset(bob, table).expect("sealed"), sealed);
+        assert!(Vault::looks_sealed(&sealed) && !Vault::looks_sealed(table));
+        let digest = blobs.put(&sealed).expect("stored").digest();
+        let again = Vault::open(dir.path()).expect("opens");
+        assert_eq!(again.dataset(&blobs, digest).expect("read"), table);
+        assert_eq!(again.find("ada"), Some(ada));
+        again.shred(ada).expect("shredded");
+        again.shred(ada).expect("shredded already");
+        // A crash between the mark and the removal.
+        let half = dir.path().join("keys").join(file_name(bob));
+        fs::write(dir.path().join("keys").join(gone_name(bob)), b"").expect("marked");
+        assert!(half.exists());
+        for vault in [again, Vault::open(dir.path()).expect("opens")] {
+            let refused = vault.dataset(&blobs, digest);
+            assert!(matches!(
+                refused,
+                Err(PayloadError::Sealed(VaultError::NoKey(KeyId(2))))
+            ));
+            assert_eq!(vault.find("ada"), None);
+        }
+        let later = Vault::open(dir.path()).expect("opens");
+        assert!(!later.has(bob));
+        let new = later.of_subject("ada", fresh(3)).expect("a key");
+        assert_eq!(new, KeyId(4));
     }
 
     #[test]

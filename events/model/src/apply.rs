@@ -57,6 +57,7 @@ impl State {
             | Event::TornTailCut(_)
             | Event::DamageFound(_)
             | Event::DamageGone(_) => Stream::system("store"),
+            Event::SubjectRedacted(_) => Stream::system("privacy"),
             Event::DiskSampled(_)
             | Event::IntakePaused(_)
             | Event::IntakeResumed(_)
@@ -134,6 +135,7 @@ impl State {
             Event::DamageGone(e) => {
                 self.damaged.remove(&e.file);
             }
+            Event::SubjectRedacted(e) => self.shredded.extend(&e.keys),
             Event::CancelRequested(_)
             | Event::ClockStepped(_)
             | Event::TimeReached(_)

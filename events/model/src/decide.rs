@@ -41,6 +41,7 @@ impl State {
             | Event::RequestsShed(_)
             | Event::DamageFound(_)
             | Event::DamageGone(_)
+            | Event::SubjectRedacted(_)
             | Event::RunAdmitted(_)
             | Event::RunRefused(_)
             | Event::RunDeduplicated(_)

@@ -138,6 +138,8 @@ events! {
         20:1 DamageFound "damage_found" observed needed;
         /// A file that was damaged is whole again, or gone.
         21:1 DamageGone "damage_gone" observed needed;
+        /// Everything that was kept for a subject is to become unreadable.
+        22:1 SubjectRedacted "subject_redacted" observed needed;
 
         /// The run will be computed.
         101:1 RunAdmitted "run_admitted" decided needed;
@@ -201,6 +203,7 @@ impl Event {
             | Self::RequestsShed(_)
             | Self::DamageFound(_)
             | Self::DamageGone(_)
+            | Self::SubjectRedacted(_)
             | Self::RunAdmitted(_)
             | Self::RunRefused(_)
             | Self::RunDeduplicated(_)
@@ -246,6 +249,7 @@ impl Event {
             | Self::RequestsShed(_)
             | Self::DamageFound(_)
             | Self::DamageGone(_)
+            | Self::SubjectRedacted(_)
             | Self::RunAdmitted(_)
             | Self::RunCompleted(_)
             | Self::RunFailed(_)

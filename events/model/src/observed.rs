@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Digest, ExperimentId, RunId, Seq, UnixMicros};
+use crate::ids::{Digest, ExperimentId, KeyId, Name16, RunId, Seq, UnixMicros};
 use crate::payload::Payload;
 
 /// A process opened the log.
@@ -236,4 +236,13 @@ pub struct DamageFound {
 pub struct DamageGone {
     /// As in [`DamageFound`].
     pub file: String,
+}
+
+/// Everything that was kept for a subject is to become unreadable: its data keys are shredded, here
+/// and in every copy that is restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubjectRedacted {
+    pub subject: Name16,
+    pub keys: Vec<KeyId>,
+    pub reason: String,
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::event::Settings;
-use crate::ids::{Digest, ExperimentId, RunId, Seq, UnixMicros};
+use crate::ids::{Digest, ExperimentId, KeyId, RunId, Seq, UnixMicros};
 use crate::state::{
     Damage, DatasetMeta, IdempotencyKey, OpenExperiment, OpenRun, Proposed, Remembered, Server,
     State, Totals,
@@ -36,6 +36,8 @@ pub struct Parts<'a> {
     pub paused: Option<u64>,
     /// Files that are damaged, by their path below the data directory.
     pub damaged: &'a BTreeMap<String, Damage>,
+    /// Data keys that were shredded.
+    pub shredded: &'a BTreeSet<KeyId>,
     /// Versions of the streams that may still grow.
     pub heads: &'a BTreeMap<Stream, u64>,
 }
@@ -63,6 +65,7 @@ impl State {
             actor_restarts,
             paused,
             damaged,
+            shredded,
             heads,
         } = self;
         Parts {
@@ -84,6 +87,7 @@ impl State {
             actor_restarts,
             paused: *paused,
             damaged,
+            shredded,
             heads,
         }
     }

@@ -152,6 +152,8 @@ pub struct State {
     pub(crate) paused: Option<u64>,
     /// Files that are damaged, by their path below the data directory.
     pub(crate) damaged: BTreeMap<String, Damage>,
+    /// Data keys that were shredded, and must not come back.
+    pub(crate) shredded: BTreeSet<KeyId>,
     /// Versions of the streams that may still grow.
     pub(crate) heads: BTreeMap<Stream, u64>,
 }
@@ -272,6 +274,11 @@ impl State {
             .map(|(file, damage)| (file.as_str(), damage))
     }
 
+    /// Data keys that were shredded.
+    pub fn shredded(&self) -> impl Iterator<Item = KeyId> {
+        self.shredded.iter().copied()
+    }
+
     /// When the next `TimeReached` is due.
     #[must_use]
     pub fn next_timer(&self) -> Option<UnixMicros> {
@@ -322,6 +329,7 @@ impl State {
             actor_restarts,
             paused,
             damaged,
+            shredded,
             heads,
         } = self;
         let mut text = format!(
@@ -353,6 +361,9 @@ impl State {
         actor_restarts
             .iter()
             .for_each(|(name, count)| line(format!("restarts {name} {count}")));
+        shredded
+            .iter()
+            .for_each(|key| line(format!("shredded {}", key.0)));
         damaged
             .iter()
             .for_each(|(file, damage)| line(format!("damaged {file} {damage:?}")));

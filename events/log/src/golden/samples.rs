@@ -298,6 +298,14 @@ pub(super) fn reports() -> Vec<(&'static str, Event)> {
             }),
         ),
         (
+            "record_22_1_subject_redacted.bin",
+            Event::SubjectRedacted(SubjectRedacted {
+                subject: Name16::new("ada"),
+                keys: vec![KeyId(2), KeyId(7)],
+                reason: "asked to be forgotten".to_owned(),
+            }),
+        ),
+        (
             "record_21_1_damage_gone.bin",
             Event::DamageGone(DamageGone {
                 file: "archive/00000000000000000001.seg".to_owned(),

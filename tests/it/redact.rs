@@ -1,0 +1,172 @@
+//! What is kept for a subject: sealed from the first write, unreadable after a redaction, while the
+//! log, its hashes and everybody else's data stay as they were.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::support::{DISCOVER, Server, VALIDATE, finish, hindcast, temporary};
+
+const ADA: [(&str, &str); 1] = [("hindcast-subject", "ada")];
+/// Stands in every payload of the subject.
+const SECRET: &str = "haemoglobin_of_ada";
+
+fn question() -> Value {
+    json!({ "graph": format!("dag {{ {SECRET} -> y }}"), "treatment": SECRET, "outcome": "y" })
+}
+
+fn table() -> Value {
+    let rows: String = (0..40).map(|i| format!("{i},{}\n", i * i % 7)).collect();
+    json!({ "name": "of ada", "csv": format!("{SECRET},y\n{rows}") })
+}
+
+/// Whether any file holds the text.
+fn holds(dir: &Path, text: &str) -> bool {
+    fs::read_dir(dir).expect("a directory").any(|entry| {
+        let path = entry.expect("an entry").path();
+        match path.is_dir() {
+            true => holds(&path, text),
+            false => {
+                let bytes = fs::read(&path).unwrap_or_default();
+                bytes
+                    .windows(text.len())
+                    .any(|piece| piece == text.as_bytes())
+            }
+        }
+    })
+}
+
+fn verify(dir: &Path) -> Value {
+    let mut command = hindcast(&["verify", "--recompute", "--json", "--data-dir"]);
+    command.arg(dir);
+    let (out, errors, code) = finish(command, &[]);
+    assert_eq!(code, Some(0), "{errors}");
+    serde_json::from_str(&out).expect("JSON")
+}
+
+fn id(answer: &Value, name: &str) -> String {
+    answer[name].as_str().expect("a text").to_owned()
+}
+
+#[test]
+fn a_redacted_subject_is_unreadable_and_the_log_stays_whole() {
+    let dir = temporary();
+    let server = Server::start(dir.path());
+    let asked = server.post_with(VALIDATE, &question(), &ADA).expect(200);
+    let run = id(&asked, "run_id");
+    let stored = server
+        .post_with("/api/v1/datasets", &table(), &ADA)
+        .expect(201);
+    let digest = id(&stored, "digest");
+    assert_eq!(stored["name"], "sealed");
+    assert_eq!(stored["profile"]["columns"][0]["name"], SECRET);
+    let again = server
+        .post_with("/api/v1/datasets", &table(), &ADA)
+        .expect(200);
+    assert_eq!(
+        again["digest"], stored["digest"],
+        "the same bytes are one dataset"
+    );
+    let other = server.post("/api/v1/datasets", &table()).expect(201);
+    assert_ne!(
+        other["digest"], stored["digest"],
+        "nobody can guess what is kept"
+    );
+    let graph = server.post_with(DISCOVER, &json!({ "dataset": digest, "seed": 1 }), &ADA);
+    let discovered = id(&graph.expect(200), "run_id");
+    // The same question of somebody else is another computation, and stays readable.
+    let theirs = server.post(VALIDATE, &question()).expect(200);
+    assert_eq!(theirs["cache"]["status"], "miss", "{theirs}");
+    server.stop();
+    let before = verify(dir.path());
+    assert_eq!(before["recomputed"]["sealed"], 0, "{before}");
+
+    let server = Server::start(dir.path());
+    let redaction = json!({ "subject": "ada", "reason": "asked to be forgotten" });
+    let redacted = server.post("/api/v1/redactions", &redaction).expect(200);
+    assert_eq!(redacted["keys"], json!([2]));
+    server
+        .post("/api/v1/redactions", &redaction)
+        .expect_problem(404, "subject");
+    for run in [&run, &discovered] {
+        let found = server.get(&format!("/api/v1/runs/{run}")).expect(200);
+        assert_eq!(found["result"]["sealed"], true, "{found}");
+        assert_eq!(found["status"], "completed");
+    }
+    assert_eq!(
+        server.get(&format!("/api/v1/datasets/{digest}")).status,
+        410
+    );
+    let again = server.post(DISCOVER, &json!({ "dataset": digest, "seed": 2 }));
+    assert!(
+        again.status >= 400 && !again.body.contains(SECRET),
+        "{}",
+        again.body
+    );
+    let found = server.get(&format!("/api/v1/runs/{}", id(&theirs, "run_id")));
+    assert!(found.body.contains(SECRET));
+    // The subject may come back, under a new key.
+    let later = server.post_with(VALIDATE, &question(), &ADA).expect(200);
+    assert_eq!(later["cache"]["status"], "miss");
+    server.stop();
+    let after = verify(dir.path());
+    let counts = ["sealed", "compared"].map(|name| after["recomputed"][name].as_u64());
+    assert_eq!(counts, [Some(2), Some(2)], "{after}");
+    assert_eq!(after["holds"], true);
+}
+
+#[test]
+fn nothing_of_a_subject_is_ever_written_readable() {
+    let dir = temporary();
+    let command = crate::support::serve(dir.path(), &["log.snapshot_events=1"]);
+    let server = Server::start_with(command);
+    server.post_with(VALIDATE, &question(), &ADA).expect(200);
+    let stored = server
+        .post_with("/api/v1/datasets", &table(), &ADA)
+        .expect(201);
+    let body = json!({ "dataset": stored["digest"], "seed": 1 });
+    server.post_with(DISCOVER, &body, &ADA).expect(200);
+    let series = json!({
+        "name": SECRET,
+        "operations": [{ "operation": "causal.validate", "request": question() }],
+    });
+    let series = server.post_with("/api/v1/experiments", &series, &ADA);
+    let experiment = id(&series.expect(202), "experiment_id");
+    server.wait_until(&format!("/api/v1/experiments/{experiment}"), |view| {
+        view["status"] == "completed"
+    });
+    server.stop();
+    assert!(!holds(dir.path(), SECRET), "a readable copy");
+    let bad = Server::start(dir.path());
+    let named = [("hindcast-subject", "not a name!")];
+    bad.post_with(VALIDATE, &question(), &named)
+        .expect_problem(400, "header.hindcast-subject");
+    bad.post("/api/v1/redactions", &json!({ "subject": "" }))
+        .expect_problem(422, "subject");
+}
+
+#[test]
+fn a_redaction_that_a_crash_interrupted_is_done_by_the_next_start() {
+    let dir = temporary();
+    let server = Server::start(dir.path());
+    server.post_with(VALIDATE, &question(), &ADA).expect(200);
+    let keys = dir.path().join("keys");
+    let kept = fs::read(keys.join("0000000002.key")).expect("a key");
+    server
+        .post("/api/v1/redactions", &json!({ "subject": "ada" }))
+        .expect(200);
+    server.stop();
+    assert!(!keys.join("0000000002.key").exists());
+    // As if the process had ended between the record and the shredding.
+    fs::remove_file(keys.join("0000000002.gone")).expect("removed");
+    fs::write(keys.join("0000000002.key"), kept).expect("put back");
+    let server = Server::start(dir.path());
+    server.stop();
+    assert!(!keys.join("0000000002.key").exists());
+    let mut command = hindcast(&["redact", "ada", "--json", "--data-dir"]);
+    command.arg(dir.path());
+    let (_, errors, code) = finish(command, &[]);
+    assert_eq!(code, Some(1));
+    assert!(errors.contains("nothing readable is kept"), "{errors}");
+}
