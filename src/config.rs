@@ -65,6 +65,8 @@ pub struct LogConfig {
     pub lag_events_max: u64,
     pub cache_bytes: u64,
     pub snapshot_events: u64,
+    pub snapshot_bytes: u64,
+    pub snapshot_every_ms: u64,
     pub snapshots_bytes_max: u64,
 }
 
@@ -163,6 +165,8 @@ impl Default for LogConfig {
             lag_events_max: 100_000,
             cache_bytes: 16 * 1024 * 1024,
             snapshot_events: 50_000,
+            snapshot_bytes: 64 * 1024 * 1024,
+            snapshot_every_ms: 300_000,
             snapshots_bytes_max: 256 * 1024 * 1024,
         }
     }

@@ -20,7 +20,7 @@ use metrics_exporter_prometheus::BuildError;
 use tokio::sync::oneshot;
 
 use crate::clock::SystemClock;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, LogConfig};
 use crate::http::{self, App, Running};
 use crate::{clock, disk, ids, metrics};
 
@@ -255,15 +255,36 @@ fn newest_snapshot(data_dir: &Path) -> Option<Checkpoint> {
 /// as much, so that snapshots never write more than the log does.
 async fn take_snapshots(log: Log, config: Arc<Config>) {
     let (mut taken, mut bytes) = (log.head().seq, 0);
-    let mut written = log.frame_bytes();
+    let (mut written, mut at) = (log.frame_bytes(), clock::monotonic_micros());
     loop {
         tokio::time::sleep(SNAPSHOT_LOOK_EVERY).await;
-        let (head, grown) = (log.head().seq, log.frame_bytes() - written);
-        if head.0 - taken.0 >= config.log.snapshot_events && grown >= bytes {
-            taken = head;
-            written += grown;
+        let (head, now) = (log.head().seq, clock::monotonic_micros());
+        let since = Since {
+            events: head.0 - taken.0,
+            bytes: log.frame_bytes() - written,
+            micros: now.saturating_sub(at),
+        };
+        if since.is_due(&config.log) && since.bytes >= bytes {
+            (taken, at) = (head, now);
+            written += since.bytes;
             bytes = take_snapshot(&log, &config).await.unwrap_or(bytes);
         }
+    }
+}
+
+/// What came since the last snapshot.
+struct Since {
+    events: u64,
+    bytes: u64,
+    micros: u64,
+}
+
+impl Since {
+    fn is_due(&self, policy: &LogConfig) -> bool {
+        let every = policy.snapshot_every_ms.saturating_mul(1_000);
+        self.events >= policy.snapshot_events
+            || self.bytes >= policy.snapshot_bytes
+            || (every > 0 && self.events > 0 && self.micros >= every)
     }
 }
 

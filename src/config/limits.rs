@@ -12,7 +12,7 @@ const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 
 /// Key, least and greatest value.
-const RANGES: [(&str, u64, u64); 35] = [
+const RANGES: [(&str, u64, u64); 37] = [
     ("server.workers", 0, 1_024),
     ("server.stop_grace_ms", 0, HOUR_MS),
     ("http.body_bytes_max", KIB, 4 * GIB),
@@ -35,6 +35,8 @@ const RANGES: [(&str, u64, u64); 35] = [
     ("log.lag_events_max", 1, 10_000_000),
     ("log.cache_bytes", MIB, 64 * GIB),
     ("log.snapshot_events", 1, 1_000_000_000),
+    ("log.snapshot_bytes", KIB, 1_024 * GIB),
+    ("log.snapshot_every_ms", 0, 30 * DAY_MS),
     ("log.snapshots_bytes_max", 0, 1_024 * GIB),
     ("scrub.pause_ms", 0, 30 * DAY_MS),
     ("scrub.bytes_per_second_max", KIB, 64 * GIB),

@@ -155,6 +155,11 @@ fn a_spent_budget_is_reported_and_tried_again() {
         options.supervision.restart.restarts_max = 2;
         options.supervision.restart.failed_retry = Duration::from_millis(400);
         let world = World::new(options);
+        // Its first start is over: the faults are for those that follow.
+        until("it runs", || {
+            world.status("metrics").phase == Phase::Running
+        })
+        .await;
         for _ in 0..2 {
             world.inject("metrics", "start", Fault::Panic);
         }

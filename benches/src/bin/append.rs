@@ -8,14 +8,9 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Duration;
 
-use hindcast_benches::{
-    RealClock, command, cpu_seconds, immediate_run, median, now, percentile, run_id,
-};
+use hindcast_benches::{Ask, Figures, RealClock, command, drive, immediate_run, median, run_id};
 use hindcast_log::{Log, Options, Reply};
 use hindcast_model::event::CancelRequested;
 use hindcast_model::{Event, Submission};
@@ -57,63 +52,6 @@ impl Workload {
             reason: "x".repeat(96),
         });
         command(u128::from(n) << 64, event).into()
-    }
-}
-
-#[derive(Clone, Copy, Default)]
-struct Figures {
-    events_per_s: f64,
-    cpu_us_per_event: f64,
-    p50_us: f64,
-    p99_us: f64,
-}
-
-type Ask = Box<dyn Fn(u64, oneshot::Sender<()>) + Send + Sync>;
-
-/// `writers` tasks that each wait for the answer before they ask again.
-fn drive(writers: u64, seconds: f64, events: u64, ask: Ask) -> Figures {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .build()
-        .expect("a runtime starts");
-    let ask = Arc::new(ask);
-    let stop = Arc::new(AtomicBool::new(false));
-    let count = Arc::new(AtomicU64::new(0));
-    let (cpu, start) = (cpu_seconds(), now());
-    let tasks: Vec<_> = (0..writers)
-        .map(|writer| {
-            let (ask, stop, count) = (Arc::clone(&ask), Arc::clone(&stop), Arc::clone(&count));
-            runtime.spawn(async move {
-                let mut micros = Vec::with_capacity(1 << 16);
-                let mut n = writer << 40;
-                while !stop.load(Ordering::Relaxed) {
-                    let (send, receive) = oneshot::channel();
-                    let asked = now();
-                    ask(n, send);
-                    receive.await.expect("an answer");
-                    micros.push(u32::try_from(asked.elapsed().as_micros()).unwrap_or(u32::MAX));
-                    n += 1;
-                }
-                count.fetch_add(micros.len() as u64, Ordering::Relaxed);
-                micros
-            })
-        })
-        .collect();
-    let (_never, wait) = sync_channel::<()>(1);
-    let _ = wait.recv_timeout(Duration::from_secs_f64(seconds));
-    stop.store(true, Ordering::Relaxed);
-    let mut micros: Vec<u32> = tasks
-        .into_iter()
-        .flat_map(|task| runtime.block_on(task).expect("a writer ends"))
-        .collect();
-    let (wall, cpu) = (start.elapsed().as_secs_f64(), cpu_seconds() - cpu);
-    micros.sort_unstable();
-    let total = (micros.len() as u64 * events) as f64;
-    Figures {
-        events_per_s: total / wall,
-        cpu_us_per_event: cpu * 1e6 / total,
-        p50_us: f64::from(percentile(&micros, 50)),
-        p99_us: f64::from(percentile(&micros, 99)),
     }
 }
 
