@@ -12,7 +12,7 @@ use actix_web::{HttpServer, rt};
 use hindcast_actors::{
     ActorOptions, Actors, Environment, ResultCacheOptions, ScrubOptions, operation,
 };
-use hindcast_log::{Checkpoint, Log, LogError, Recovery, Vault, VaultError};
+use hindcast_log::{Checkpoint, Log, LogError, Recovery, Vault, VaultError, background};
 use hindcast_model::event::{ConfigurationLoaded, Event, ServerStarted, ServerStopped, Settings};
 use hindcast_model::limits::INLINE_BYTES_MAX;
 use hindcast_model::{Command, DECIDER_VERSION, KeyId, Name16, Payload, Submission};
@@ -24,6 +24,8 @@ use crate::config::{Config, ConfigError, LogConfig};
 use crate::http::{self, App, Running};
 use crate::{clock, disk, ids, metrics};
 
+/// At most so small a share of the time goes to snapshots: one in ten.
+const SHARE: u64 = 10;
 /// How often is looked whether a snapshot is due.
 const SNAPSHOT_LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -254,7 +256,7 @@ fn newest_snapshot(data_dir: &Path) -> Option<Checkpoint> {
 /// near one. A state that has become large is written no more often than the log itself grows by
 /// as much, so that snapshots never write more than the log does.
 async fn take_snapshots(log: Log, config: Arc<Config>) {
-    let (mut taken, mut bytes) = (log.head().seq, 0);
+    let (mut taken, mut bytes, mut took) = (log.head().seq, 0, 0);
     let (mut written, mut at) = (log.frame_bytes(), clock::monotonic_micros());
     loop {
         tokio::time::sleep(SNAPSHOT_LOOK_EVERY).await;
@@ -264,10 +266,11 @@ async fn take_snapshots(log: Log, config: Arc<Config>) {
             bytes: log.frame_bytes() - written,
             micros: now.saturating_sub(at),
         };
-        if since.is_due(&config.log) && since.bytes >= bytes {
+        if since.is_due(&config.log) && since.bytes >= bytes && since.micros >= SHARE * took {
             (taken, at) = (head, now);
             written += since.bytes;
             bytes = take_snapshot(&log, &config).await.unwrap_or(bytes);
+            took = clock::monotonic_micros().saturating_sub(now);
         }
     }
 }
@@ -292,10 +295,17 @@ impl Since {
 async fn take_snapshot(log: &Log, config: &Config) -> Option<u64> {
     let (log, data_dir) = (log.clone(), config.server.data_dir.clone());
     let bytes_max = config.log.snapshots_bytes_max;
-    let taking = rt::task::spawn_blocking(move || {
-        hindcast_snapshots::take(&data_dir, &log.checkpoint(), bytes_max)
+    let (send, taken) = oneshot::channel();
+    let taking = background("snapshot", move || {
+        let taken = hindcast_snapshots::take(&data_dir, &log.checkpoint(), bytes_max);
+        // Nobody waits any more when the server stops.
+        drop(send.send(taken));
     });
-    match taking.await {
+    if let Err(error) = taking {
+        tracing::warn!(%error, "no snapshot was taken");
+        return None;
+    }
+    match taken.await {
         Ok(Ok(taken)) => {
             tracing::debug!(seq = taken.seq.0, bytes = taken.bytes, "snapshot taken");
             Some(taken.bytes)
@@ -304,8 +314,8 @@ async fn take_snapshot(log: &Log, config: &Config) -> Option<u64> {
             tracing::warn!(%error, "no snapshot was taken");
             None
         }
-        Err(error) => {
-            tracing::error!(%error, "taking a snapshot panicked");
+        Err(_) => {
+            tracing::error!("taking a snapshot panicked");
             None
         }
     }

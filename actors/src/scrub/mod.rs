@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::thread::Thread;
 use std::time::Duration;
 
-use hindcast_log::{Clock, Damaged, Log, ScrubError, scrub};
+use hindcast_log::{Clock, Damaged, Log, ScrubError, background, scrub};
 use hindcast_model::event::{DamageFound, DamageGone, Event};
 use hindcast_model::{Command, KeyId, Name16, Seq};
 use metrics::{Counter, Gauge, Histogram};
@@ -119,12 +119,10 @@ impl Scrubber {
         };
         let started = pace.started;
         let data_dir = self.log.data_dir().to_owned();
-        let spawned = std::thread::Builder::new()
-            .name("scrub".to_owned())
-            .spawn(move || {
-                // Nobody waits any more when the actor was stopped or built anew.
-                drop(send.send(read(&data_dir, pace)));
-            });
+        let spawned = background("scrub", move || {
+            // Nobody waits any more when the actor was stopped or built anew.
+            drop(send.send(read(&data_dir, pace)));
+        });
         match spawned {
             Ok(thread) => {
                 let thread = thread.thread().clone();

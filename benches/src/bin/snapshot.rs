@@ -14,7 +14,7 @@ use std::time::Duration;
 use hindcast_benches::{
     Ask, Figures, RealClock, argument, drive, immediate_run, load, median, now,
 };
-use hindcast_log::{Log, Options, Reply};
+use hindcast_log::{Log, Options, Reply, background};
 use hindcast_model::event::{Event, Idempotency};
 use hindcast_model::{Digest, Submission};
 use serde_json::json;
@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 /// As in the server's default configuration.
 const SNAPSHOT_EVENTS: u64 = 50_000;
+const SHARE: f64 = 10.0;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const SNAPSHOTS_BYTES_MAX: u64 = 256 << 20;
 
@@ -40,17 +41,21 @@ fn remembered(n: u64) -> Submission {
 /// Snapshots taken, and the milliseconds of each.
 fn snapshots(log: &Log, stop: &AtomicBool) -> Vec<f64> {
     let (mut took, mut bytes) = (Vec::new(), 0);
+    let mut ended = now();
     let (mut taken, mut written) = (log.head().seq, log.frame_bytes());
     while !stop.load(Ordering::Relaxed) {
         std::thread::park_timeout(LOOK_EVERY);
         let (head, grown) = (log.head().seq, log.frame_bytes() - written);
-        if head.0 - taken.0 >= SNAPSHOT_EVENTS && grown >= bytes {
+        let last = took.last().copied().unwrap_or(0.0) / 1e3;
+        let rested = ended.elapsed().as_secs_f64() >= SHARE * last;
+        if head.0 - taken.0 >= SNAPSHOT_EVENTS && grown >= bytes && rested {
             (taken, written) = (head, written + grown);
             let began = now();
             let kept =
                 hindcast_snapshots::take(log.data_dir(), &log.checkpoint(), SNAPSHOTS_BYTES_MAX);
             bytes = kept.expect("taken").bytes;
             took.push(began.elapsed().as_secs_f64() * 1e3);
+            ended = now();
         }
     }
     took
@@ -62,7 +67,7 @@ fn run(dir: &Path, (writers, keys): (u64, u64), seconds: f64, with: bool) -> (Fi
     load(&log, keys, remembered);
     let stop = Arc::new(AtomicBool::new(!with));
     let (taker, told) = (log.clone(), Arc::clone(&stop));
-    let thread = std::thread::spawn(move || snapshots(&taker, &told));
+    let thread = background("snapshot", move || snapshots(&taker, &told)).expect("a thread");
     let (asked, next) = (log.clone(), AtomicU64::new(keys));
     let ask: Ask = Box::new(move |_, send| {
         let reply: Reply = Box::new(move |receipt| {

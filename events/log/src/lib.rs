@@ -6,6 +6,7 @@
 //!
 //! This crate knows no actor, no HTTP and no lab; it reads no clock but the one it is given.
 
+mod background;
 mod blobs;
 mod chunk;
 mod codec;
@@ -36,6 +37,7 @@ mod vault;
 mod verify;
 mod wal;
 
+pub use background::background;
 pub use blobs::{BlobError, Blobs, Pinned};
 pub use codec::{decode_state, encode_state, state_hash};
 pub use disk::{Disk, DiskFile, Fault, RealDisk, SimDisk};
