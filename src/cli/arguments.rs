@@ -109,6 +109,9 @@ pub(crate) enum Verb {
         after_help = "Examples:\n  hindcast repair --plan\n  hindcast repair --data-dir ./data"
     )]
     Repair(super::repair::Options),
+    /// Look at what a server needs here (port, disk, keys, log, limits), and say what to do.
+    #[command(after_help = "Examples:\n  hindcast doctor\n  hindcast doctor --json")]
+    Doctor,
     /// Make everything that was kept for a subject unreadable, for ever.
     #[command(
         after_help = "Examples:\n  hindcast redact patient-7 --reason 'asked to be forgotten'"

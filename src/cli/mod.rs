@@ -10,6 +10,7 @@ mod configuration;
 mod data;
 mod demo;
 mod directory;
+mod doctor;
 mod events;
 mod experiment;
 mod history;
@@ -55,6 +56,7 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Verb::Events { verb } => events::run(global, verb, output),
         Verb::Verify(options) => verify::run(global, &options, output),
         Verb::Redact(options) => redact::run(global, &options, output),
+        Verb::Doctor => doctor::run(global, output),
         Verb::Repair(options) => repair::run(global, &options, output),
         Verb::Config { verb } => configuration::run(global, verb, output),
         Verb::Completions { shell } => completions(shell, output),
@@ -76,6 +78,7 @@ fn refuse_ignored(global: &Global, verb: &Verb) -> Result<(), Failure> {
         Verb::Config {
             verb: ConfigVerb::Show,
         }
+        | Verb::Doctor
         | Verb::Serve(_) => &[server],
         // They say themselves what they read instead.
         Verb::Verify(_) | Verb::Repair(_) => &[],

@@ -140,3 +140,55 @@ fn wrong_values_on_the_command_line_are_wrong_usage() {
     assert_eq!(code, Some(1));
     assert!(errors.contains("nofile.txt: no such file"), "{errors}");
 }
+
+#[test]
+fn the_doctor_names_what_is_wrong_and_what_to_do() {
+    let dir = temporary();
+    let config = format!("server.listen={}", "127.0.0.1:0");
+    let look = |settings: &[&str]| {
+        let mut command = hindcast(&["doctor", "--json", "--set", &config, "--data-dir"]);
+        command.arg(dir.path());
+        for setting in settings {
+            command.args(["--set", setting]);
+        }
+        let (out, _, code) = finish(command, &[]);
+        let report: Value = serde_json::from_str(&out).expect("JSON");
+        (report, code)
+    };
+    let verdict = |report: &Value, check: &str| {
+        let checks = report["checks"].as_array().expect("checks");
+        let found = checks.iter().find(|found| found["check"] == check);
+        found.expect("the check")["verdict"].clone()
+    };
+    let (report, code) = look(&[]);
+    assert_eq!(
+        (code, &report["healthy"]),
+        (Some(0), &Value::Bool(true)),
+        "{report}"
+    );
+    assert_eq!(report["checks"].as_array().map(Vec::len), Some(11));
+    let (report, code) = look(&["disk.reserve_bytes=17592186044416"]);
+    assert_eq!(
+        (code, verdict(&report, "disk")),
+        (Some(1), "fail".into()),
+        "{report}"
+    );
+    let server = Server::start(dir.path());
+    let (report, code) = look(&[]);
+    assert_eq!(
+        (code, verdict(&report, "log")),
+        (Some(0), "ok".into()),
+        "{report}"
+    );
+    server.stop();
+    let segment = dir.path().join("wal").join("00000000000000000001.seg");
+    let mut bytes = std::fs::read(&segment).expect("read");
+    bytes[200] ^= 1;
+    std::fs::write(&segment, bytes).expect("damaged");
+    let (report, code) = look(&[]);
+    assert_eq!(
+        (code, verdict(&report, "log")),
+        (Some(1), "fail".into()),
+        "{report}"
+    );
+}

@@ -43,7 +43,7 @@ pub use codec::{decode_state, encode_state, state_hash};
 pub use disk::{Disk, DiskFile, Fault, RealDisk, SimDisk};
 pub use error::{CommitError, LogError, SubmitError};
 pub use journal::{Batch, Journal, NotStaged};
-pub use log::{Log, Options, Receipt, Reply, Subscriber};
+pub use log::{Log, Options, Receipt, Reply, Subscriber, is_open};
 pub use moment::Folded;
 pub use offline::Reader;
 pub use position::{BadPosition, Position};

@@ -138,6 +138,12 @@ impl Drop for Handle {
     }
 }
 
+/// Whether a process has the data directory open.
+#[must_use]
+pub fn is_open(data_dir: &std::path::Path) -> bool {
+    data_dir.join("LOCK").exists() && matches!(lock(data_dir), Err(LogError::Locked(_)))
+}
+
 /// Takes the data directory for this process, until the file is dropped.
 pub(crate) fn lock(data_dir: &std::path::Path) -> Result<File, LogError> {
     let path = data_dir.join("LOCK");
