@@ -138,28 +138,6 @@ impl Drop for Handle {
     }
 }
 
-/// Whether a process has the data directory open.
-#[must_use]
-pub fn is_open(data_dir: &std::path::Path) -> bool {
-    data_dir.join("LOCK").exists() && matches!(lock(data_dir), Err(LogError::Locked(_)))
-}
-
-/// Takes the data directory for this process, until the file is dropped.
-pub(crate) fn lock(data_dir: &std::path::Path) -> Result<File, LogError> {
-    let path = data_dir.join("LOCK");
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(LogError::io("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(LogError::Locked(data_dir.to_owned())),
-        Err(std::fs::TryLockError::Error(error)) => Err(LogError::io("lock", &path)(error)),
-    }
-}
-
 impl Log {
     /// Opens the log under `options.data_dir`, or begins one with the id `new_log`.
     pub fn open(
@@ -177,7 +155,7 @@ impl Log {
         }
         disk.sync_dir(&data_dir)
             .map_err(LogError::io("sync", &data_dir))?;
-        let held = lock(&data_dir)?;
+        let held = crate::lock::lock(&data_dir)?;
         let blobs = Blobs::open(Arc::clone(&disk), &data_dir)
             .map_err(LogError::io("open", data_dir.join("blobs")))?;
         let sizes = (options.cache_bytes, new_log);

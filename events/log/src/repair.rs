@@ -86,7 +86,7 @@ pub struct Repair {
 /// Finds what is damaged under `data_dir` and, with `apply`, heals it. Takes the lock of the data
 /// directory: no server may run. A second repair after a crash in the middle of one goes on.
 pub fn repair(data_dir: &Path, spares: &dyn Spares, apply: bool) -> Result<Repair, LogError> {
-    let _held = crate::log::lock(data_dir)?;
+    let _held = crate::lock::lock(data_dir)?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let locations = segment::list(disk.as_ref(), data_dir)?;
     let log = log_id(disk.as_ref(), &locations);

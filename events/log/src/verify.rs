@@ -196,7 +196,7 @@ fn open_store(data_dir: &Path, disk: &dyn Disk, locations: &[segment::Location])
     if !dir.exists() {
         return Opened::Absent;
     }
-    let Ok(lock) = crate::log::lock(data_dir) else {
+    let Ok(lock) = crate::lock::lock(data_dir) else {
         return Opened::InUse;
     };
     let first = locations.first();
