@@ -109,6 +109,10 @@ pub(crate) enum Verb {
         after_help = "Examples:\n  hindcast repair --plan\n  hindcast repair --data-dir ./data"
     )]
     Repair(super::repair::Options),
+    /// How a running server is, in one look.
+    #[command(after_help = "Examples:\n  hindcast status\n  \
+                            hindcast status --server http://127.0.0.1:8080 --json")]
+    Status,
     /// Look at what a server needs here (port, disk, keys, log, limits), and say what to do.
     #[command(after_help = "Examples:\n  hindcast doctor\n  hindcast doctor --json")]
     Doctor,

@@ -118,6 +118,16 @@ impl Client {
         self.reply(response)
     }
 
+    /// What `/health` says, whether or not all is well.
+    pub(crate) fn health(&self) -> Result<Value, Failure> {
+        let request = Request::get(format!("{}/health", self.base)).body(());
+        let response = self.agent.run(request?);
+        let mut response = response.map_err(|error| self.unreachable(&error))?;
+        let body = response.body_mut().read_to_string();
+        let body = body.map_err(|error| self.unreachable(&error))?;
+        Ok(serde_json::from_str(&body)?)
+    }
+
     pub(crate) fn post(&self, path: &str, media_type: &str, body: &[u8]) -> Result<Reply, Failure> {
         let request = Request::post(format!("{}{path}", self.base))
             .header("content-type", media_type)

@@ -20,6 +20,7 @@ mod redact;
 mod render;
 mod repair;
 mod serve;
+mod status;
 mod verify;
 
 use std::process::ExitCode;
@@ -56,6 +57,7 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Verb::Events { verb } => events::run(global, verb, output),
         Verb::Verify(options) => verify::run(global, &options, output),
         Verb::Redact(options) => redact::run(global, &options, output),
+        Verb::Status => status::run(global, output),
         Verb::Doctor => doctor::run(global, output),
         Verb::Repair(options) => repair::run(global, &options, output),
         Verb::Config { verb } => configuration::run(global, verb, output),
@@ -89,6 +91,7 @@ fn refuse_ignored(global: &Global, verb: &Verb) -> Result<(), Failure> {
         | Verb::Diff(_)
         | Verb::Explain(_)
         | Verb::Redact(_)
+        | Verb::Status
         | Verb::Events { .. } => {
             match global.server {
                 // The server has a configuration of its own.

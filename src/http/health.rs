@@ -6,7 +6,7 @@ use std::sync::Arc;
 use actix_web::HttpResponse;
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::web::Data;
-use hindcast_actors::Phase;
+use hindcast_actors::{ActorStatus, Phase};
 use metrics::gauge;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -140,18 +140,7 @@ pub(crate) fn measure(app: &App, running: &Running) -> Measured {
         gauge!("disk_free_bytes").set(free as f64);
         gauge!("disk_size_bytes").set(size as f64);
     }
-    let mut actors = Vec::with_capacity(statuses.len());
-    for actor in statuses {
-        actors.push(ActorHealth {
-            name: actor.name,
-            phase: actor.phase,
-            heartbeat_age_ms: actor.heartbeat_age_micros / 1_000,
-            restarts: actor.restarts,
-            mailbox_depth: actor.mailbox_depth as u64,
-            mailbox_max: actor.mailbox_max as u64,
-            last_reason: actor.last_reason,
-        });
-    }
+    let actors = statuses.into_iter().map(ActorHealth::from).collect();
     let read_only = running.log.read_only().map(str::to_owned);
     Arc::new(Components {
         log: LogHealth {
@@ -180,6 +169,20 @@ pub(crate) fn measure(app: &App, running: &Running) -> Measured {
         }),
         damaged,
     })
+}
+
+impl From<ActorStatus> for ActorHealth {
+    fn from(actor: ActorStatus) -> Self {
+        Self {
+            name: actor.name,
+            phase: actor.phase,
+            heartbeat_age_ms: actor.heartbeat_age_micros / 1_000,
+            restarts: actor.restarts,
+            mailbox_depth: actor.mailbox_depth as u64,
+            mailbox_max: actor.mailbox_max as u64,
+            last_reason: actor.last_reason,
+        }
+    }
 }
 
 impl Health {

@@ -5,6 +5,7 @@ mod body;
 mod cache;
 mod causal;
 mod datasets;
+mod debug;
 mod error;
 mod events;
 mod experiments;

@@ -6,7 +6,7 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder, Res
 use utoipa::{IntoParams, IntoResponses, OpenApi};
 
 use super::error::{KINDS, ProblemDetails};
-use super::{cache, causal, datasets, events, experiments, health, history, privacy, runs};
+use super::{cache, causal, datasets, debug, events, experiments, health, history, privacy, runs};
 use crate::answer::Answer;
 
 /// Headers of a request for a computation.
@@ -132,6 +132,9 @@ impl IntoResponses for Problems {
         health::metrics,
         cache::stats,
         privacy::redact,
+        debug::actors,
+        debug::memory,
+        debug::config,
     ),
     components(schemas(
         Answer,

@@ -9,8 +9,8 @@ use actix_web::{App as WebApp, Error, HttpRequest, Resource, Route, guard};
 
 use super::error::{self, Problem};
 use super::{
-    App, cache, causal, datasets, events, experiments, health, history, observe, pages, privacy,
-    runs,
+    App, cache, causal, datasets, debug, events, experiments, health, history, observe, pages,
+    privacy, runs,
 };
 
 const GET: &str = "GET, HEAD";
@@ -58,6 +58,9 @@ fn routes(config: &mut ServiceConfig) {
         .service(at("/api/v1/causal/validate", POST).route(web::post().to(causal::validate)))
         .service(at("/api/v1/causal/paths", POST).route(web::post().to(causal::paths)))
         .service(at("/api/v1/redactions", POST).route(web::post().to(privacy::redact)))
+        .service(at("/debug/actors", GET).route(get().to(debug::actors)))
+        .service(at("/debug/memory", GET).route(get().to(debug::memory)))
+        .service(at("/debug/config", GET).route(get().to(debug::config)))
         .service(at("/cache/stats", GET).route(get().to(cache::stats)))
         .configure(stored)
         .configure(history);

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 use ureq::http::Method;
 
-use crate::support::{DISCOVER, Server, VALIDATE, sachs, temporary, validation};
+use crate::support::{DISCOVER, Server, VALIDATE, finish, hindcast, sachs, temporary, validation};
 
 fn upload(server: &Server) -> Value {
     let headers = [("content-type", "text/csv")];
@@ -177,6 +177,22 @@ fn health_metrics_pages_and_document_answer() {
     for path in ["/health/live", "/health/ready", "/health/startup"] {
         assert_eq!(server.get(path).expect(200)["status"], "ok");
     }
+    let actors = server.get("/debug/actors").expect(200);
+    assert_eq!(actors["actors"].as_array().map(Vec::len), Some(4));
+    let memory = server.get("/debug/memory").expect(200);
+    assert!(
+        memory["resident_bytes"]
+            .as_u64()
+            .is_some_and(|bytes| bytes > 1 << 20)
+    );
+    let config = server.get("/debug/config").expect(200);
+    assert_eq!(config["http"]["page_items_default"], 50);
+    let (out, errors, code) = finish(hindcast(&["status", "--server", &server.url]), &[]);
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(
+        out.contains("status      ok") && out.contains("scrub"),
+        "{out}"
+    );
     let document = server.get("/openapi.json").expect(200);
     assert_eq!(document["openapi"], "3.1.0");
     for path in [

@@ -1,0 +1,70 @@
+//! `hindcast status`: how a running server is, in one look.
+
+use serde_json::Value;
+
+use super::arguments::Global;
+use super::client::Client;
+use super::output::{Failure, Output};
+
+pub(crate) fn run(global: &Global, output: &Output) -> Result<(), Failure> {
+    let url = match &global.server {
+        Some(url) => url.clone(),
+        None => format!("http://{}", global.configuration()?.server.listen),
+    };
+    let health = Client::new(&url)?.health()?;
+    output.either(&health.to_string(), || Ok(text(&health)))?;
+    match health["status"].as_str() {
+        Some("ok") => Ok(()),
+        status => Err(Failure::failed(format!(
+            "the server is {}",
+            status.unwrap_or("not well")
+        ))),
+    }
+}
+
+fn text(health: &Value) -> String {
+    let word = |value: &Value| value.as_str().unwrap_or("?").to_owned();
+    let found = &health["components"];
+    let mut lines = vec![format!(
+        "status      {} (version {})",
+        word(&health["status"]),
+        word(&health["version"])
+    )];
+    for reason in health["reasons"].as_array().into_iter().flatten() {
+        lines.push(format!("            {}", word(reason)));
+    }
+    if let Some(recovery) = health["recovery"].as_str() {
+        lines.push(format!("recovery    {recovery}"));
+    }
+    if found.is_object() {
+        let (log, store, runs) = (&found["log"], &found["store"], &found["runs"]);
+        lines.push(format!(
+            "log         event {}, {} queued, lookup store {} behind",
+            log["sequence"], log["queued"], store["lag_events"]
+        ));
+        lines.push(format!(
+            "runs        {} in flight, at most {}",
+            runs["in_flight"], runs["in_flight_max"]
+        ));
+        let disk = &found["disk"];
+        if let (Some(free), Some(size)) = (disk["free_bytes"].as_u64(), disk["size_bytes"].as_u64())
+        {
+            lines.push(format!(
+                "disk        {} of {} MiB are free",
+                free >> 20,
+                size >> 20
+            ));
+        }
+    }
+    for actor in found["actors"].as_array().into_iter().flatten() {
+        lines.push(format!(
+            "actor       {:<12} {:<10} mailbox {}/{}, restarts {}",
+            word(&actor["name"]),
+            word(&actor["phase"]),
+            actor["mailbox_depth"],
+            actor["mailbox_max"],
+            actor["restarts"]
+        ));
+    }
+    lines.join("\n")
+}
