@@ -374,12 +374,22 @@ pub fn numeric_profile() -> String {
 /// What decisions read of the configuration.
 #[must_use]
 pub fn settings(config: &Config) -> Settings {
-    Settings {
-        runs_in_flight_max: config.runs.in_flight_max,
-        idempotency_ttl_micros: config.runs.idempotency_ttl_ms.saturating_mul(1_000),
-        idempotency_entries_max: config.runs.idempotency_entries_max,
-        disk_reserve_bytes: config.disk.reserve_bytes,
+    let values: [(&str, u64); Settings::KEYS.len()] = [
+        ("runs.in_flight_max", config.runs.in_flight_max.into()),
+        ("runs.idempotency_ttl_ms", config.runs.idempotency_ttl_ms),
+        (
+            "runs.idempotency_entries_max",
+            config.runs.idempotency_entries_max,
+        ),
+        ("disk.reserve_bytes", config.disk.reserve_bytes),
+    ];
+    let mut settings = Settings::default();
+    for (key, value) in values {
+        settings
+            .set(key, value)
+            .expect("decisions read this key, and the configuration was checked");
     }
+    settings
 }
 
 async fn record_start(log: &Log, recovery: &Recovery, config: &Config) -> Result<(), ServeError> {
