@@ -22,6 +22,7 @@ mod runs;
 mod scan;
 mod stream;
 mod unique;
+mod whatif;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -59,6 +60,7 @@ pub struct App {
     memory: BodyMemory,
     streams: Arc<Semaphore>,
     history: Arc<Semaphore>,
+    whatif: Arc<Semaphore>,
     running: OnceLock<Running>,
     recovering: Mutex<String>,
     measured: RwLock<Option<Measured>>,
@@ -91,6 +93,7 @@ impl App {
             memory: BodyMemory::new(&config.http),
             streams: Arc::new(Semaphore::new(config.http.streams_max)),
             history: Arc::new(Semaphore::new(config.http.history_max)),
+            whatif: Arc::new(Semaphore::new(config.whatif.at_once_max)),
             running: OnceLock::new(),
             recovering: Mutex::default(),
             measured: RwLock::default(),

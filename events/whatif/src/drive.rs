@@ -200,6 +200,9 @@ impl<'w> Drive<'w> {
         question: &Question<'w>,
         watch: &mut Watch<'_>,
     ) -> Result<(), WhatIfError> {
+        if (question.stop)() {
+            return Err(WhatIfError::Stopped { events: 0 });
+        }
         let mut failed = None;
         source.frames((question.at, question.to), &mut |frame| match self
             .frame(&frame, question, watch)
