@@ -213,7 +213,10 @@ impl<'w> Drive<'w> {
                 ControlFlow::Break(())
             }
         })?;
-        failed.map_or(Ok(()), Err)
+        // What was cut short rests on how fast this machine is.
+        let events = self.events;
+        let stopped = (question.stop)().then_some(WhatIfError::Stopped { events });
+        failed.or(stopped).map_or(Ok(()), Err)
     }
 
     fn frame(
