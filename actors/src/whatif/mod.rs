@@ -227,7 +227,14 @@ impl Prepared {
         let laboratory = Laboratory::new(source, means, (until, bounds.compute_max), self.at);
         let start = match self.at.0 {
             1 => State::default(),
-            at => hindcast_snapshots::at(source.reader(), Seq(at - 1))?.state,
+            at => {
+                let moment = hindcast_snapshots::at(source.reader(), Seq(at - 1))?;
+                if let Some(what) = moment.unknown {
+                    let message = format!("{what}, which this version does not know");
+                    return Err(WhatIfFailure::bad("at", message));
+                }
+                moment.state
+            }
         };
         let question = Question {
             at: self.at,

@@ -276,8 +276,13 @@ impl<'w> Timeline<'w> {
         let Recorded {
             context, causation, ..
         } = slot.observed;
-        let at = self.time(context.at);
-        self.feed(Context { at, ..*context }, *causation, (event, basis), out);
+        let mut context = *context;
+        context.at = self.time(context.at);
+        if basis == Basis::Edited {
+            // What stands in a question is readable.
+            context.key = KeyId(0);
+        }
+        self.feed(context, *causation, (event, basis), out);
     }
 
     /// Decides an observed event and folds both, as the committer does.
