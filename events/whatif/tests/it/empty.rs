@@ -6,7 +6,7 @@ use hindcast_whatif::{Edits, history};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use crate::support::{alone, decide, question, worked};
+use crate::support::{alone, decide, facts, question, worked};
 
 /// An edit that changes no state.
 fn idle(after: Seq) -> Edits {
@@ -18,26 +18,6 @@ fn idle(after: Seq) -> Edits {
     let mut edits = Edits::default();
     edits.inject.insert(after, vec![step]);
     edits
-}
-
-fn facts(state: &State) -> Vec<String> {
-    let dump = state.dump();
-    // The idle event counts in the sequence and in the stream of the clock.
-    let lines = dump
-        .lines()
-        .filter(|line| !line.starts_with("head system/clock"));
-    let facts: Vec<String> = lines.skip(1).map(without_seq).collect();
-    facts
-}
-
-/// Contexts of open runs hold their sequence, which is later by one.
-fn without_seq(line: &str) -> String {
-    let mut text = line.to_owned();
-    while let Some(at) = text.find("seq: Seq(") {
-        let end = text[at..].find(')').map_or(text.len(), |end| at + end + 1);
-        text.replace_range(at..end, "");
-    }
-    text
 }
 
 proptest! {

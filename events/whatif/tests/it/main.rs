@@ -4,3 +4,4 @@ mod cone;
 mod empty;
 mod search;
 mod support;
+mod worlds;

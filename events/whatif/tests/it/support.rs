@@ -1,5 +1,6 @@
 //! Logs that a real journal wrote into a directory, by a workload that follows from a seed.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -122,6 +123,10 @@ pub(crate) struct Server {
     journal: Option<Journal>,
     pub(crate) now: u64,
     ids: u64,
+    /// Runs that were admitted.
+    admitted: BTreeSet<RunId>,
+    /// Runs in flight at most, whatever the workload says.
+    pub(crate) limit: Option<u32>,
     /// The runs that are being computed, and when they end.
     computing: Vec<(u64, RunId, EventId)>,
 }
@@ -133,6 +138,8 @@ impl Server {
             journal: None,
             now: 1_700_000_000 * SECOND,
             ids: 0,
+            admitted: BTreeSet::new(),
+            limit: None,
             computing: Vec::new(),
         };
         server.open(settings);
@@ -220,6 +227,9 @@ impl Server {
         }
         if let Some(batch) = journal.commit().expect("written") {
             for recorded in &batch.events {
+                if let Some(Event::RunAdmitted(admitted)) = recorded.event() {
+                    self.admitted.insert(admitted.run);
+                }
                 if let Some(Event::RunRequested(asked)) = recorded.event()
                     && !asked.immediate
                     && self
@@ -272,7 +282,11 @@ impl Server {
         };
         let (spec, seed, asked) = (open.spec_hash, open.seed, open.requested.at.0);
         let event = outcome(run, result_of(spec, seed), self.now - asked);
-        let command = self.command(event, Some(cause));
+        let mut command = self.command(event, Some(cause));
+        // The same in every world, whatever else happens there.
+        self.ids -= 1;
+        let number = u128::from_be_bytes(cause.bytes()) | 1 << 120;
+        command.event_id = EventId::from_bytes(number.to_be_bytes());
         self.submit(vec![command.into()]);
     }
 
@@ -421,6 +435,26 @@ fn key(numbers: &mut Numbers) -> Option<Idempotency> {
     })
 }
 
+/// The same workload in another world: without one of its steps, or with another limit of runs in
+/// flight. Every step draws for itself, so that the others are the same.
+pub(crate) fn world(seed: u64, steps: u64, skip: Option<u64>, limit: Option<u32>) -> Server {
+    let mut server = Server::start(settings(limit.unwrap_or(4)));
+    server.limit = limit;
+    for step in 0..steps {
+        server.ids = (step + 1) * 1_000;
+        let mut numbers = Numbers(seed.wrapping_add(step * 0x9e37_79b9) | 1);
+        (0..4).for_each(|_| drop(numbers.below(2)));
+        server.pass(numbers.below(4) * SECOND / 4);
+        if skip != Some(step) {
+            do_something(&mut server, &mut numbers, (10 + step * 10, true));
+        }
+    }
+    server.pass(2 * SECOND);
+    server.ids = 1_000_000;
+    server.tell(Event::DiskSampled(DiskSampled { free_bytes: 5_000 }));
+    server
+}
+
 /// A server that did whatever follows from `seed`, in so many steps.
 pub(crate) fn worked(seed: u64, steps: u64) -> Server {
     let mut numbers = Numbers(seed | 1);
@@ -428,14 +462,15 @@ pub(crate) fn worked(seed: u64, steps: u64) -> Server {
     for step in 0..steps {
         let pass = numbers.below(4) * SECOND / 4;
         server.pass(pass);
-        do_something(&mut server, &mut numbers, 10 + step * 10);
+        do_something(&mut server, &mut numbers, (10 + step * 10, false));
     }
     server.pass(2 * SECOND);
     server.tell(Event::DiskSampled(DiskSampled { free_bytes: 5_000 }));
     server
 }
 
-fn do_something(server: &mut Server, numbers: &mut Numbers, n: u64) {
+/// One step. A world that is `real` does not speak of what is not there.
+fn do_something(server: &mut Server, numbers: &mut Numbers, (n, real): (u64, bool)) {
     let mut asked = request(n);
     asked.idempotency = key(numbers);
     if numbers.below(3) == 0 {
@@ -478,11 +513,17 @@ fn do_something(server: &mut Server, numbers: &mut Numbers, n: u64) {
             let back = n.saturating_sub(10 * numbers.below(4));
             let reason = String::new();
             let run = run_id(back);
+            if real && server.state().run(run).is_none() {
+                return;
+            }
             server.tell(Event::CancelRequested(CancelRequested { run, reason }));
         }
         10 => {
             // A late second outcome.
             let run = run_id(n.saturating_sub(10 * numbers.below(6)));
+            if real && (!server.admitted.contains(&run) || server.state().run(run).is_some()) {
+                return;
+            }
             server.tell(outcome(run, result_of(digest(1), 1), 7));
         }
         11 => {
@@ -501,19 +542,19 @@ fn do_something(server: &mut Server, numbers: &mut Numbers, n: u64) {
             };
             server.tell(Event::DatasetUploaded(upload));
         }
-        _ => restart(server, numbers),
+        _ => restart(server, numbers, real),
     }
 }
 
-fn restart(server: &mut Server, numbers: &mut Numbers) {
+fn restart(server: &mut Server, numbers: &mut Numbers, whole: bool) {
     let clean = numbers.below(2) == 0;
     server.close(clean);
-    if !clean {
+    if !clean && !whole {
         tear(server.dir.path(), numbers.below(100));
     }
     server.now += numbers.below(4) * SECOND;
     let max = u32::try_from(1 + numbers.below(6)).expect("small");
-    server.open(settings(max));
+    server.open(settings(server.limit.unwrap_or(max)));
 }
 
 /// Leaves half a frame behind the last one, as a crash does.
@@ -535,4 +576,25 @@ fn tear(dir: &Path, bytes: u64) {
         content[end + 1..torn + 1].fill(0xee);
         std::fs::write(path, content).expect("written");
     }
+}
+
+/// The state, line by line, without what counts events that are in one history alone.
+pub(crate) fn facts(state: &State) -> Vec<String> {
+    let dump = state.dump();
+    // The idle event counts in the sequence and in the stream of the clock.
+    let lines = dump
+        .lines()
+        .filter(|line| !line.starts_with("head system/clock"));
+    let facts: Vec<String> = lines.skip(1).map(without_seq).collect();
+    facts
+}
+
+/// Contexts of open runs hold their sequence, which is later by one.
+fn without_seq(line: &str) -> String {
+    let mut text = line.to_owned();
+    while let Some(at) = text.find("seq: Seq(") {
+        let end = text[at..].find(')').map_or(text.len(), |end| at + end + 1);
+        text.replace_range(at..end, "");
+    }
+    text
 }
