@@ -381,3 +381,81 @@ fn the_server_takes_no_more_than_it_may() {
     question(json!([{ "drop": at + 1_000 }])).expect_problem(422, "edits[0].drop");
     question(json!([])).expect(200);
 }
+
+#[test]
+fn the_commands_of_the_runbook_work() {
+    let busy = busy(&[]);
+    let document = std::fs::read_to_string(format!("{}/docs/runbook.md", crate::support::ROOT));
+    let document = document.expect("a document");
+    let (_, section) = document.split_once("## What if").expect("a section");
+    let section = section.split("\n## ").next().expect("text");
+    let section = section
+        .replace("REFUSED", &busy.refused.to_string())
+        .replace("AT", &busy.slow.to_string());
+    let (work, mut ran) = (temporary(), 0);
+    for line in section.lines() {
+        if let Some(words) = line.strip_prefix("hindcast ") {
+            let (words, into) = words.split_once(" > ").unwrap_or((words, ""));
+            let words: Vec<&str> = words.split(' ').collect();
+            let mut command = hindcast(&words);
+            command
+                .current_dir(work.path())
+                .arg("--data-dir")
+                .arg(busy.dir.path());
+            let (out, errors, code) = finish(command, &[]);
+            assert_eq!(code, Some(0), "{line}: {errors}");
+            assert!(!out.is_empty(), "{line}");
+            if !into.is_empty() {
+                std::fs::write(work.path().join(into), &out).expect("written");
+            }
+            let mut command = hindcast(&words);
+            command
+                .current_dir(work.path())
+                .args(["--server", &busy.server.url]);
+            let (_, errors, code) = finish(command, &[]);
+            assert_eq!(code, Some(0), "{line}: {errors}");
+        } else if let Some(words) = line.strip_prefix("curl -s http://127.0.0.1:8080") {
+            let (path, rest) = words.split_once(' ').expect("a path");
+            let body = rest
+                .split(" -d ")
+                .nth(1)
+                .expect("a body")
+                .trim_matches('\'');
+            let body: Value = serde_json::from_str(body).expect("JSON");
+            busy.server.post(path, &body).expect(200);
+        } else {
+            continue;
+        }
+        ran += 1;
+    }
+    assert_eq!(ran, 11);
+}
+
+#[test]
+fn people_are_told_in_words() {
+    let busy = busy(&[]);
+    let at = busy.slow.to_string();
+    let told = |words: &[&str]| {
+        let mut command = hindcast(&[&["whatif", "--at", &at][..], words].concat());
+        command.arg("--data-dir").arg(busy.dir.path());
+        let (out, errors, code) = finish(command, &[]);
+        assert_eq!(code, Some(0), "{errors}");
+        out
+    };
+    let out = told(&["--drop", &at, "--minimise", &busy.refused.to_string()]);
+    for part in [
+        &format!("first difference at sequence {at}")[..],
+        "run_admitted instead of run_refused",
+        "[recomputed]",
+        "completed",
+        "instead of refused (1 runs are in flight and the limit is 1)",
+        "computed again",
+        &format!("needs no more than [{at},{}]", busy.asked),
+    ] {
+        assert!(out.contains(part), "{part} is not in\n{out}");
+    }
+    assert!(told(&[]).contains("nothing would have been otherwise"));
+    let limit = ["--setting", "runs.in_flight_max=1", "--point-of-no-return"];
+    let out = told(&[&limit[..], &[&busy.refused.to_string()]].concat());
+    assert!(out.contains("do not prevent"), "{out}");
+}

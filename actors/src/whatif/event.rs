@@ -11,8 +11,16 @@ use super::WhatIfFailure;
 use super::question::refused;
 use crate::operation::{LabError, Operation, SPEC_SCHEMA, canonical, digest};
 
+/// Fetches the text of a payload that is not in the question.
+pub(super) type Fetch<'a> = dyn Fn(&Payload) -> Option<String> + 'a;
+
 /// Reads an event that happens at `place`, below the JSON path `path`.
-pub(super) fn parse(path: &str, value: &Value, place: (u64, u64)) -> Result<Event, WhatIfFailure> {
+pub(super) fn parse(
+    path: &str,
+    value: &Value,
+    place: (u64, u64),
+    fetch: &Fetch<'_>,
+) -> Result<Event, WhatIfFailure> {
     let (kind, mut data) = parts(path, value)?;
     if let Some(known) = Event::KINDS.iter().find(|known| known.name == kind) {
         if !known.observed {
@@ -28,12 +36,12 @@ pub(super) fn parse(path: &str, value: &Value, place: (u64, u64)) -> Result<Even
     }
     let below = format!("{path}.data");
     let payload = match kind {
-        "run_requested" => Some(request(&below, &mut data, place)?),
+        "run_requested" => Some(request(&below, &mut data, (place, fetch))?),
         "experiment_requested" => {
             let spec = data.insert("spec".to_owned(), inline());
-            Some(text(&format!("{below}.spec"), spec)?)
+            Some(payload(&format!("{below}.spec"), spec, fetch)?.1)
         }
-        "outcome_observed" => outcome(&below, &mut data)?,
+        "outcome_observed" => outcome(&below, &mut data, fetch)?,
         _ => None,
     };
     let pairs = [("type", Value::from(kind)), ("data", Value::Object(data))];
@@ -49,7 +57,7 @@ pub(super) fn parse(path: &str, value: &Value, place: (u64, u64)) -> Result<Even
     })?;
     Edits::may(&event).map_err(|error| refused(&format!("{path}.type"), &error))?;
     if let (Some(place), Some(payload)) = (event.payload_mut(), payload) {
-        *place = Payload::Inline(payload);
+        *place = payload;
     }
     let bytes = serde_json::to_vec(&event).map_or(usize::MAX, |bytes| bytes.len());
     if bytes > EVENT_BYTES_MAX {
@@ -82,12 +90,26 @@ fn inline() -> Value {
     json!({ "Inline": "" })
 }
 
-/// A payload as canonical JSON.
-fn text(field: &str, value: Option<Value>) -> Result<String, WhatIfFailure> {
+/// A payload, and its canonical JSON: what stands in the question, or the blob that it names.
+fn payload(
+    field: &str,
+    value: Option<Value>,
+    fetch: &Fetch<'_>,
+) -> Result<(String, Payload), WhatIfFailure> {
     let value = value.ok_or_else(|| WhatIfFailure::bad(field, "is missing"))?;
-    if value.get("sealed").is_some() || value.get("blob").is_some() {
-        let message = "this only says where the payload is";
+    if value.get("sealed").is_some() {
+        let message = "a sealed payload cannot be read";
         return Err(WhatIfFailure::bad(field, message).hint("give the payload itself"));
+    }
+    let blob = value.get("blob").and_then(Value::as_str);
+    if let Some(digest) = blob.and_then(|text| text.parse().ok()) {
+        let bytes = value.get("bytes").and_then(Value::as_u64).unwrap_or(0);
+        let payload = Payload::Blob { digest, bytes };
+        let text = fetch(&payload).ok_or_else(|| {
+            let message = format!("the blob {digest} cannot be read");
+            WhatIfFailure::bad(field, message).hint("give the payload itself")
+        })?;
+        return Ok((text, payload));
     }
     let text = canonical(&value).map_err(|error| WhatIfFailure::lab(field, &error))?;
     if text.len() > INLINE_BYTES_MAX {
@@ -97,15 +119,15 @@ fn text(field: &str, value: Option<Value>) -> Result<String, WhatIfFailure> {
         );
         return Err(WhatIfFailure::bad(field, message).limit(INLINE_BYTES_MAX as u64));
     }
-    Ok(text)
+    Ok((text.clone(), Payload::Inline(text)))
 }
 
-/// Whatever of a request follows from its operation and spec; the spec as canonical JSON.
+/// Whatever of a request follows from its operation and spec; the spec as it is kept.
 fn request(
     below: &str,
     data: &mut Map<String, Value>,
-    (after, number): (u64, u64),
-) -> Result<String, WhatIfFailure> {
+    ((after, number), fetch): ((u64, u64), &Fetch<'_>),
+) -> Result<Payload, WhatIfFailure> {
     let field = format!("{below}.operation");
     let name = data.get("operation").and_then(Value::as_str);
     let name = name
@@ -113,9 +135,10 @@ fn request(
         .to_owned();
     let spec = data.insert("spec".to_owned(), inline());
     let at = format!("{below}.spec");
-    // The text is checked for where it is, before the operation is read.
-    text(&at, spec.clone())?;
-    let operation = Operation::parse(&name, spec.unwrap_or_default()).map_err(|error| {
+    let (text, kept) = payload(&at, spec, fetch)?;
+    let body = serde_json::from_str(&text);
+    let body = body.map_err(|error| WhatIfFailure::bad(&at, error.to_string()))?;
+    let operation = Operation::parse(&name, body).map_err(|error| {
         let named = matches!(&error, LabError::Invalid { field, .. } if field == "operation");
         WhatIfFailure::lab(if named { below } else { &at }, &error)
     })?;
@@ -141,11 +164,18 @@ fn request(
     ] {
         data.entry(name).or_insert(value);
     }
-    Ok(spec)
+    Ok(match kept {
+        Payload::Inline(_) => Payload::Inline(spec),
+        blob @ (Payload::Blob { .. } | Payload::Sealed { .. }) => blob,
+    })
 }
 
 /// Whatever of an outcome follows from its result.
-fn outcome(below: &str, data: &mut Map<String, Value>) -> Result<Option<String>, WhatIfFailure> {
+fn outcome(
+    below: &str,
+    data: &mut Map<String, Value>,
+    fetch: &Fetch<'_>,
+) -> Result<Option<Payload>, WhatIfFailure> {
     for (name, value) in [
         ("numeric_profile", json!("")),
         ("queued_micros", json!(0)),
@@ -160,7 +190,8 @@ fn outcome(below: &str, data: &mut Map<String, Value>) -> Result<Option<String>,
         return Ok(None);
     };
     let result = completed.insert("result".to_owned(), inline());
-    let text = text(&format!("{below}.outcome.completed.result"), result)?;
+    let field = format!("{below}.outcome.completed.result");
+    let (text, kept) = payload(&field, result, fetch)?;
     completed.insert(
         "result_hash".to_owned(),
         digest(text.as_bytes()).to_string().into(),
@@ -168,5 +199,5 @@ fn outcome(below: &str, data: &mut Map<String, Value>) -> Result<Option<String>,
     for (name, value) in [("schema", json!(1)), ("algorithm_version", json!(""))] {
         completed.entry(name).or_insert(value);
     }
-    Ok(Some(text))
+    Ok(Some(kept))
 }

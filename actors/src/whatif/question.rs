@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hindcast_model::event::Settings;
-use hindcast_model::{Event, EventId, Seq, Stream};
+use hindcast_model::{Event, EventId, KeyId, Payload, Seq, Stream};
 use hindcast_whatif::{BadEdit, Edits, Outcome};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -265,11 +265,12 @@ impl Edit {
         }
         if let (Some(seq), Some(value)) = (self.replace, &self.event) {
             editable(source, &format!("{path}.replace"), Seq(seq), to)?;
-            let event = event::parse(&format!("{path}.event"), value, (seq, 0))?;
+            let fetch = |payload: &Payload| source.text(KeyId(0), payload);
+            let event = event::parse(&format!("{path}.event"), value, (seq, 0), &fetch)?;
             to.edits.replace.insert(Seq(seq), event);
         }
         if let Some(injection) = &self.inject {
-            self.inject(injection, path, to)?;
+            inject(source, injection, path, to)?;
         }
         if let Some(keys) = &self.config {
             configure(keys, &format!("{path}.config"), to)?;
@@ -286,28 +287,26 @@ impl Edit {
         }
         Ok(())
     }
+}
 
-    fn inject(
-        &self,
-        injection: &Injection,
-        path: &str,
-        to: &mut Prepared,
-    ) -> Result<(), WhatIfFailure> {
-        let (after, first) = (injection.after, to.at.0 - 1);
-        if after < first || after > to.to.0 {
-            let message = format!("{after} is not between {first} and {}", to.to);
-            let field = format!("{path}.inject.after");
-            return Err(WhatIfFailure::bad(field, message).limit(to.to.0));
-        }
-        let events = to.edits.inject.entry(Seq(after)).or_default();
-        let field = format!("{path}.inject.event");
-        events.push(event::parse(
-            &field,
-            &injection.event,
-            (after, events.len() as u64 + 1),
-        )?);
-        Ok(())
+fn inject(
+    source: &dyn Source,
+    injection: &Injection,
+    path: &str,
+    to: &mut Prepared,
+) -> Result<(), WhatIfFailure> {
+    let (after, first) = (injection.after, to.at.0 - 1);
+    if after < first || after > to.to.0 {
+        let message = format!("{after} is not between {first} and {}", to.to);
+        let field = format!("{path}.inject.after");
+        return Err(WhatIfFailure::bad(field, message).limit(to.to.0));
     }
+    let events = to.edits.inject.entry(Seq(after)).or_default();
+    let field = format!("{path}.inject.event");
+    let place = (after, events.len() as u64 + 1);
+    let fetch = |payload: &Payload| source.text(KeyId(0), payload);
+    events.push(event::parse(&field, &injection.event, place, &fetch)?);
+    Ok(())
 }
 
 /// Refuses what cannot be dropped or replaced, and what is outside of the question.
