@@ -291,6 +291,31 @@ fn questions_that_do_not_fit_are_refused_by_field() {
         "edits[0].clock.shift",
         "5m",
     );
+    let nothing = json!({ "at": at, "point_of_no_return": busy.refused });
+    refuse(nothing, "edits", "config, clock or inject");
+    // Nothing of all this was recorded but what could be asked.
+    assert_eq!(seqs(&busy.server, "what_if_asked").len(), 1);
+    let body = json!({ "at": at, "edit": [] });
+    assert_eq!(busy.server.post(WHATIF, &body).status, 422);
+    let dir = busy.dir.path().display().to_string();
+    let words = ["whatif", "--at", "1", "--drop", "999", "--data-dir", &dir];
+    let (out, errors, code) = finish(hindcast(&words), &[]);
+    assert_eq!((out.as_str(), code), ("", Some(2)), "{errors}");
+    assert!(errors.contains("edits[0].drop"), "{errors}");
+}
+
+#[test]
+fn events_that_do_not_fit_are_refused_by_field() {
+    let busy = busy(&[]);
+    let at = busy.slow;
+    let refuse = |body: Value, field: &str, part: &str| {
+        let problem = busy.server.post(WHATIF, &body).expect_problem(422, field);
+        assert!(
+            problem.to_string().contains(part),
+            "{part} is not in {problem}"
+        );
+    };
+    let edit = |edit: Value| json!({ "at": at, "edits": [edit] });
     let replace = |event: Value| edit(json!({ "replace": at, "event": event }));
     let field = "edits[0].event.type";
     refuse(
@@ -328,26 +353,6 @@ fn questions_that_do_not_fit_are_refused_by_field() {
         "minimise.type",
         "x",
     );
-    let nothing = json!({ "at": at, "point_of_no_return": busy.refused });
-    refuse(nothing, "edits", "config, clock or inject");
-    // Nothing of all this was recorded but what could be asked.
-    assert_eq!(seqs(&busy.server, "what_if_asked").len(), 1);
-    let body = json!({ "at": at, "edit": [] });
-    assert_eq!(busy.server.post(WHATIF, &body).status, 422);
-    let (out, errors, code) = finish(
-        hindcast(&[
-            "whatif",
-            "--at",
-            "1",
-            "--drop",
-            "999",
-            "--data-dir",
-            &busy.dir.path().display().to_string(),
-        ]),
-        &[],
-    );
-    assert_eq!((out.as_str(), code), ("", Some(2)), "{errors}");
-    assert!(errors.contains("edits[0].drop"), "{errors}");
 }
 
 #[test]

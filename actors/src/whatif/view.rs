@@ -173,6 +173,9 @@ pub struct StateHashes {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct BasisCounts {
+    /// Ends of runs that are not recorded, so that their times are drawn, whether or not it came
+    /// to them.
+    pub planned: u64,
     /// Outcomes that were computed again; only when they came is drawn.
     pub recomputed: u64,
     /// Outcomes that were drawn from the recorded ones of their operation.
@@ -398,6 +401,7 @@ pub(super) fn view(
             fork: state_hash(&answer.fork)?.to_string(),
         },
         basis: BasisCounts {
+            planned: counts.planned,
             recomputed: counts.recomputed,
             modelled: counts.modelled,
             over_limit: counts.over_limit,

@@ -44,6 +44,8 @@ pub enum Basis {
 /// What was made up for want of a record.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
+    /// Times at which a run ends that were drawn, whether or not it came to that.
+    pub planned: u64,
     /// Outcomes that were computed again.
     pub recomputed: u64,
     /// Outcomes that were drawn.

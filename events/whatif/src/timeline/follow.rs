@@ -92,6 +92,7 @@ impl Timeline<'_> {
             let sample = samples.draw(drawn, (self.rules.seed, run), 0).cloned();
             let computed = sample.as_ref().map_or(0, |sample| sample.computed_micros);
             let due = now.plus(computed);
+            self.counts.planned += 1;
             self.plan.insert(run, Planned { due, sample });
         }
     }
@@ -139,6 +140,7 @@ impl Timeline<'_> {
             sample.queued_micros.saturating_add(sample.computed_micros)
         });
         let due = asked.plus(total).max(now);
+        self.counts.planned += 1;
         self.plan.insert(run, Planned { due, sample });
     }
 

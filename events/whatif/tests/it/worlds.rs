@@ -36,7 +36,7 @@ fn nothing_made_up(answer: &Answer) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, max_global_rejects: 4_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, max_global_rejects: 4_000, ..ProptestConfig::default() })]
 
     #[test]
     fn a_log_without_a_step_is_the_world_without_it(seed in any::<u64>(), skip in 0..STEPS) {
