@@ -155,6 +155,16 @@ fn both_ways_give_the_same_and_only_the_question_is_recorded() {
         &outcome,
     ];
     assert_eq!(offline(busy.dir.path(), &words), found);
+    // Results that are computed again do not depend on the number of threads.
+    for threads in ["1", "3"] {
+        let mut command = hindcast(&words);
+        command.env("RAYON_NUM_THREADS", threads);
+        command.args(["--json", "--data-dir"]).arg(busy.dir.path());
+        let (out, errors, code) = finish(command, &[]);
+        assert_eq!(code, Some(0), "{errors}");
+        let again: Value = serde_json::from_str(&out).expect("JSON");
+        assert_eq!(again, found, "{threads} threads");
+    }
     let mut remote = hindcast(&[&words[..], &["--json", "--server", &busy.server.url]].concat());
     remote.current_dir(busy.dir.path());
     let (out, errors, code) = finish(remote, &[]);

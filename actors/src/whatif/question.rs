@@ -178,7 +178,7 @@ impl WhatIfRequest {
             let message = format!("{limit} is over the limit of {most}");
             return Err(WhatIfFailure::bad("limit", message).limit(most.into()));
         }
-        let first = observed(source, "at", at)?;
+        observed(source, "at", at)?;
         let mut prepared = Prepared {
             at,
             to,
@@ -193,7 +193,6 @@ impl WhatIfRequest {
                     .as_bytes(),
             ),
         };
-        drop(first);
         if self.edits.len() > EDITS_MAX {
             let message = format!("{} is over the limit of {EDITS_MAX}", self.edits.len());
             return Err(WhatIfFailure::bad("edits", message).limit(EDITS_MAX as u64));

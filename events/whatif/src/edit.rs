@@ -21,14 +21,6 @@ pub struct Edits {
     pub shift_micros: i64,
 }
 
-/// What an edit is about, for a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target {
-    Dropped,
-    Replaced,
-    Injected,
-}
-
 /// Why an event may not be edited so.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadEdit {

@@ -23,7 +23,7 @@ mod world;
 
 pub use compare::{Difference, Differences, Drift, List};
 pub use drive::{Answer, Question, Source, ask, history};
-pub use edit::{BadEdit, Edits, Target};
+pub use edit::{BadEdit, Edits};
 pub use minimise::{Minimal, Outcome, minimise};
 pub use point::{PointOfNoReturn, point_of_no_return};
 pub use runs::{OperationTotals, Quantiles, RunEnd, RunPair, Side};
