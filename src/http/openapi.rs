@@ -6,9 +6,7 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder, Res
 use utoipa::{IntoParams, IntoResponses, OpenApi};
 
 use super::error::{KINDS, ProblemDetails};
-use super::{
-    cache, causal, datasets, events, experiments, health, history, privacy, runs, whatif,
-};
+use super::{cache, causal, datasets, events, experiments, health, history, privacy, runs, whatif};
 use crate::answer::Answer;
 
 /// Headers of a request for a computation.

@@ -99,7 +99,7 @@ pub(crate) async fn ask(
         edits: prepared.edits(),
         hash: prepared.hash(),
     });
-    let command = identity(&request).command(asked);
+    let command = identity(&request)?.command(asked);
     running.experiment.submit(command.into()).await?;
     let waiting = Waiting(Arc::default());
     let (gone, config) = (Arc::clone(&waiting.0), Arc::clone(&app.config));

@@ -474,3 +474,30 @@ fn people_are_told_in_words() {
     let out = told(&[&limit[..], &[&busy.refused.to_string()]].concat());
     assert!(out.contains("do not prevent"), "{out}");
 }
+
+#[test]
+fn what_is_sealed_is_computed_and_not_shown() {
+    let busy = busy(&["privacy.seal_payloads=true"]);
+    let edits = json!([{ "config": { "runs.in_flight_max": 2 } }]);
+    let question = json!({ "at": busy.slow, "edits": edits });
+    let reply = busy.server.post(WHATIF, &question);
+    let found = reply.expect(200);
+    let runs = found["runs"]["first"].as_array().expect("runs");
+    let run = runs.iter().find(|run| run["run_id"] == busy.run.as_str());
+    assert_eq!(run.expect("the run")["fork"]["result_hash"], busy.hash);
+    assert_eq!(found["basis"]["recomputed"], 1);
+    for part in ["\"graph\"", "\"correlation\"", "\"nodes\""] {
+        assert!(!reply.body.contains(part), "{part} is in {}", reply.body);
+    }
+    let event = busy
+        .server
+        .get(&format!("/api/v1/events/{}", busy.asked))
+        .expect(200);
+    let mut event = json!({ "type": event["type"], "data": event["data"] });
+    event["data"]["spec"] = json!({ "sealed": true, "key": 1, "bytes": 9 });
+    let edits = json!([{ "replace": busy.asked, "event": event }]);
+    let problem = busy
+        .server
+        .post(WHATIF, &json!({ "at": busy.slow, "edits": edits }));
+    problem.expect_problem(422, "edits[0].event.data.spec");
+}
