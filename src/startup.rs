@@ -160,6 +160,8 @@ fn http_server(
         .keep_alive(Duration::from_millis(http.keep_alive_ms))
         .client_request_timeout(Duration::from_millis(http.head_timeout_ms))
         .client_disconnect_timeout(Duration::from_millis(1_000))
+        // Who closes its side has gone: work that only it waits for can end.
+        .h1_allow_half_closed(false)
         .shutdown_timeout(config.server.stop_grace_ms.div_ceil(1_000))
         .disable_signals()
         .on_connect(move |_, extensions| {

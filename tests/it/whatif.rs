@@ -501,3 +501,56 @@ fn what_is_sealed_is_computed_and_not_shown() {
         .post(WHATIF, &json!({ "at": busy.slow, "edits": edits }));
     problem.expect_problem(422, "edits[0].event.data.spec");
 }
+
+#[test]
+fn a_client_that_goes_away_ends_the_work() {
+    use std::io::Write;
+    let dir = temporary();
+    let limits = ["runs.in_flight_max=1", "whatif.compute_ms_max=600000"];
+    let limits = [&limits[..], &["whatif.time_ms_max=600000"]].concat();
+    let server = Server::start_with(serve(dir.path(), &limits));
+    let slow = |seed: u64| {
+        let mut body = slow_discovery();
+        body["seed"] = json!(seed);
+        server.post_with(DISCOVER, &body, &[("prefer", "respond-async")])
+    };
+    let run = slow(1).expect(202)["run_id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    for seed in 2..8 {
+        slow(seed).expect_problem(503, "");
+    }
+    server
+        .post(&format!("/api/v1/runs/{run}/cancel"), &json!({}))
+        .expect(200);
+    server.post(VALIDATE, &validation()).expect(200);
+    let at = seqs(&server, "run_requested")[0].0;
+    // Six refused runs are computed, one after the other, each for some seconds.
+    let body =
+        json!({ "at": at, "edits": [{ "config": { "runs.in_flight_max": 9 } }] }).to_string();
+    let address = server.url.strip_prefix("http://").expect("an address");
+    let mut client = std::net::TcpStream::connect(address).expect("it listens");
+    let head = format!(
+        "POST {WHATIF} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    client.write_all((head + &body).as_bytes()).expect("sent");
+    server.wait_until("/api/v1/events?type=what_if_asked", |page| {
+        page["items"]
+            .as_array()
+            .is_some_and(|items| !items.is_empty())
+    });
+    let empty = json!({ "at": at });
+    let busy = server.post(WHATIF, &empty);
+    assert_eq!(busy.expect_problem(503, "")["limit"], 1);
+    assert_eq!(busy.header("retry-after"), "5");
+    drop(client);
+    for _ in 0..200 {
+        if server.post(WHATIF, &empty).status == 200 {
+            return;
+        }
+        crate::support::pause(std::time::Duration::from_millis(10));
+    }
+    panic!("the work goes on although nobody waits for it");
+}
