@@ -23,6 +23,7 @@ pub struct Config {
     pub runs: RunsConfig,
     pub cache: CacheConfig,
     pub disk: DiskConfig,
+    pub whatif: WhatIfConfig,
     pub privacy: PrivacyConfig,
     pub telemetry: TelemetryConfig,
 }
@@ -100,6 +101,15 @@ pub struct CacheConfig {
 #[serde(deny_unknown_fields)]
 pub struct DiskConfig {
     pub reserve_bytes: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WhatIfConfig {
+    pub at_once_max: usize,
+    pub time_ms_max: u64,
+    pub recomputed_max: u64,
+    pub compute_ms_max: u64,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -208,6 +218,17 @@ impl Default for DiskConfig {
     fn default() -> Self {
         Self {
             reserve_bytes: 256 * 1024 * 1024,
+        }
+    }
+}
+
+impl Default for WhatIfConfig {
+    fn default() -> Self {
+        Self {
+            at_once_max: 1,
+            time_ms_max: 60_000,
+            recomputed_max: 64,
+            compute_ms_max: 5_000,
         }
     }
 }

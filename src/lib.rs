@@ -13,3 +13,4 @@ pub mod series;
 pub mod startup;
 pub mod telemetry;
 pub mod trace_context;
+pub mod whatif;

@@ -45,6 +45,17 @@ impl Series {
     /// # Errors
     /// A field is wrong, or there are too many runs.
     pub fn runs(&self) -> Result<Vec<(Operation, u64)>, LabError> {
+        self.runs_with(&mut ids::seed)
+    }
+
+    /// The same; seeds that it does not name come from `draw`.
+    ///
+    /// # Errors
+    /// A field is wrong, or there are too many runs.
+    pub fn runs_with(
+        &self,
+        draw: &mut dyn FnMut() -> u64,
+    ) -> Result<Vec<(Operation, u64)>, LabError> {
         let characters = self.name.chars().count();
         if self.name.trim().is_empty() {
             return Err(LabError::invalid("name", "a series has a name"));
@@ -60,7 +71,7 @@ impl Series {
             let at = format!("operations[{index}]");
             let operation = Operation::parse(&step.operation, step.request.clone())
                 .map_err(|error| below(&at, error))?;
-            let seeds = step.seeds_of(&operation, &at)?;
+            let seeds = step.seeds_of(&operation, &at, draw)?;
             if runs.len() + seeds.len() > EXPERIMENT_RUNS_MAX {
                 let count = runs.len() + seeds.len();
                 return Err(too_many("operations", count, EXPERIMENT_RUNS_MAX));
@@ -72,7 +83,12 @@ impl Series {
 }
 
 impl Step {
-    fn seeds_of(&self, operation: &Operation, at: &str) -> Result<Vec<u64>, LabError> {
+    fn seeds_of(
+        &self,
+        operation: &Operation,
+        at: &str,
+        draw: &mut dyn FnMut() -> u64,
+    ) -> Result<Vec<u64>, LabError> {
         match (&self.seeds, self.repeat) {
             (Some(_), Some(_)) => Err(LabError::invalid(
                 format!("{at}.repeat"),
@@ -97,8 +113,8 @@ impl Step {
                 count as usize,
                 EXPERIMENT_RUNS_MAX,
             )),
-            (None, Some(count)) => Ok((0..count).map(|_| ids::seed()).collect()),
-            (None, None) => Ok(vec![operation.seed().unwrap_or_else(ids::seed)]),
+            (None, Some(count)) => Ok((0..count).map(|_| draw()).collect()),
+            (None, None) => Ok(vec![operation.seed().unwrap_or_else(draw)]),
         }
     }
 }

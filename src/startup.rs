@@ -160,6 +160,8 @@ fn http_server(
         .keep_alive(Duration::from_millis(http.keep_alive_ms))
         .client_request_timeout(Duration::from_millis(http.head_timeout_ms))
         .client_disconnect_timeout(Duration::from_millis(1_000))
+        // Who closes its side has gone: work that only it waits for can end.
+        .h1_allow_half_closed(false)
         .shutdown_timeout(config.server.stop_grace_ms.div_ceil(1_000))
         .disable_signals()
         .on_connect(move |_, extensions| {
@@ -374,12 +376,22 @@ pub fn numeric_profile() -> String {
 /// What decisions read of the configuration.
 #[must_use]
 pub fn settings(config: &Config) -> Settings {
-    Settings {
-        runs_in_flight_max: config.runs.in_flight_max,
-        idempotency_ttl_micros: config.runs.idempotency_ttl_ms.saturating_mul(1_000),
-        idempotency_entries_max: config.runs.idempotency_entries_max,
-        disk_reserve_bytes: config.disk.reserve_bytes,
+    let values: [(&str, u64); Settings::KEYS.len()] = [
+        ("runs.in_flight_max", config.runs.in_flight_max.into()),
+        ("runs.idempotency_ttl_ms", config.runs.idempotency_ttl_ms),
+        (
+            "runs.idempotency_entries_max",
+            config.runs.idempotency_entries_max,
+        ),
+        ("disk.reserve_bytes", config.disk.reserve_bytes),
+    ];
+    let mut settings = Settings::default();
+    for (key, value) in values {
+        settings
+            .set(key, value)
+            .expect("decisions read this key, and the configuration was checked");
     }
+    settings
 }
 
 async fn record_start(log: &Log, recovery: &Recovery, config: &Config) -> Result<(), ServeError> {

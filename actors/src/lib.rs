@@ -21,6 +21,7 @@ pub mod disk;
 pub mod history;
 pub mod operation;
 pub mod views;
+pub mod whatif;
 
 #[cfg(test)]
 pub mod tests;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::output::{Failure, note};
+use super::whatif::WhatIf;
 use crate::config::{Config, Overrides, load, misnamed};
 
 /// Causal experiments over an event log that can be replayed, restored and asked what if.
@@ -94,6 +95,9 @@ pub(crate) enum Verb {
         hindcast explain RUN --format dot | dot -Tpdf > why.pdf\n  \
         hindcast explain RUN --format svg > why.svg")]
     Explain(Explain),
+    /// Replay the log as it would have been with one thing otherwise, and show what differs.
+    #[command(name = "whatif")]
+    WhatIf(Box<WhatIf>),
     /// The event log.
     Events {
         #[command(subcommand)]

@@ -17,13 +17,13 @@ use super::render;
 use crate::clock;
 
 /// The log of a data directory.
-struct Files {
+pub(super) struct Files {
     directory: Directory,
     head: Seq,
 }
 
 impl Files {
-    fn open(global: &Global) -> Result<Self, Failure> {
+    pub(super) fn open(global: &Global) -> Result<Self, Failure> {
         let directory = Directory::open(global)?;
         let head = directory.reader.head()?.map_or(Seq(0), |head| head.seq);
         Ok(Self { directory, head })
@@ -56,7 +56,7 @@ impl Source for Files {
 }
 
 /// A question about the past that failed. A moment that is not there is wrong usage.
-fn failed(error: HistoryError) -> Failure {
+pub(super) fn failed(error: HistoryError) -> Failure {
     match error {
         HistoryError::Moment {
             field,
@@ -96,7 +96,7 @@ fn encoded(text: &str) -> String {
 }
 
 /// Prints an answer that was found here.
-fn print<T: Serialize>(
+pub(super) fn print<T: Serialize>(
     output: &Output,
     found: &T,
     text: impl FnOnce(&Value) -> String,

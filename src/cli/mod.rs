@@ -22,6 +22,7 @@ mod repair;
 mod serve;
 mod status;
 mod verify;
+mod whatif;
 
 use std::process::ExitCode;
 
@@ -54,6 +55,7 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Verb::State(options) => history::state(global, &options, output),
         Verb::Diff(options) => history::difference(global, &options, output),
         Verb::Explain(options) => history::explain(global, &options, output),
+        Verb::WhatIf(options) => whatif::run(global, &options, output),
         Verb::Events { verb } => events::run(global, verb, output),
         Verb::Verify(options) => verify::run(global, &options, output),
         Verb::Redact(options) => redact::run(global, &options, output),
@@ -90,6 +92,7 @@ fn refuse_ignored(global: &Global, verb: &Verb) -> Result<(), Failure> {
         | Verb::State(_)
         | Verb::Diff(_)
         | Verb::Explain(_)
+        | Verb::WhatIf(_)
         | Verb::Redact(_)
         | Verb::Status
         | Verb::Events { .. } => {

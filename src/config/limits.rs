@@ -12,7 +12,7 @@ const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 
 /// Key, least and greatest value.
-const RANGES: [(&str, u64, u64); 37] = [
+const RANGES: [(&str, u64, u64); 41] = [
     ("server.workers", 0, 1_024),
     ("server.stop_grace_ms", 0, HOUR_MS),
     ("http.body_bytes_max", KIB, 4 * GIB),
@@ -50,6 +50,10 @@ const RANGES: [(&str, u64, u64); 37] = [
     ("cache.results_idle_max_ms", 0, 365 * DAY_MS),
     ("cache.datasets_bytes_max", 0, 64 * GIB),
     ("disk.reserve_bytes", 0, 16 * KIB * GIB),
+    ("whatif.at_once_max", 0, 1_024),
+    ("whatif.time_ms_max", 1, DAY_MS),
+    ("whatif.recomputed_max", 0, 1_000_000),
+    ("whatif.compute_ms_max", 1, DAY_MS),
 ];
 
 /// What is wrong with this value of this key, if it is a number.

@@ -21,7 +21,7 @@ use crate::clock;
 const MOMENT: &str = "the sequence of an event, or a time such as 2026-11-22T13:52:46Z";
 
 /// What is durable on this server.
-struct Live<'a> {
+pub(super) struct Live<'a> {
     running: &'a Running,
     reader: Reader,
     head: Seq,
@@ -29,7 +29,7 @@ struct Live<'a> {
 }
 
 impl<'a> Live<'a> {
-    fn open(running: &'a Running) -> Result<Self, LogError> {
+    pub(super) fn open(running: &'a Running) -> Result<Self, LogError> {
         // The head first: what the files hold beyond it may not be durable.
         let head = running.log.head().seq;
         Ok(Self {
@@ -78,7 +78,7 @@ impl Source for Live<'_> {
 impl Problem {
     /// The problem of a question about the past; `asked` is the path parameter that named its
     /// subject.
-    fn from_history(error: HistoryError, asked: &str) -> Self {
+    pub(super) fn from_history(error: HistoryError, asked: &str) -> Self {
         match error {
             HistoryError::Moment {
                 field,

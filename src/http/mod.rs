@@ -23,6 +23,7 @@ mod runs;
 mod scan;
 mod stream;
 mod unique;
+mod whatif;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -60,6 +61,7 @@ pub struct App {
     memory: BodyMemory,
     streams: Arc<Semaphore>,
     history: Arc<Semaphore>,
+    whatif: Arc<Semaphore>,
     running: OnceLock<Running>,
     recovering: Mutex<String>,
     measured: RwLock<Option<Measured>>,
@@ -92,6 +94,7 @@ impl App {
             memory: BodyMemory::new(&config.http),
             streams: Arc::new(Semaphore::new(config.http.streams_max)),
             history: Arc::new(Semaphore::new(config.http.history_max)),
+            whatif: Arc::new(Semaphore::new(config.whatif.at_once_max)),
             running: OnceLock::new(),
             recovering: Mutex::default(),
             measured: RwLock::default(),

@@ -6,7 +6,9 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder, Res
 use utoipa::{IntoParams, IntoResponses, OpenApi};
 
 use super::error::{KINDS, ProblemDetails};
-use super::{cache, causal, datasets, debug, events, experiments, health, history, privacy, runs};
+use super::{
+    cache, causal, datasets, debug, events, experiments, health, history, privacy, runs, whatif,
+};
 use crate::answer::Answer;
 
 /// Headers of a request for a computation.
@@ -125,6 +127,7 @@ impl IntoResponses for Problems {
         history::stream,
         history::stream_difference,
         history::provenance,
+        whatif::ask,
         health::health,
         health::live,
         health::ready,

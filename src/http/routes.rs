@@ -10,7 +10,7 @@ use actix_web::{App as WebApp, Error, HttpRequest, Resource, Route, guard};
 use super::error::{self, Problem};
 use super::{
     App, cache, causal, datasets, debug, events, experiments, health, history, observe, pages,
-    privacy, runs,
+    privacy, runs, whatif,
 };
 
 const GET: &str = "GET, HEAD";
@@ -101,6 +101,7 @@ fn history(config: &mut ServiceConfig) {
         .service(
             at("/api/v1/state/{kind}/{id}/diff", GET).route(get().to(history::stream_difference)),
         )
+        .service(at("/api/v1/whatif", POST).route(web::post().to(whatif::ask)))
         .service(at("/api/v1/provenance/{id}", GET).route(get().to(history::provenance)));
 }
 

@@ -20,3 +20,4 @@ mod sealed;
 mod support;
 mod tools;
 mod usage;
+mod whatif;

@@ -41,10 +41,11 @@ fn the_commands_of_the_runbook_work() {
     let document = std::fs::read_to_string(format!("{ROOT}/docs/runbook.md"));
     let document = document.expect("a document");
     let mut run = 0;
-    for line in document
-        .lines()
-        .filter_map(|line| line.strip_prefix("hindcast "))
-    {
+    // What-if needs a history of its own, and is run by its own tests.
+    let sections = document.split("\n## ");
+    let sections = sections.filter(|section| !section.starts_with("What if"));
+    let lines = sections.flat_map(str::lines);
+    for line in lines.filter_map(|line| line.strip_prefix("hindcast ")) {
         let words = words(line);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let mut command = hindcast(&words);

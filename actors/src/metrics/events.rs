@@ -174,6 +174,7 @@ impl EventMetrics {
             Event::ServerStarted(_)
             | Event::ServerStopped(_)
             | Event::ClockStepped(_)
+            | Event::WhatIfAsked(_)
             | Event::TimeReached(_)
             | Event::CancelRequested(_)
             | Event::DatasetUploaded(_)

@@ -13,6 +13,7 @@ mod codec;
 mod disk;
 mod error;
 mod frame;
+mod frames;
 #[cfg(test)]
 mod golden;
 mod index;

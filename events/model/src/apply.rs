@@ -62,6 +62,7 @@ impl State {
             | Event::IntakePaused(_)
             | Event::IntakeResumed(_)
             | Event::RequestsShed(_) => Stream::system("intake"),
+            Event::WhatIfAsked(_) => Stream::system("whatif"),
         }
     }
 
@@ -141,7 +142,8 @@ impl State {
             | Event::TimeReached(_)
             | Event::StoreRebuilt(_)
             | Event::TornTailCut(_)
-            | Event::DiskSampled(_) => {}
+            | Event::DiskSampled(_)
+            | Event::WhatIfAsked(_) => {}
         }
     }
 

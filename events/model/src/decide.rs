@@ -39,6 +39,7 @@ impl State {
             | Event::StoreRebuilt(_)
             | Event::TornTailCut(_)
             | Event::RequestsShed(_)
+            | Event::WhatIfAsked(_)
             | Event::DamageFound(_)
             | Event::DamageGone(_)
             | Event::SubjectRedacted(_)

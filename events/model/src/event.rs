@@ -4,8 +4,8 @@
 //! sample) and *decided* when [`State::decide`](crate::State::decide) derived it. An *ignorable*
 //! kind changes no state, so that a reader that does not know it may carry it along.
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 pub use crate::decided::*;
 use crate::ids::Digest;
@@ -55,7 +55,7 @@ macro_rules! events {
         $(from [$($old:literal => $Old:ty),*])?;
     )* }) => {
         /// One thing that happened.
-        #[derive(Debug, Clone, PartialEq, Serialize)]
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "type", content = "data")]
         $visibility enum $Event { $( $(#[$doc])* #[serde(rename = $text)] $Name($Name), )* }
 
@@ -134,6 +134,8 @@ events! {
         14:1 DiskSampled "disk_sampled" observed needed;
         /// Requests turned away before they were recorded, summed over a second.
         15:1 RequestsShed "requests_shed" observed needed;
+        /// Somebody asked what would have been.
+        16:1 WhatIfAsked "what_if_asked" observed ignorable;
         /// The background reading of the files met one that is damaged.
         20:1 DamageFound "damage_found" observed needed;
         /// A file that was damaged is whole again, or gone.
@@ -201,6 +203,7 @@ impl Event {
             | Self::TornTailCut(_)
             | Self::DiskSampled(_)
             | Self::RequestsShed(_)
+            | Self::WhatIfAsked(_)
             | Self::DamageFound(_)
             | Self::DamageGone(_)
             | Self::SubjectRedacted(_)
@@ -247,6 +250,7 @@ impl Event {
             | Self::TornTailCut(_)
             | Self::DiskSampled(_)
             | Self::RequestsShed(_)
+            | Self::WhatIfAsked(_)
             | Self::DamageFound(_)
             | Self::DamageGone(_)
             | Self::SubjectRedacted(_)
@@ -265,8 +269,6 @@ impl Event {
 
 #[cfg(test)]
 mod tests {
-    use serde::Deserialize;
-
     use super::*;
 
     #[test]

@@ -213,6 +213,17 @@ pub struct DiskSampled {
     pub free_bytes: u64,
 }
 
+/// Somebody asked what would have been. Nothing of the answer is recorded, and no decision reads
+/// this.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhatIfAsked {
+    /// The first event that the other history has not in common with this one.
+    pub at: Seq,
+    pub edits: u32,
+    /// Over the canonical JSON of the question.
+    pub hash: Digest,
+}
+
 /// Requests turned away before they were recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestsShed {

@@ -20,6 +20,7 @@ pub(super) struct Edge {
 const MODEL: &str = "hindcast-model";
 const LOG: &str = "hindcast-log";
 const SNAPSHOTS: &str = "hindcast-snapshots";
+const WHATIF: &str = "hindcast-whatif";
 const ACTORS: &str = "hindcast-actors";
 const STATS: &str = "hindcast-stats";
 const GPU: &str = "hindcast-gpu";
@@ -38,10 +39,11 @@ fn allowed_inner(from: &str) -> Option<Vec<&'static str>> {
         "xtask" | MODEL | STATS => Vec::new(),
         LOG => column(&[MODEL]),
         SNAPSHOTS => column(&[MODEL, LOG]),
-        ACTORS => [column(&[MODEL, LOG, SNAPSHOTS]), science()].concat(),
-        "hindcast" | "hindcast-chaos" => column(&[MODEL, LOG, SNAPSHOTS, ACTORS]),
+        WHATIF => column(&[MODEL, LOG]),
+        ACTORS => [column(&[MODEL, LOG, SNAPSHOTS, WHATIF]), science()].concat(),
+        "hindcast" | "hindcast-chaos" => column(&[MODEL, LOG, SNAPSHOTS, WHATIF, ACTORS]),
         "hindcast-benches" => [
-            column(&["hindcast", MODEL, LOG, SNAPSHOTS, ACTORS]),
+            column(&["hindcast", MODEL, LOG, SNAPSHOTS, WHATIF, ACTORS]),
             science(),
         ]
         .concat(),

@@ -290,6 +290,14 @@ pub(super) fn reports() -> Vec<(&'static str, Event)> {
             }),
         ),
         (
+            "record_16_1_what_if_asked.bin",
+            Event::WhatIfAsked(WhatIfAsked {
+                at: Seq(17),
+                edits: 2,
+                hash: digest(16),
+            }),
+        ),
+        (
             "record_20_1_damage_found.bin",
             Event::DamageFound(DamageFound {
                 file: "archive/00000000000000000001.seg".to_owned(),

@@ -1,0 +1,104 @@
+//! Which keys of the configuration decisions read, and how. Everything that turns a configuration
+//! into what decisions read of it comes through here: the server's start and the edits of a what-if.
+
+use crate::event::Settings;
+
+/// A key of the configuration that decisions read.
+#[derive(Clone, Copy)]
+pub struct Key {
+    /// As in the configuration, such as `runs.in_flight_max`.
+    pub name: &'static str,
+    /// The greatest value; the least is 0.
+    pub most: u64,
+    set: fn(&mut Settings, u64),
+}
+
+/// Why a setting was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadSetting {
+    #[error("no decision reads it; those that are read are {}", names())]
+    NotRead,
+    #[error("{value} is over the limit of {most}")]
+    TooLarge { value: u64, most: u64 },
+}
+
+const MICROS_PER_MS: u64 = 1_000;
+
+impl Settings {
+    /// Every key that decisions read.
+    pub const KEYS: [Key; 4] = [
+        Key {
+            name: "runs.in_flight_max",
+            most: u32::MAX as u64,
+            set: |settings, value| {
+                settings.runs_in_flight_max = u32::try_from(value).unwrap_or(u32::MAX);
+            },
+        },
+        Key {
+            name: "runs.idempotency_ttl_ms",
+            most: u64::MAX / MICROS_PER_MS,
+            set: |settings, value| {
+                settings.idempotency_ttl_micros = value.saturating_mul(MICROS_PER_MS);
+            },
+        },
+        Key {
+            name: "runs.idempotency_entries_max",
+            most: u64::MAX,
+            set: |settings, value| settings.idempotency_entries_max = value,
+        },
+        Key {
+            name: "disk.reserve_bytes",
+            most: u64::MAX,
+            set: |settings, value| settings.disk_reserve_bytes = value,
+        },
+    ];
+
+    /// Sets what the configuration says under `name`.
+    pub fn set(&mut self, name: &str, value: u64) -> Result<(), BadSetting> {
+        let known = Self::KEYS.iter().find(|key| key.name == name);
+        let Key { most, set, .. } = known.ok_or(BadSetting::NotRead)?;
+        if value > *most {
+            return Err(BadSetting::TooLarge { value, most: *most });
+        }
+        set(self, value);
+        Ok(())
+    }
+}
+
+fn names() -> String {
+    Settings::KEYS.map(|key| key.name).join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_sets_something_of_its_own() {
+        let mut seen = vec![Settings::default()];
+        for key in Settings::KEYS {
+            let mut settings = Settings::default();
+            assert_eq!(settings.set(key.name, 3), Ok(()));
+            assert!(!seen.contains(&settings), "{}", key.name);
+            seen.push(settings);
+        }
+        let mut settings = Settings::default();
+        assert_eq!(settings.set("runs.idempotency_ttl_ms", 3), Ok(()));
+        assert_eq!(settings.idempotency_ttl_micros, 3_000);
+    }
+
+    #[test]
+    fn other_keys_and_values_are_refused_with_what_is_possible() {
+        let mut settings = Settings::default();
+        let refused = settings.set("http.streams_max", 3).expect_err("not read");
+        assert!(
+            refused.to_string().contains("runs.in_flight_max"),
+            "{refused}"
+        );
+        let refused = settings
+            .set("runs.in_flight_max", 1 << 40)
+            .expect_err("too large");
+        assert!(refused.to_string().contains("4294967295"), "{refused}");
+        assert_eq!(settings, Settings::default());
+    }
+}

@@ -1,0 +1,7 @@
+//! The other history, over logs that a real journal wrote.
+
+mod cone;
+mod empty;
+mod search;
+mod support;
+mod worlds;
