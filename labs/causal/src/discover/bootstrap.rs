@@ -12,10 +12,11 @@ use hindcast_stats::Philox;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::result::{Edge, EdgeType, IndexedEdge};
+use super::result::{Edge, IndexedEdge};
 use crate::control::{Control, Stop};
 use crate::data::Dataset;
 use crate::error::LabError;
+use crate::graph::EdgeType;
 
 /// Streams of replicates start here, away from those of the searches.
 const FIRST_STREAM: u64 = 1 << 32;

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use super::bootstrap::Stability;
 use super::options::{DiscoverOptions, TestChoice};
 use super::regression::SINGULAR;
-use super::result::{EdgeType, IndexedEdge, Outcome, Warning, WarningCode};
+use super::result::{IndexedEdge, Outcome, Warning, WarningCode};
 use super::scoring::ScoreChoice;
 use super::{NOTEARS_VARIABLES_MAX, VARIABLES_MAX};
 use crate::control::Control;
 use crate::data::Dataset;
 use crate::error::LabError;
-use crate::graph::GraphKind;
+use crate::graph::{EdgeType, GraphKind};
 
 /// Varsortability above which the order may be read off the units; by chance it is 0.5.
 const VARSORTABILITY_MAX: f64 = 0.8;

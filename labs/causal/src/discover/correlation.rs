@@ -2,8 +2,9 @@
 //! causal method has to beat.
 
 use super::options::CorrelationOptions;
-use super::result::{Convergence, EdgeType, IndexedEdge, Outcome};
+use super::result::{Convergence, IndexedEdge, Outcome};
 use crate::data::Dataset;
+use crate::graph::EdgeType;
 
 pub(super) fn run(data: &Dataset, options: &CorrelationOptions) -> Outcome {
     let correlation = data.covariance().correlation();

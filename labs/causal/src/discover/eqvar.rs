@@ -10,11 +10,12 @@ use hindcast_stats::{Matrix, ln};
 use super::knowledge::Knowledge;
 use super::options::EqvarOptions;
 use super::regression::{Bic, SINGULAR};
-use super::result::{Convergence, EdgeType, IndexedEdge, Outcome, ScoreName, Warning, WarningCode};
+use super::result::{Convergence, IndexedEdge, Outcome, ScoreName, Warning, WarningCode};
 use super::stepwise;
 use crate::control::{Control, Stop};
 use crate::data::Dataset;
 use crate::error::LabError;
+use crate::graph::EdgeType;
 
 /// Ratio of the largest to the smallest error variance above which the assumption is in doubt.
 const VARIANCE_RATIO_MAX: f64 = 2.0;

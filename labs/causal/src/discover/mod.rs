@@ -38,7 +38,7 @@ mod stepwise;
 mod threshold;
 mod trees;
 
-pub use crate::graph::GraphKind;
+pub use crate::graph::{EdgeType, GraphKind};
 pub use bootstrap::{EdgeStability, PairStability, Stability};
 pub use handling::{Handling, Missing};
 pub use knowledge::Background;
@@ -49,8 +49,8 @@ pub use options::{
 pub use rendering::{Rendering, render};
 pub use request::DiscoverRequest;
 pub use result::{
-    ALGORITHM_VERSION, Convergence, Discovery, Edge, EdgeType, Graph, Parameters, ScoreName,
-    StartObjective, Warning, WarningCode,
+    ALGORITHM_VERSION, Convergence, Discovery, Edge, Graph, Parameters, ScoreName, StartObjective,
+    Warning, WarningCode,
 };
 
 pub use scoring::{ScoreChoice, ScoreOptions};

@@ -6,13 +6,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::cpdag::Cpdag;
-use super::result::{EdgeType, Graph};
+use super::result::Graph;
 use crate::control::Control;
 use crate::data::{Codes, Dataset};
 use crate::error::LabError;
 use crate::graph::{
-    BifNetwork, BifVariable, DrawnEdge, DrawnGraph, EdgeType as DrawnType, GraphFormat, GraphKind,
-    write_bif,
+    BifNetwork, BifVariable, DrawnEdge, DrawnGraph, EdgeType, GraphFormat, GraphKind, write_bif,
 };
 
 /// Probabilities in a network that is written as BIF.
@@ -68,13 +67,7 @@ fn drawn(graph: &Graph) -> DrawnGraph {
     let edges = graph.edges.iter().map(|edge| DrawnEdge {
         from: edge.from.clone(),
         to: edge.to.clone(),
-        kind: match edge.kind {
-            EdgeType::Directed => DrawnType::Directed,
-            EdgeType::Undirected => DrawnType::Undirected,
-            EdgeType::Bidirected => DrawnType::Bidirected,
-            EdgeType::PartiallyDirected => DrawnType::PartiallyDirected,
-            EdgeType::Nondirected => DrawnType::Nondirected,
-        },
+        kind: edge.kind,
         label: Some(format!("{:.2}", edge.weight)),
     });
     DrawnGraph {

@@ -11,7 +11,7 @@ use super::rendering::Rendering;
 use super::scoring::ScoreChoice;
 use crate::data::Dataset;
 use crate::error::LabError;
-use crate::graph::GraphKind;
+use crate::graph::{EdgeType, GraphKind};
 
 /// Raised when a change alters what an algorithm answers.
 pub const ALGORITHM_VERSION: u32 = 2;
@@ -75,22 +75,6 @@ pub struct Edge {
     pub weight: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stability: Option<EdgeStability>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum EdgeType {
-    /// `from --> to`; in a PAG `from` is an ancestor of `to`.
-    Directed,
-    /// `from --- to`: either direction fits the data equally well, or none was sought.
-    Undirected,
-    /// `from <-> to`: neither is an ancestor of the other.
-    Bidirected,
-    /// `from o-> to`: `to` is no ancestor of `from`; the reverse is open.
-    PartiallyDirected,
-    /// `from o-o to`: nothing is known of the ends.
-    Nondirected,
 }
 
 /// What `score` is.

@@ -8,12 +8,13 @@ use super::ges;
 use super::grasp;
 use super::knowledge::Knowledge;
 use super::regression::{Bic, Regression};
-use super::result::{Convergence, EdgeType, IndexedEdge, Outcome, ScoreName};
+use super::result::{Convergence, IndexedEdge, Outcome, ScoreName};
 use super::score::{LocalScore, Task};
 use super::scoring::{ScoreChoice, ScoreOptions};
 use crate::control::Control;
 use crate::data::{Covariance, Dataset};
 use crate::error::LabError;
+use crate::graph::EdgeType;
 
 /// Which search, and how long.
 #[derive(Debug, Clone, Copy)]

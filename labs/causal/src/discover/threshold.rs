@@ -1,7 +1,8 @@
 //! From the weights of a continuous method to edges: small weights are dropped, and if what is left
 //! has a cycle the threshold rises until it has none.
 
-use super::result::{EdgeType, IndexedEdge, Warning, WarningCode};
+use super::result::{IndexedEdge, Warning, WarningCode};
+use crate::graph::EdgeType;
 
 /// Edges whose weights (row-major, from row to column) reach the threshold, and a warning when it
 /// had to rise.

@@ -58,20 +58,21 @@ pub struct EdgeObject {
     pub kind: EdgeType,
 }
 
-/// The kinds of edge of a discovery result.
+/// The kinds of edge that discovery answers. A question about effects takes the directed and the
+/// bidirected ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum EdgeType {
-    /// `from` is a direct cause of `to`.
+    /// `from --> to`: a direct cause; in a PAG `from` is an ancestor of `to`.
     Directed,
-    /// The direction is not known; refused here.
+    /// `from --- to`: either direction fits the data equally well, or none was sought.
     Undirected,
-    /// The two have a latent common cause.
+    /// `from <-> to`: a latent common cause; in a PAG neither is an ancestor of the other.
     Bidirected,
-    /// `from` o-> `to`: `to` does not cause `from`; refused here.
+    /// `from o-> to`: `to` is no ancestor of `from`; the reverse is open.
     PartiallyDirected,
-    /// `from` o-o `to`: nothing is known of either end; refused here.
+    /// `from o-o to`: nothing is known of the ends.
     Nondirected,
 }
 

@@ -10,8 +10,8 @@ use super::{fci, pc};
 use crate::control::Uncontrolled;
 use crate::discover::cpdag::Cpdag;
 use crate::discover::knowledge::{Background, Knowledge};
-use crate::discover::result::EdgeType;
-use crate::graph::{Edges, NodeSet};
+
+use crate::graph::{EdgeType, Edges, NodeSet};
 
 type Arrows = [(usize, usize)];
 

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use super::skeleton::Skeleton;
-use crate::discover::result::EdgeType;
+use crate::graph::EdgeType;
 
 /// What an edge has at one end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

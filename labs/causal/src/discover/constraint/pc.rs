@@ -7,8 +7,8 @@
 use super::skeleton::{self, Skeleton};
 use crate::discover::cpdag::Cpdag;
 use crate::discover::knowledge::Knowledge;
-use crate::discover::result::EdgeType;
-use crate::graph::NodeSet;
+
+use crate::graph::{EdgeType, NodeSet};
 
 pub(in crate::discover) struct Oriented {
     pub class: Cpdag,

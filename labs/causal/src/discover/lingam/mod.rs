@@ -18,11 +18,12 @@ use rayon::prelude::*;
 use super::knowledge::Knowledge;
 use super::options::LingamOptions;
 use super::regression::{Bic, Regression};
-use super::result::{Convergence, EdgeType, IndexedEdge, Outcome, Warning, WarningCode};
+use super::result::{Convergence, IndexedEdge, Outcome, Warning, WarningCode};
 use super::stepwise;
 use crate::control::{Control, Stop};
 use crate::data::{Covariance, Dataset};
 use crate::error::LabError;
+use crate::graph::EdgeType;
 use entropy::{entropy, entropy_of_residual};
 
 /// Pairs that are looked at together; fixed, so that the order of looking does not depend on
