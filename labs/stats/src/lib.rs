@@ -81,6 +81,7 @@ pub fn sum(values: &[f64]) -> f64 {
 ///
 /// # Panics
 /// When the lengths differ.
+#[inline]
 pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len(), "inner product of unequal lengths");
     let mut lanes = [0.0; 4];
@@ -102,6 +103,7 @@ pub fn dot(a: &[f64], b: &[f64]) -> f64 {
 ///
 /// # Panics
 /// When the lengths differ.
+#[inline]
 pub fn axpy(factor: f64, x: &[f64], y: &mut [f64]) {
     assert_eq!(x.len(), y.len(), "axpy of unequal lengths");
     for (y, x) in y.iter_mut().zip(x) {

@@ -51,27 +51,33 @@ impl Matrix {
         matrix
     }
 
+    #[inline]
     pub fn rows(&self) -> usize {
         self.rows
     }
 
+    #[inline]
     pub fn columns(&self) -> usize {
         self.columns
     }
 
+    #[inline]
     pub fn row(&self, i: usize) -> &[f64] {
         &self.values[i * self.columns..(i + 1) * self.columns]
     }
 
+    #[inline]
     pub fn row_mut(&mut self, i: usize) -> &mut [f64] {
         &mut self.values[i * self.columns..(i + 1) * self.columns]
     }
 
     /// All values, row by row.
+    #[inline]
     pub fn values(&self) -> &[f64] {
         &self.values
     }
 
+    #[inline]
     pub fn values_mut(&mut self) -> &mut [f64] {
         &mut self.values
     }
@@ -229,12 +235,14 @@ fn cross_block(rows: &[f64], d: usize, sums: &mut [f64]) {
 impl Index<(usize, usize)> for Matrix {
     type Output = f64;
 
+    #[inline]
     fn index(&self, (i, j): (usize, usize)) -> &f64 {
         &self.values[i * self.columns + j]
     }
 }
 
 impl IndexMut<(usize, usize)> for Matrix {
+    #[inline]
     fn index_mut(&mut self, (i, j): (usize, usize)) -> &mut f64 {
         &mut self.values[i * self.columns + j]
     }

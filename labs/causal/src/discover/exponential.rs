@@ -1,49 +1,34 @@
-//! The exponential of a non-negative matrix, by balancing, a Taylor polynomial and squaring.
+//! The exponential of a non-negative matrix of which most is 0, by balancing and its series.
 //!
-//! No term of the series cancels another, so that the polynomial is as accurate as a rational
-//! approximation and needs no linear system. Balancing (Osborne 1960: a diagonal similarity with
-//! powers of 2, which costs no digit) brings the norm near the spectral radius. For weights that
-//! are almost acyclic that is almost 0, and a few products are enough.
+//! No term of the series cancels another, so that it needs no scaling while the norm is small, and
+//! by Horner's rule a term costs one pass through the entries that are not 0. Balancing (Osborne
+//! 1960: a diagonal similarity with powers of 2, which costs no digit) brings the norm near the
+//! spectral radius. For weights that are almost acyclic that is almost 0, and a few terms are
+//! enough.
 
-use hindcast_stats::Matrix;
+use hindcast_stats::{Matrix, axpy};
 
 use crate::control::{Control, Stop};
 
 /// Norm above which the exponential is taken to be infinite: e^600 is still a number, but its
 /// square is not, and whoever asks is far from any solution.
 pub(super) const NORM_MAX: f64 = 600.0;
-/// The polynomial is used at norms up to this: 0.5^16 / 16! is below 1e-18.
-const POLYNOMIAL_NORM_MAX: f64 = 0.5;
-/// Norms up to which fewer than four coefficients of degree 3 do: what is left out is less than
-/// 1e-13 of the quadratic term.
-const SHORTER: [f64; 3] = [1e-6, 0.04, 0.35];
+/// The series is summed at norms up to this: what is larger is halved first and squared after.
+const SERIES_NORM_MAX: f64 = 4.0;
+/// Terms are summed until the first that is left out is below this part of the quadratic one.
+const TRUNCATION: f64 = 1e-14;
 /// Largest exponent of 2 in the balancing, and where a row or column that has no counterpart is
 /// brought.
 const EXPONENT_MAX: i32 = 300;
 const LONE_SUM: f64 = 1.0 / 1_048_576.0;
-/// 1/k! for k = 0 to 15.
-const COEFFICIENTS: [f64; 16] = [
-    1.0,
-    1.0,
-    1.0 / 2.0,
-    1.0 / 6.0,
-    1.0 / 24.0,
-    1.0 / 120.0,
-    1.0 / 720.0,
-    1.0 / 5_040.0,
-    1.0 / 40_320.0,
-    1.0 / 362_880.0,
-    1.0 / 3_628_800.0,
-    1.0 / 39_916_800.0,
-    1.0 / 479_001_600.0,
-    1.0 / 6_227_020_800.0,
-    1.0 / 87_178_291_200.0,
-    1.0 / 1_307_674_368_000.0,
-];
 
 /// Work space for exponentials of one size.
 pub(super) struct Exponential {
-    powers: [Matrix; 4],
+    balanced: Matrix,
+    /// The entries of `balanced` that are not 0, column and value, row after row.
+    entries: Vec<(usize, f64)>,
+    /// Where in `entries` each row ends.
+    row_ends: Vec<usize>,
     sum: Matrix,
     product: Matrix,
     /// Exponents of the balancing; kept from call to call, since arguments follow each other
@@ -55,7 +40,9 @@ impl Exponential {
     pub(super) fn new(size: usize) -> Self {
         let zeros = || Matrix::zeros(size, size);
         Self {
-            powers: [zeros(), zeros(), zeros(), zeros()],
+            balanced: zeros(),
+            entries: Vec::new(),
+            row_ends: Vec::new(),
             sum: zeros(),
             product: zeros(),
             exponents: vec![0; size],
@@ -69,23 +56,24 @@ impl Exponential {
         control: &dyn Control,
     ) -> Result<Option<&Matrix>, Stop> {
         self.balance(matrix);
-        let norm = self.powers[0].infinity_norm();
+        let norm = self.balanced.infinity_norm();
         if norm.is_nan() || norm > NORM_MAX {
             return Ok(None);
         }
         let (mut squarings, mut scale) = (0, 1.0);
-        while norm * scale > POLYNOMIAL_NORM_MAX {
+        while norm * scale > SERIES_NORM_MAX {
             squarings += 1;
             scale *= 0.5;
         }
-        self.powers[0].scale(scale);
-        let blocks = 1 + SHORTER.iter().filter(|&&least| norm > least).count();
-        for i in 1..if blocks == 1 { 3 } else { 4 } {
-            let (known, rest) = self.powers.split_at_mut(i);
-            known[0].times_into(&known[i - 1], &mut rest[0]);
-            control.check()?;
+        self.list_entries();
+        self.sum.values_mut().fill(0.0);
+        for i in 0..self.sum.rows() {
+            self.sum[(i, i)] = 1.0;
         }
-        self.polynomial(blocks, control)?;
+        for term in (1..=terms(norm * scale)).rev() {
+            control.check()?;
+            self.nest(scale / f64::from(term));
+        }
         for _ in 0..squarings {
             self.sum.times_into(&self.sum, &mut self.product);
             std::mem::swap(&mut self.sum, &mut self.product);
@@ -105,11 +93,44 @@ impl Exponential {
             .then_some(&self.sum))
     }
 
-    /// Leaves the balanced matrix in the first power. One sweep: row and column of each index are
-    /// brought to the same sum.
+    fn list_entries(&mut self) {
+        self.entries.clear();
+        self.row_ends.clear();
+        for i in 0..self.balanced.rows() {
+            let row = self.balanced.row(i).iter().copied().enumerate();
+            self.entries.extend(row.filter(|(_, x)| *x != 0.0));
+            self.row_ends.push(self.entries.len());
+        }
+    }
+
+    /// One step of Horner's rule: the sum becomes 1 and `factor` times the balanced matrix times
+    /// the sum.
+    fn nest(&mut self, factor: f64) {
+        let mut start = 0;
+        for (i, &end) in self.row_ends.iter().enumerate() {
+            let target = self.product.row_mut(i);
+            target.fill(0.0);
+            let groups = self.entries[start..end].chunks_exact(4);
+            for &(j, x) in groups.remainder() {
+                axpy(factor * x, self.sum.row(j), target);
+            }
+            for group in groups {
+                let [a, b, c, d] = [0, 1, 2, 3].map(|k| factor * group[k].1);
+                let [r0, r1, r2, r3] = [0, 1, 2, 3].map(|k| self.sum.row(group[k].0));
+                for ((((t, x0), x1), x2), x3) in target.iter_mut().zip(r0).zip(r1).zip(r2).zip(r3) {
+                    *t += (a * x0 + b * x1) + (c * x2 + d * x3);
+                }
+            }
+            target[i] += 1.0;
+            start = end;
+        }
+        std::mem::swap(&mut self.sum, &mut self.product);
+    }
+
+    /// One sweep: row and column of each index are brought to the same sum.
     fn balance(&mut self, matrix: &Matrix) {
         let size = matrix.rows();
-        let balanced = &mut self.powers[0];
+        let balanced = &mut self.balanced;
         for i in 0..size {
             let values = balanced.row_mut(i).iter_mut().zip(matrix.row(i));
             for ((out, x), &column) in values.zip(&self.exponents) {
@@ -137,34 +158,16 @@ impl Exponential {
             }
         }
     }
+}
 
-    /// Horner's rule in the fourth power; the coefficients in between are matrices of degree 3
-    /// (Paterson and Stockmeyer).
-    fn polynomial(&mut self, blocks: usize, control: &dyn Control) -> Result<(), Stop> {
-        for block in (0..blocks).rev() {
-            if block == blocks - 1 {
-                self.product.values_mut().fill(0.0);
-            } else {
-                self.sum.times_into(&self.powers[3], &mut self.product);
-                control.check()?;
-            }
-            std::mem::swap(&mut self.sum, &mut self.product);
-            let terms = &COEFFICIENTS[4 * block..4 * block + 4];
-            let [first, second, third, _] = &self.powers;
-            let sources = first
-                .values()
-                .iter()
-                .zip(second.values())
-                .zip(third.values());
-            for (out, ((a, b), c)) in self.sum.values_mut().iter_mut().zip(sources) {
-                *out += terms[1] * a + (terms[2] * b + terms[3] * c);
-            }
-            for i in 0..self.sum.rows() {
-                self.sum[(i, i)] += terms[0];
-            }
-        }
-        Ok(())
+/// How many terms of the series count for a matrix of this norm.
+fn terms(norm: f64) -> u32 {
+    let (mut last, mut left_out) = (2, norm / 3.0);
+    while left_out > TRUNCATION {
+        last += 1;
+        left_out *= norm / f64::from(last + 1);
     }
+    last
 }
 
 /// By which power of 2 to multiply a row and divide the column; `None` where nothing is gained.

@@ -29,11 +29,12 @@ const RHO_MAX: f64 = 1e16;
 /// The penalty grows until h falls to this part of what it was.
 const H_PROGRESS: f64 = 0.25;
 
-/// Those of the original.
+/// Steps and gradient are those of the original. A round does not have to end in its minimum: the
+/// next goes on from where it ends, and the descent over orders from the last.
 const ENDING: Ending = Ending {
     steps_max: 15_000,
     gradient: 1e-5,
-    decrease: 1e-7,
+    decrease: 1e-5,
 };
 
 pub(super) fn run(

@@ -31,6 +31,8 @@ pub(super) struct OrderDescent<'a> {
     control: &'a dyn Control,
     order: Vec<usize>,
     nodes: Vec<Node>,
+    /// What each variable costs with all others before it.
+    floors: Vec<f64>,
 }
 
 impl<'a> OrderDescent<'a> {
@@ -47,6 +49,7 @@ impl<'a> OrderDescent<'a> {
             control,
             order: Vec::new(),
             nodes: Vec::new(),
+            floors: Vec::new(),
         }
     }
 
@@ -61,6 +64,10 @@ impl<'a> OrderDescent<'a> {
                 cost: 0.5 * self.moments[(head, head)],
             })
             .collect();
+        if self.floors.is_empty() {
+            let all: Vec<usize> = (0..d).collect();
+            self.floors = all.iter().map(|&v| self.solved(v, &all).cost).collect();
+        }
         for place in 0..d {
             self.control.check()?;
             self.nodes[order[place]] = self.solved(order[place], &order[..place]);
@@ -88,48 +95,91 @@ impl<'a> OrderDescent<'a> {
         self.nodes.iter().fold(0.0, |sum, node| sum + node.cost)
     }
 
-    /// Moves a variable to the end or the start of the order and back to the best place on the way.
+    /// Moves a variable towards the end or the start of the order, as far as that can still pay, and
+    /// back to the best place on the way.
     fn carry(&mut self, variable: usize, later: bool) -> Result<(), Stop> {
         let from = self.order.iter().position(|&v| v == variable);
         let mut place = from.expect("every variable has a place");
-        let mut undo: Vec<(usize, usize, Node, Node)> = Vec::new();
-        let (mut gain, mut best, mut kept) = (0.0, 0.0, 0);
+        let mut undo: Vec<(usize, Node)> = Vec::new();
+        let (mut gain, mut best) = (0.0, 0.0);
+        let (mut kept, mut kept_place) = (0, place);
         let least = IMPROVEMENT_MIN * self.total().max(1.0);
+        let mut hope = self.hope(variable, place, later);
         while if later {
             place + 1 < self.order.len()
         } else {
             place > 0
         } {
+            // What is to be won ahead, less what the moved ones have lost for good.
+            if gain + hope <= best + least {
+                break;
+            }
             self.control.check()?;
             let first = if later { place } else { place - 1 };
-            let (a, b) = (self.order[first], self.order[first + 1]);
-            undo.push((first, a, self.nodes[a].clone(), self.nodes[b].clone()));
-            let before = self.nodes[a].cost + self.nodes[b].cost;
-            self.swap(first);
-            gain += before - (self.nodes[a].cost + self.nodes[b].cost);
+            let passed = self.order[if later { place + 1 } else { place - 1 }];
+            hope -= if later {
+                0.0
+            } else {
+                self.hope_of(passed, variable)
+            };
+            let before = self.nodes[variable].cost + self.nodes[passed].cost;
+            let own = self.nodes[variable].cost;
+            self.swap(first, &mut undo);
+            gain += before - (self.nodes[variable].cost + self.nodes[passed].cost);
+            hope -= if later {
+                own - self.nodes[variable].cost
+            } else {
+                0.0
+            };
             place = if later { place + 1 } else { place - 1 };
             if gain > best + least {
-                (best, kept) = (gain, undo.len());
+                (best, kept, kept_place) = (gain, undo.len(), place);
             }
         }
-        for (first, a, node_a, node_b) in undo.drain(kept..).rev() {
-            let b = self.order[first];
-            self.order.swap(first, first + 1);
-            (self.nodes[a], self.nodes[b]) = (node_a, node_b);
+        for (node, before) in undo.drain(kept..).rev() {
+            self.nodes[node] = before;
         }
+        self.order.remove(place);
+        self.order.insert(kept_place, variable);
         Ok(())
     }
 
-    /// Lets two neighbours in the order pass each other.
-    fn swap(&mut self, first: usize) {
+    /// No move of the variable gains more than this: only the one that is passed by another, which
+    /// it may then use, can gain by that, and no variable costs less than with all others before it.
+    fn hope(&self, variable: usize, place: usize, later: bool) -> f64 {
+        if later {
+            return self.nodes[variable].cost - self.floors[variable];
+        }
+        let passed = self.order[..place].iter();
+        passed.fold(0.0, |sum, &v| sum + self.hope_of(v, variable))
+    }
+
+    /// What one variable can gain when `tail` comes before it.
+    fn hope_of(&self, variable: usize, tail: usize) -> f64 {
+        if self.would_use(variable, tail) {
+            self.nodes[variable].cost - self.floors[variable]
+        } else {
+            0.0
+        }
+    }
+
+    /// Whether the lasso of `head` changes when `tail` is offered to it.
+    fn would_use(&self, head: usize, tail: usize) -> bool {
+        let free = self.free[tail * self.order.len() + head];
+        free && self.nodes[head].left[tail].abs() > self.lambda
+    }
+
+    /// Lets two neighbours in the order pass each other, and keeps what changes in `undo`.
+    fn swap(&mut self, first: usize, undo: &mut Vec<(usize, Node)>) {
         let (a, b) = (self.order[first], self.order[first + 1]);
         self.order.swap(first, first + 1);
-        let d = self.order.len();
         if self.nodes[b].weights[a].abs() > 0.0 {
-            self.nodes[b] = self.solved(b, &self.order[..first]);
+            let node = self.solved(b, &self.order[..first]);
+            undo.push((b, std::mem::replace(&mut self.nodes[b], node)));
         }
-        if self.free[b * d + a] && self.nodes[a].left[b].abs() > self.lambda {
-            self.nodes[a] = self.solved(a, &self.order[..=first]);
+        if self.would_use(a, b) {
+            let node = self.solved(a, &self.order[..=first]);
+            undo.push((a, std::mem::replace(&mut self.nodes[a], node)));
         }
     }
 

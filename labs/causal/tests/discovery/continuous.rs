@@ -19,24 +19,26 @@ fn dagma(data: &Dataset, lambda1: f64) -> Discovery {
     discover(data, &request.options().unwrap(), 1, &Uncontrolled).unwrap()
 }
 
-/// Objective (loss and L1 penalty, centred data) and SHD of the algorithm of the paper run with
-/// scipy's L-BFGS-B, lambda 0.1, raw and standardised. The tolerance is the stopping rule's.
+/// Objective (loss and L1 penalty, centred data) of the algorithm of the paper run with scipy's
+/// L-BFGS-B, lambda 0.1, raw and standardised: the lesser of two versions of scipy (1.16.3 is one).
 #[test]
 fn notears_objective_is_no_worse_than_the_reference() {
     let reference = [
         ("er2_gauss_d10_s0", 7.9485, 1.9783),
-        ("er2_gauss_d10_s1", 7.7621, 2.5287),
+        ("er2_gauss_d10_s1", 7.7621, 2.5265),
         ("er2_gauss_d10_s2", 7.4720, 3.0085),
-        ("er2_gauss_d20_s0", 14.0633, 4.8355),
-        ("er2_gauss_d20_s1", 16.2005, 5.3607),
-        ("er2_exp_d20_s0", 15.9092, 4.6442),
+        ("er2_gauss_d20_s0", 14.0553, 4.8090),
+        ("er2_gauss_d20_s1", 16.1999, 5.3607),
+        ("er2_gauss_d20_s2", 15.2632, 4.3010),
+        ("er2_gauss_d50_s0", 36.1286, 13.8508),
+        ("er2_exp_d20_s0", 15.9091, 4.6385),
     ];
     for (name, raw_limit, standardised_limit) in reference {
         let (raw, _) = sem(name);
         for (data, limit) in [(raw.standardised(), standardised_limit), (raw, raw_limit)] {
             let found = run(&data, Algorithm::Notears);
             let score = found.score.unwrap();
-            assert!(score <= limit + 1e-3, "{name}: {score} {limit}");
+            assert!(score <= limit, "{name}: {score} {limit}");
             let ends = found.convergence.objectives.unwrap();
             let least = ends
                 .iter()
