@@ -1,5 +1,5 @@
 //! Scores of discrete data from counts: BDeu (Heckerman, Geiger and Chickering, Machine Learning
-//! 20, 1995: Dirichlet priors of one equivalent sample size) and BIC.
+//! 20, 1995: Dirichlet priors of one equivalent sample size, and a prior of the graph) and BIC.
 //!
 //! Terms are remembered by variable and set of parents. What is not known is counted, the
 //! candidates of one variable on all threads; each count is whole, so that the number of threads
@@ -30,7 +30,39 @@ pub(super) struct Discrete<'a> {
     weights: Vec<u32>,
     levels: Vec<usize>,
     kind: Kind,
+    structure: StructurePrior,
     control: &'a dyn Control,
+}
+
+/// Prior of a graph: every variable is a parent of another with the same chance, each for itself.
+#[derive(Debug, Clone, Copy, Default)]
+struct StructurePrior {
+    others: f64,
+    /// Logarithms of the chance of an edge and of its absence; both 0 where all graphs weigh the
+    /// same.
+    edge: f64,
+    no_edge: f64,
+}
+
+impl StructurePrior {
+    /// With so many parents of a variable expected. An edge is never likelier than its absence.
+    fn new(parents: f64, width: usize) -> Self {
+        if parents <= 0.0 || width < 2 {
+            return Self::default();
+        }
+        let others = width as f64 - 1.0;
+        let chance = (parents / others).min(0.5);
+        Self {
+            others,
+            edge: ln(chance),
+            no_edge: ln(1.0 - chance),
+        }
+    }
+
+    fn ln(self, parents: usize) -> f64 {
+        let parents = parents as f64;
+        parents * self.edge + (self.others - parents) * self.no_edge
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -68,9 +100,11 @@ impl<'a> Discrete<'a> {
                 equivalent_sample_size: score.sample_size(),
             },
         };
+        let structure = StructurePrior::new(score.structure_prior(), codes.width());
         Ok(Self {
             columns,
             weights,
+            structure,
             levels: (0..codes.width()).map(|v| codes.levels(v)).collect(),
             kind,
             control,
@@ -162,7 +196,8 @@ impl<'a> Discrete<'a> {
             return Ok(term);
         }
         let groups = self.group(parents)?;
-        let term = self.term(target, &groups, None, self.combinations(parents))?;
+        let data = self.term(target, &groups, None, self.combinations(parents))?;
+        let term = data + self.structure.ln(parents.len());
         work.remember(target, parents.into(), term);
         Ok(term)
     }
@@ -297,11 +332,13 @@ impl LocalScore for Discrete<'_> {
         if !unknown.is_empty() {
             let groups = self.group(&parents)?;
             let combinations = self.combinations(&parents);
+            let structure = self.structure.ln(parents.len() + 1);
             counted = unknown
                 .par_iter()
                 .map(|&v| {
                     let combinations = combinations * self.levels[v] as f64;
-                    self.term(target, &groups, Some(v), combinations)
+                    let data = self.term(target, &groups, Some(v), combinations)?;
+                    Ok(data + structure)
                 })
                 .collect::<Result<Vec<f64>, Stop>>()?;
             for (&v, &term) in unknown.iter().zip(&counted) {

@@ -31,6 +31,7 @@ const ALPHA_MAX: f64 = 0.5;
 const COND_SIZE_MAX: u32 = 500;
 const PENALTY_DISCOUNT_MAX: f64 = 1000.0;
 const EQUIVALENT_SAMPLE_SIZE_MAX: f64 = 1e6;
+const STRUCTURE_PRIOR_MAX: f64 = 1000.0;
 const RESTARTS_MAX: u32 = 1000;
 const DEPTH_MAX: u32 = 10;
 const LAMBDA1_MAX: f64 = 1000.0;
@@ -63,6 +64,10 @@ pub struct DiscoverRequest {
     /// Score bdeu: rows that the prior is worth, default 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub equivalent_sample_size: Option<f64>,
+    /// Score bdeu: parents of a variable expected before the data are seen, 0 to 1000; with 0 all
+    /// graphs weigh the same; default 0.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub structure_prior: Option<f64>,
     /// grasp: tucks in a row, 1 to 10, default 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub depth: Option<u32>,
@@ -257,6 +262,10 @@ impl DiscoverRequest {
             choice: self.score.unwrap_or_default(),
             penalty_discount: self.penalty_discount()?,
             equivalent_sample_size: self.equivalent_sample_size.map(check).transpose()?,
+            structure_prior: self
+                .structure_prior
+                .map(|value| at_least_zero("structure_prior", value, STRUCTURE_PRIOR_MAX))
+                .transpose()?,
         };
         if options.choice != ScoreChoice::Auto {
             options.refuse_foreign_parameters()?;
@@ -316,7 +325,7 @@ impl DiscoverRequest {
         let scored = &directed[..3];
         let required = [&directed[..6], &[Fci]].concat();
         let tiered = [directed, &[Fci]].concat();
-        let given: [(&str, bool, &[Algorithm]); 15] = [
+        let given: [(&str, bool, &[Algorithm]); 16] = [
             ("required", !self.required.is_empty(), &required),
             ("forbidden", !self.forbidden.is_empty(), directed),
             ("tiers", !self.tiers.is_empty(), &tiered),
@@ -337,6 +346,7 @@ impl DiscoverRequest {
                 self.equivalent_sample_size.is_some(),
                 scored,
             ),
+            ("structure_prior", self.structure_prior.is_some(), scored),
             ("restarts", self.restarts.is_some(), &[Boss, Grasp]),
             ("depth", self.depth.is_some(), &[Grasp]),
             ("turning", self.turning.is_some(), &[Ges]),

@@ -14,7 +14,7 @@ use crate::error::LabError;
 use crate::graph::{EdgeType, GraphKind};
 
 /// Raised when a change alters what an algorithm answers.
-pub const ALGORITHM_VERSION: u32 = 2;
+pub const ALGORITHM_VERSION: u32 = 3;
 
 /// A learned graph and how it came about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -144,6 +144,8 @@ pub struct Parameters {
     pub penalty_discount: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub equivalent_sample_size: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub structure_prior: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarts: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -331,6 +333,7 @@ fn parameters(options: &DiscoverOptions) -> Parameters {
         parameters.score = Some(score.choice);
         parameters.penalty_discount = score.penalty_discount;
         parameters.equivalent_sample_size = score.equivalent_sample_size;
+        parameters.structure_prior = score.structure_prior;
     }
     parameters
 }

@@ -7,7 +7,10 @@ use hindcast_causal::discover::{
 use hindcast_causal::{Control, LabError, Stop, Uncontrolled};
 use hindcast_stats::Philox;
 
-use crate::support::{Marks, data_folder, dataset, distance, edges_marks, graph_marks};
+use crate::support::{
+    Marks, class_distance, class_of, data_folder, dataset, distance, edges_marks, graph_marks,
+    known_network, network_marks, sampled,
+};
 use crate::{from_columns, has, noise, sem};
 
 const SEARCHES: [Algorithm; 3] = [Algorithm::Boss, Algorithm::Grasp, Algorithm::Ges];
@@ -191,11 +194,11 @@ fn more_restarts_never_lower_the_score() {
 #[test]
 fn networks_are_found_from_samples() {
     let cases = [
-        ("asia", "5000", ScoreChoice::Bdeu, -11_308.38, 5),
+        ("asia", "5000", ScoreChoice::Bdeu, -11_343.06, 5),
         ("asia", "5000", ScoreChoice::DiscreteBic, -22_560.11, 0),
-        ("child", "2000", ScoreChoice::Bdeu, -25_047.52, 0),
+        ("child", "2000", ScoreChoice::Bdeu, -25_180.57, 0),
         ("child", "2000", ScoreChoice::DiscreteBic, -50_597.70, 0),
-        ("sachs", "2000", ScoreChoice::Bdeu, -14_640.49, 0),
+        ("sachs", "2000", ScoreChoice::Bdeu, -14_719.71, 0),
         ("sachs", "2000", ScoreChoice::DiscreteBic, -29_891.33, 1),
     ];
     for (name, rows, score, of_truth, wrong) in cases {
@@ -218,13 +221,64 @@ fn networks_are_found_from_samples() {
     }
 }
 
+/// The score of the true graph by causal-learn 0.1.4.8, with its own priors; asia is found with
+/// them to the last mark.
+#[test]
+fn bdeu_with_a_prior_of_the_graph_is_that_of_causal_learn() {
+    let (data, truth) = network("asia", "5000");
+    let request = DiscoverRequest {
+        equivalent_sample_size: Some(1.0),
+        structure_prior: Some(1.0),
+        ..with_score(Algorithm::Boss, ScoreChoice::Bdeu)
+    };
+    let found = answer(&data, &request);
+    assert_eq!(
+        class_distance(&class_of(&truth), &graph_marks(&found.graph)),
+        0
+    );
+    assert!((found.score.unwrap() + 11_289.409_961_590_118).abs() < 1e-6);
+}
+
+/// Means over samples of marks that differ from the true class, and that the prior of the graph is
+/// what brings them down. Seeds on which the default was not chosen. On some samples of child one
+/// wrong collider turns a third of the graph, hence its limit.
+#[test]
+fn defaults_find_networks_from_other_samples() {
+    let mut totals = [0.0, 0.0];
+    for (name, limit) in [
+        ("asia", 3.0),
+        ("sachs", 3.0),
+        ("child", 10.0),
+        ("alarm", 8.0),
+    ] {
+        let known = known_network(name);
+        let class = class_of(&network_marks(&known));
+        let means = [None, Some(0.0)].map(|structure_prior| {
+            let wrong = (2_000..2_006).map(|seed| {
+                let request = DiscoverRequest {
+                    structure_prior,
+                    restarts: Some(2),
+                    ..with_score(Algorithm::Boss, ScoreChoice::Bdeu)
+                };
+                let found = answer(&sampled(&known, 1_000, seed), &request);
+                class_distance(&class, &graph_marks(&found.graph))
+            });
+            wrong.sum::<usize>() as f64 / 6.0
+        });
+        assert!(means[0] <= limit, "{name}: {means:?}");
+        totals = [totals[0] + means[0], totals[1] + means[1]];
+    }
+    assert!(2.0 * totals[0] < totals[1], "{totals:?}");
+}
+
 #[test]
 fn text_is_read_as_categories_and_numbers_as_quantities_unless_told() {
     let (text, _) = network("asia", "5000");
     let found = answer(&text, &DiscoverRequest::default());
-    assert_eq!(found.score_name, Some(ScoreName::DiscreteBic));
-    assert_eq!(found.parameters.score, Some(ScoreChoice::DiscreteBic));
-    assert_eq!(found.parameters.penalty_discount, Some(1.0));
+    assert_eq!(found.score_name, Some(ScoreName::Bdeu));
+    assert_eq!(found.parameters.score, Some(ScoreChoice::Bdeu));
+    assert_eq!(found.parameters.penalty_discount, None);
+    assert_eq!(found.parameters.structure_prior, Some(0.1));
     let (codes, _) = network("sachs", "2000");
     let found = answer(&codes, &DiscoverRequest::default());
     assert_eq!(found.score_name, Some(ScoreName::Bic));
