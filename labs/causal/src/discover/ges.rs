@@ -449,3 +449,153 @@ fn extend_cliques(
         clique.pop();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::Uncontrolled;
+    use crate::data::{Dataset, Limits, Table};
+    use crate::discover::Background;
+    use crate::discover::discrete::Discrete;
+    use crate::discover::knowledge::Knowledge;
+    use crate::discover::regression::Bic;
+    use crate::discover::scoring::{ScoreChoice, ScoreOptions};
+    use hindcast_stats::Philox;
+
+    const WIDTH: usize = 5;
+
+    /// Rows of a random dense graph; whole numbers so that they are categories as well.
+    fn dataset(seed: u64, rows: usize) -> Dataset {
+        let mut rng = Philox::new(seed, 0);
+        let mut weights = [[0.0; WIDTH]; WIDTH];
+        for (head, row) in weights.iter_mut().enumerate() {
+            for weight in &mut row[..head] {
+                *weight = if rng.uniform() < 0.7 {
+                    rng.normal()
+                } else {
+                    0.0
+                };
+            }
+        }
+        let rows: Vec<Vec<f64>> = (0..rows)
+            .map(|_| {
+                let mut row = Vec::new();
+                for weights in &weights {
+                    let sum = weights
+                        .iter()
+                        .zip(&row)
+                        .fold(rng.normal(), |s, (w, x)| s + w * x);
+                    row.push(sum.round().clamp(-1.0, 1.0));
+                }
+                row
+            })
+            .collect();
+        Dataset::from_rows(&rows, None, &Limits::default()).unwrap()
+    }
+
+    /// Every graph of the class: each way to direct its undirected edges that has the same class.
+    fn members(dag: &Dag) -> Vec<Dag> {
+        let class = Cpdag::of(dag);
+        let pairs: Vec<(usize, usize)> = (0..dag.len())
+            .flat_map(|head| dag[head].iter().map(move |&tail| (tail, head)))
+            .filter(|&(tail, head)| class.undirected(tail, head))
+            .collect();
+        let turned = |pattern: u32| {
+            let mut other = dag.clone();
+            for (i, &(tail, head)) in pairs.iter().enumerate() {
+                if pattern >> i & 1 == 1 {
+                    reverse(&mut other, head, tail);
+                }
+            }
+            other
+        };
+        let all = (0..1_u32 << pairs.len()).map(turned);
+        all.filter(|dag| has_no_cycle(dag) && Cpdag::of(dag) == class)
+            .collect()
+    }
+
+    fn has_no_cycle(dag: &Dag) -> bool {
+        (0..dag.len()).all(|v| is_acyclic(dag, v))
+    }
+
+    /// Graphs with one edge more, less or turned.
+    fn neighbours(dag: &Dag) -> Vec<(Phase, Dag)> {
+        let mut found = Vec::new();
+        let d = dag.len();
+        for (tail, head) in (0..d).flat_map(|a| (0..d).map(move |b| (a, b))) {
+            let mut other = dag.clone();
+            if dag[head].contains(&tail) {
+                other[head].retain(|&v| v != tail);
+                found.push((Phase::Backward, other.clone()));
+                other[tail].push(head);
+                found.push((Phase::Turning, other));
+            } else if tail != head && !dag[tail].contains(&head) {
+                other[head].push(tail);
+                found.push((Phase::Forward, other));
+            }
+        }
+        found.retain(|(_, dag)| has_no_cycle(dag));
+        found
+    }
+
+    fn no_neighbour_is_better<S: LocalScore>(score: &S, label: &str) {
+        let names: Vec<String> = (0..score.width()).map(|i| format!("x{i}")).collect();
+        let nothing = Knowledge::new(&Background::default(), &names).unwrap();
+        let task = Task {
+            score,
+            knowledge: &nothing,
+            control: &Uncontrolled,
+        };
+        for turning in [false, true] {
+            let end = search(task, turning).unwrap().dag;
+            let mut work = score.work();
+            let reached = score.total(&mut work, &end).unwrap();
+            for member in members(&end) {
+                for (phase, other) in neighbours(&member) {
+                    if phase == Phase::Turning && !turning {
+                        continue;
+                    }
+                    let total = score.total(&mut work, &other).unwrap();
+                    assert!(
+                        total <= reached + 2.0 * IMPROVEMENT_MIN,
+                        "{label} {turning} {phase:?}: {total} {reached}\n{end:?}\n{other:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Every neighbour of every member of the last class, against what the phases try.
+    #[test]
+    fn search_ends_where_no_single_step_improves_the_score() {
+        for seed in 0..60 {
+            let data = dataset(seed, 60 + 40 * usize::try_from(seed % 7).unwrap());
+            let bic = Bic::new(data.covariance().correlation(), data.rows(), 1.0);
+            no_neighbour_is_better(&bic, &format!("bic {seed}"));
+            for choice in [ScoreChoice::Bdeu, ScoreChoice::DiscreteBic] {
+                let options = ScoreOptions {
+                    choice,
+                    ..ScoreOptions::default()
+                };
+                let codes = data.codes().unwrap();
+                let score = Discrete::new(codes, &options, &Uncontrolled).unwrap();
+                no_neighbour_is_better(&score, &format!("{choice:?} {seed}"));
+            }
+        }
+    }
+
+    /// Where the search ends below the score of the true graph it is no mistake of a step.
+    #[test]
+    fn end_below_the_true_graph_is_a_local_optimum() {
+        let path = "../../tests/data/causal/discrete/sachs_2000.csv";
+        let file = std::fs::read(path).expect("a file of the repository");
+        let table = Table::parse(&file, &Limits::default()).unwrap();
+        let data = table.dataset().unwrap();
+        let options = ScoreOptions {
+            choice: ScoreChoice::DiscreteBic,
+            ..ScoreOptions::default()
+        };
+        let score = Discrete::new(data.codes().unwrap(), &options, &Uncontrolled).unwrap();
+        no_neighbour_is_better(&score, "sachs");
+    }
+}
