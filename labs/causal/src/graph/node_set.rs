@@ -1,10 +1,15 @@
 //! Sets of nodes as bitsets. A set knows only its words: callers keep the number of nodes, and
 //! only sets and rows of one graph may meet.
 
+use smallvec::{SmallVec, smallvec};
+
+/// Words that a set keeps without an allocation of its own: graphs of up to 128 nodes.
+const WORDS_INLINE: usize = 2;
+
 /// A set of node indices of one graph.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NodeSet {
-    words: Vec<u64>,
+    words: SmallVec<[u64; WORDS_INLINE]>,
 }
 
 /// Words needed for `nodes` bits.
@@ -32,7 +37,7 @@ impl NodeSet {
     #[must_use]
     pub fn empty(nodes: usize) -> Self {
         Self {
-            words: vec![0; words_for(nodes)],
+            words: smallvec![0; words_for(nodes)],
         }
     }
 
