@@ -226,6 +226,33 @@ fn health_metrics_pages_and_document_answer() {
     assert_eq!(server.send(Method::HEAD, "/health", &[], &[]).status, 200);
 }
 
+/// The tables of docs/api.md, against the schemas that the server makes from the code.
+#[test]
+fn documented_fields_are_those_of_the_requests() {
+    let dir = temporary();
+    let server = Server::start(dir.path());
+    let document = server.get("/openapi.json").expect(200);
+    let text = std::fs::read_to_string("docs/api.md").expect("the page is there");
+    for (heading, schema) in [
+        ("Discover", "DiscoverRequest"),
+        ("Validate", "ValidateRequest"),
+        ("Paths", "PathsRequest"),
+    ] {
+        let start = text.find(&format!("### {heading}\n")).expect("a heading");
+        let part = &text[start + 4..];
+        let part = &part[..part.find("\n#").unwrap_or(part.len())];
+        let first_cells = part.lines().filter_map(|line| line.strip_prefix("| `"));
+        let mut listed: Vec<&str> = first_cells
+            .flat_map(|line| line.split(" | ").next().unwrap_or("").split(", "))
+            .map(|name| name.trim_matches('`'))
+            .collect();
+        listed.sort_unstable();
+        let fields = &document["components"]["schemas"][schema]["properties"];
+        let fields: Vec<&String> = fields.as_object().expect("fields").keys().collect();
+        assert_eq!(listed, fields, "{heading}");
+    }
+}
+
 #[test]
 fn every_route_of_the_document_is_served() {
     let dir = temporary();
