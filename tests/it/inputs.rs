@@ -59,7 +59,17 @@ fn a_wrong_field_is_named_by_its_path() {
         (DISCOVER, json!({}), "data"),
         (DISCOVER, json!({ "data": 7 }), "data"),
         (DISCOVER, json!({ "data": [[1, "a"]] }), "data[0][1]"),
-        (DISCOVER, json!({ "data": [[1, null]] }), "data[0][1]"),
+        (
+            DISCOVER,
+            json!({ "data": [[1, 2], [2, null], [3, 1]], "missing": "refuse" }),
+            "data[1][1]",
+        ),
+        (DISCOVER, json!({ "data": [[1, null], [1, 2]] }), "data"),
+        (
+            DISCOVER,
+            json!({ "data": [[1, true], [1, 2]] }),
+            "data[0][1]",
+        ),
         (DISCOVER, json!({ "data": [[1, 2], [3]] }), "data[1]"),
         (DISCOVER, json!({ "data": [] }), "data"),
         (
@@ -121,6 +131,39 @@ fn a_wrong_field_is_named_by_its_path() {
     );
     let infinite = raw(&server, DISCOVER, r#"{"data": [[1, 1e999]]}"#);
     assert!((400..500).contains(&infinite.status), "{}", infinite.body);
+}
+
+#[test]
+fn null_in_rows_is_a_missing_value() {
+    let dir = temporary();
+    let server = Server::start(dir.path());
+    let mut rows: Vec<Value> = (0..40)
+        .map(|i| json!([i, i * i % 7, (3 * i + i * i) % 11]))
+        .collect();
+    let discover = |rows: &[Value], missing: &str| {
+        let body = json!({ "data": rows, "algorithm": "ges", "missing": missing });
+        server.post(DISCOVER, &body).expect(200)["result"].clone()
+    };
+    let whole = discover(&rows, "refuse");
+    assert_eq!(whole["rows_dropped"], 0);
+    rows.push(json!([null, 3, 4]));
+    rows.push(json!([8, null, null]));
+    let listwise = discover(&rows, "listwise");
+    assert_eq!(listwise["rows_used"], 40);
+    assert_eq!(listwise["rows_dropped"], 2);
+    assert_eq!(listwise["graph"], whole["graph"]);
+    let pairwise = discover(&rows, "pairwise");
+    let warnings = pairwise["warnings"].to_string();
+    assert!(warnings.contains("pairwise_deletion"), "{warnings}");
+
+    let validate = json!({
+        "graph": "dag { x -> y; y -> z }", "treatment": "x", "outcome": "y", "data": rows,
+        "variable_names": ["x", "y", "z"],
+    });
+    let result = server.post(VALIDATE, &validate).expect(200)["result"].clone();
+    assert_eq!(result["implications"][0]["test"]["n"], 40);
+    let warnings = result["warnings"].to_string();
+    assert!(warnings.contains("2 rows miss a value"), "{warnings}");
 }
 
 #[test]

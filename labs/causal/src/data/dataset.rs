@@ -31,9 +31,10 @@ pub(super) struct Text {
 }
 
 impl Dataset {
-    /// From rows as they come in JSON. Without names the columns are called `x0`, `x1`, ...
-    pub fn from_rows(
-        rows: &[Vec<f64>],
+    /// From rows as they come in JSON, `None` where a value is missing: such rows are left out, and
+    /// kept beside as those of a file are. Without names the columns are called `x0`, `x1`, ...
+    pub fn from_rows<T: Copy + Into<Option<f64>>>(
+        rows: &[Vec<T>],
         names: Option<&[String]>,
         limits: &Limits,
     ) -> Result<Self, LabError> {
@@ -48,6 +49,7 @@ impl Dataset {
         if rows.len() < 2 {
             return Err(LabError::invalid("data", "has 1 row; 2 are needed"));
         }
+        let (mut complete, mut incomplete) = (Vec::with_capacity(rows.len()), Vec::new());
         for (i, row) in rows.iter().enumerate() {
             if row.len() != width {
                 return Err(LabError::invalid(
@@ -55,19 +57,33 @@ impl Dataset {
                     format!("has {} values, expected {width}", row.len()),
                 ));
             }
-            if let Some(j) = row.iter().position(|x| !x.is_finite()) {
+            let cells = || row.iter().map(|&cell| cell.into());
+            let odd = |cell: Option<f64>| cell.is_some_and(|x| !x.is_finite());
+            if let Some(j) = cells().position(odd) {
                 return Err(LabError::invalid(format!("data[{i}][{j}]"), "not finite"));
             }
+            if cells().any(|cell| cell.is_none()) {
+                incomplete.push(i);
+            } else {
+                complete.push(i);
+            }
+        }
+        if complete.len() < 2 {
+            return Err(too_few_complete("data", complete.len(), rows.len()));
         }
         let names = match names {
             Some(names) => names.to_vec(),
             None => (0..width).map(|i| format!("x{i}")).collect(),
         };
         check_names(&names, |i| format!("variable_names[{i}]"))?;
-        let columns = (0..width)
-            .map(|j| rows.iter().map(|row| row[j]).collect())
-            .collect();
-        Ok(Self::from_columns(names, columns, vec![None; width], 0))
+        let columns = |of: &[usize]| {
+            let value = |i: usize, j: usize| rows[i][j].into().map_or(f64::NAN, |x| x + 0.0);
+            let column = |j| of.iter().map(|&i| value(i, j)).collect();
+            (0..width).map(column).collect::<Vec<Vec<f64>>>()
+        };
+        let texts = vec![None; width];
+        let dataset = Self::from_columns(names, columns(&complete), texts, incomplete.len());
+        Ok(dataset.with_incomplete(columns(&incomplete)))
     }
 
     /// The caller has checked that names are unique, lengths equal and values finite, and that a
@@ -237,6 +253,15 @@ impl Dataset {
     }
 }
 
+/// Too many rows miss a value.
+pub(super) fn too_few_complete(field: &str, complete: usize, rows: usize) -> LabError {
+    LabError::invalid_with_hint(
+        field,
+        format!("{complete} of {rows} rows have no missing value; 2 are needed"),
+        "drop the columns that are mostly missing, or fill them in",
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -271,6 +296,32 @@ mod tests {
         assert_eq!(
             message(&[vec![1.0, 2.0], vec![3.0, 4.0]], &["a", "a"]),
             "variable_names[1]: duplicate name 'a'"
+        );
+    }
+
+    #[test]
+    fn rows_that_miss_a_value_are_left_out_and_kept_beside() {
+        let rows = [
+            vec![Some(1.0), Some(2.0)],
+            vec![None, Some(3.0)],
+            vec![Some(4.0), Some(-0.0)],
+        ];
+        let read = |rows: &[Vec<Option<f64>>]| Dataset::from_rows(rows, None, &Limits::default());
+        let data = read(&rows).unwrap();
+        assert_eq!((data.rows(), data.rows_dropped()), (2, 1));
+        let beside = data.incomplete.as_ref().unwrap();
+        assert!(beside[0][0].is_nan() && beside[1] == [3.0]);
+        let complete = [vec![1.0, 2.0], vec![4.0, 0.0]];
+        let same = Dataset::from_rows(&complete, None, &Limits::default()).unwrap();
+        assert_eq!(data.digest(), same.digest());
+        assert_eq!(
+            read(&rows[..2]).unwrap_err().to_string(),
+            "data: 1 of 2 rows have no missing value; 2 are needed"
+        );
+        let infinite = [vec![None, Some(f64::INFINITY)], vec![Some(1.0), Some(1.0)]];
+        assert_eq!(
+            read(&infinite).unwrap_err().to_string(),
+            "data[0][1]: not finite"
         );
     }
 

@@ -5,7 +5,7 @@
 
 use std::io::Read;
 
-use super::dataset::Text;
+use super::dataset::{Text, too_few_complete};
 use super::{Dataset, Format, Limits, check_names};
 use super::{codes, columnar};
 use crate::LabError;
@@ -121,15 +121,7 @@ impl Table {
             .collect();
         let dropped = self.rows - complete.len();
         if complete.len() < 2 {
-            return Err(LabError::invalid_with_hint(
-                "csv",
-                format!(
-                    "{} of {} rows have no missing value; 2 are needed",
-                    complete.len(),
-                    self.rows
-                ),
-                "drop the columns that are mostly missing, or fill them in",
-            ));
+            return Err(too_few_complete("csv", complete.len(), self.rows));
         }
         let (mut columns, mut texts) = (Vec::new(), Vec::new());
         for column in &self.columns {

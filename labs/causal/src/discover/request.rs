@@ -109,9 +109,9 @@ pub struct DiscoverRequest {
     /// Languages and pictures that the answer shall hold the graph in besides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub formats: Vec<Rendering>,
-    /// Rows of numbers.
+    /// Rows of numbers, null where a value is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub data: Option<Vec<Vec<f64>>>,
+    pub data: Option<Vec<Vec<Option<f64>>>>,
     /// Names of the columns of `data`; `x0`, `x1`, ... when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variable_names: Option<Vec<String>>,
@@ -242,6 +242,9 @@ impl DiscoverRequest {
                 }
             }
             (Some(rows), None) => {
+                if self.missing == Some(Missing::Refuse) {
+                    refuse_missing(rows)?;
+                }
                 Dataset::from_rows(rows, self.variable_names.as_deref(), limits).map(Some)
             }
         }
@@ -367,6 +370,20 @@ impl DiscoverRequest {
         }
         Ok(())
     }
+}
+
+/// An error that names the first cell without a value.
+fn refuse_missing(rows: &[Vec<Option<f64>>]) -> Result<(), LabError> {
+    for (i, row) in rows.iter().enumerate() {
+        if let Some(j) = row.iter().position(Option::is_none) {
+            return Err(LabError::invalid_with_hint(
+                format!("data[{i}][{j}]"),
+                "misses a value",
+                "fill it in, or use missing: listwise or pairwise",
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn above_zero(field: &str, value: f64, max: f64) -> Result<f64, LabError> {

@@ -126,7 +126,7 @@ pub(crate) fn implications(
     Ok((list, scope))
 }
 
-/// Tests what can be tested; answers how many could not be and why.
+/// Tests what can be tested; answers how many could not be and why, and what was left out.
 pub(crate) fn test(
     list: &mut [Implication],
     data: &Dataset,
@@ -180,10 +180,13 @@ pub(crate) fn test(
             "meet a constant column or an exact linear relation",
         ),
     ];
+    let dropped = data.rows_dropped();
+    let left_out = format!("{dropped} rows miss a value and are left out of the tests");
     Ok(why
         .into_iter()
         .filter(|(count, _)| *count > 0)
         .map(|(count, reason)| format!("{count} implications are not tested: they {reason}"))
+        .chain((dropped > 0).then_some(left_out))
         .collect())
 }
 

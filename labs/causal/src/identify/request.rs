@@ -95,9 +95,9 @@ pub struct ValidateRequest {
     /// nodes; an empty list means neither.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub include: Option<Vec<Include>>,
-    /// Rows of numbers to test the implications on.
+    /// Rows of numbers to test the implications on; a row with a null, a missing value, is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub data: Option<Vec<Vec<f64>>>,
+    pub data: Option<Vec<Vec<Option<f64>>>>,
     /// Names of the columns of `data`; `x0`, `x1`, ... when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variable_names: Option<Vec<String>>,
