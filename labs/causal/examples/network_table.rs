@@ -3,7 +3,7 @@
 //!
 //! `cargo run --release -p hindcast-causal --example network_table -- 1000,5000 10` draws 10
 //! samples of 1000 and of 5000 rows from each network. `--bdeu 10:0,1:1` lists pairs of equivalent
-//! sample size and structure prior; `--networks asia,sachs` chooses among the networks. A path of a
+//! sample size and structure prior; `--networks asia,sachs` chooses among the networks. `--python PATH` of a
 //! Python that has causal-learn and pgmpy puts them beside ours, on the same rows with their
 //! defaults; a sample that takes more than a minute ends that program's turn at the network.
 
@@ -39,7 +39,8 @@ fn main() {
     let bdeu = take_flag(&mut arguments, "--bdeu");
     let first = take_flag(&mut arguments, "--first-seed");
     let first = first.map_or(FIRST_SEED, |text| text.parse().expect("a seed"));
-    let [rows, count, python @ ..] = arguments.as_slice() else {
+    let python = take_flag(&mut arguments, "--python");
+    let [rows, count] = arguments.as_slice() else {
         panic!("rows and the number of samples are needed");
     };
     let seeds = first..first + count.parse::<u64>().expect("a number of samples");
@@ -62,7 +63,7 @@ fn main() {
                     &ours(&samples, request),
                 );
             }
-            for python in python {
+            if let Some(python) = &python {
                 for (search, score, program) in PEERS {
                     print(&samples, search, score, &peer(&samples, python, program));
                 }
@@ -156,7 +157,7 @@ fn peer(samples: &Samples, python: &str, program: &str) -> Vec<(usize, f64)> {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn();
-    let mut child = child.expect("the last argument is a Python");
+    let mut child = child.expect("--python takes a Python");
     let mut pipe = child.stdin.take().expect("its input is a pipe");
     // A program that cannot be imported ends before it reads: it has no answers.
     let written = pipe.write_all(json!(asked).to_string().as_bytes());

@@ -242,3 +242,30 @@ fn text_and_numbers_have_tests_of_their_own() {
     let mixed = text.replace(",w", ",");
     assert!(discover(&read(&mixed), &options(Algorithm::Pc), 1, &Uncontrolled).is_err());
 }
+
+/// causal-learn 0.1.4.8 with Fisher's z at level 0.01 and no limit on sets, pair by pair.
+#[test]
+fn fci_on_the_sachs_rows_agrees_with_causal_learn() {
+    let data = dataset(&data_folder().join("sachs/sachs_obs853.csv"));
+    let found = run(&data, Algorithm::Fci);
+    let edges = found.graph.edges.iter();
+    let mut edges: Vec<(&str, &str, EdgeType)> = edges
+        .map(|e| (e.from.as_str(), e.to.as_str(), e.kind))
+        .collect();
+    edges.sort_by_key(|(from, to, _)| [*from, *to].concat());
+    let open = EdgeType::Nondirected;
+    let into = EdgeType::PartiallyDirected;
+    assert_eq!(
+        edges,
+        [
+            ("akt", "pka", open),
+            ("erk", "akt", open),
+            ("erk", "pka", open),
+            ("jnk", "pkc", into),
+            ("p38", "pkc", into),
+            ("pip2", "pip3", open),
+            ("plc", "pip3", open),
+            ("raf", "mek", open),
+        ]
+    );
+}
