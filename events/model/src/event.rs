@@ -134,6 +134,12 @@ events! {
         14:1 DiskSampled "disk_sampled" observed needed;
         /// Requests turned away before they were recorded, summed over a second.
         15:1 RequestsShed "requests_shed" observed needed;
+        /// An attempt at a backup ended, or the shipping of the log to a target began or ceased to fail.
+        17:1 BackupEnded "backup_ended" observed needed;
+        /// This log was restored; its epoch begins here.
+        18:1 Restored "restored" observed ignorable;
+        /// Somebody asked for a backup, or for a proof that one can be restored.
+        19:1 BackupRequested "backup_requested" observed needed;
         /// The background reading of the files met one that is damaged.
         20:1 DamageFound "damage_found" observed needed;
         /// A file that was damaged is whole again, or gone.
@@ -201,6 +207,9 @@ impl Event {
             | Self::TornTailCut(_)
             | Self::DiskSampled(_)
             | Self::RequestsShed(_)
+            | Self::BackupEnded(_)
+            | Self::Restored(_)
+            | Self::BackupRequested(_)
             | Self::DamageFound(_)
             | Self::DamageGone(_)
             | Self::SubjectRedacted(_)
@@ -247,6 +256,9 @@ impl Event {
             | Self::TornTailCut(_)
             | Self::DiskSampled(_)
             | Self::RequestsShed(_)
+            | Self::BackupEnded(_)
+            | Self::Restored(_)
+            | Self::BackupRequested(_)
             | Self::DamageFound(_)
             | Self::DamageGone(_)
             | Self::SubjectRedacted(_)

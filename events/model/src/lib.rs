@@ -23,7 +23,7 @@ pub mod stream;
 
 pub use command::{Command, Expect, Submission};
 pub use event::{Codec, Event, Kind, UnknownSchema};
-pub use ids::{Digest, EventId, ExperimentId, KeyId, Name16, RunId, Seq, UnixMicros};
+pub use ids::{BackupId, Digest, EventId, ExperimentId, KeyId, Name16, RunId, Seq, UnixMicros};
 pub use payload::Payload;
 pub use refusal::Refusal;
 pub use state::State;
@@ -31,4 +31,4 @@ pub use stream::{Stream, StreamKind};
 
 /// The version of the rules in [`State::decide`] and [`State::apply`]. It goes up whenever the
 /// same log would be decided differently, and stands in every `ServerStarted`.
-pub const DECIDER_VERSION: u32 = 2;
+pub const DECIDER_VERSION: u32 = 4;

@@ -26,7 +26,7 @@ use crate::{codec, decode_state, encode_state};
 
 /// A state belongs to the rules that folded it: one of other rules is passed over and folded again,
 /// so that only this version's has a file.
-const STATE: &str = "state_2.bin";
+const STATE: &str = "state_4.bin";
 const LOG: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_c0de);
 
 fn path(name: &str) -> PathBuf {
@@ -264,6 +264,20 @@ fn state_of_these_rules_decodes() {
     assert_eq!(STATE, format!("state_{DECIDER_VERSION}.bin"));
     assert_eq!(state.runs().count(), 1);
     assert_eq!(state.experiments().len(), 1);
+    for (seq, name) in (200..).zip([
+        "record_19_1_backup_requested_full.bin",
+        "record_17_1_backup_ended.bin",
+        "record_19_1_backup_requested_verification.bin",
+    ]) {
+        let (_, event) = records()
+            .into_iter()
+            .find(|(n, _)| *n == name)
+            .expect("a sample");
+        let mut event = recorded(event);
+        later(&mut event, seq);
+        state.apply(&event.context, event.event().expect("known"));
+    }
+    assert_eq!((state.backups().len(), state.backups_open().len()), (1, 1));
     let known = golden(STATE, &encode_state(&state).expect("encodes"));
     let read = decode_state(&known).expect("decodes");
     assert_eq!(read.dump(), state.dump());
