@@ -20,6 +20,7 @@ pub(super) struct Edge {
 const MODEL: &str = "hindcast-model";
 const LOG: &str = "hindcast-log";
 const SNAPSHOTS: &str = "hindcast-snapshots";
+const BACKUP: &str = "hindcast-backup";
 const ACTORS: &str = "hindcast-actors";
 const STATS: &str = "hindcast-stats";
 const GPU: &str = "hindcast-gpu";
@@ -38,10 +39,11 @@ fn allowed_inner(from: &str) -> Option<Vec<&'static str>> {
         "xtask" | MODEL | STATS => Vec::new(),
         LOG => column(&[MODEL]),
         SNAPSHOTS => column(&[MODEL, LOG]),
-        ACTORS => [column(&[MODEL, LOG, SNAPSHOTS]), science()].concat(),
-        "hindcast" | "hindcast-chaos" => column(&[MODEL, LOG, SNAPSHOTS, ACTORS]),
+        BACKUP => column(&[MODEL, LOG, SNAPSHOTS]),
+        ACTORS => [column(&[MODEL, LOG, SNAPSHOTS, BACKUP]), science()].concat(),
+        "hindcast" | "hindcast-chaos" => column(&[MODEL, LOG, SNAPSHOTS, BACKUP, ACTORS]),
         "hindcast-benches" => [
-            column(&["hindcast", MODEL, LOG, SNAPSHOTS, ACTORS]),
+            column(&["hindcast", MODEL, LOG, SNAPSHOTS, BACKUP, ACTORS]),
             science(),
         ]
         .concat(),
@@ -60,6 +62,9 @@ fn refused_outside(from: &str, to: &str) -> Option<&'static str> {
     }
     if from == LOG && is_any(&["actix", "tokio"]) {
         return Some("the log blocks on its own thread: no actix, no tokio");
+    }
+    if from == BACKUP && is_any(&["actix", "tokio"]) {
+        return Some("backups block on a thread of their own: no actix, no tokio");
     }
     if science && is_any(&["actix", "tokio", "sled", "tracing"]) {
         return Some("a lab is science only: no actors, runtime, store or tracing");
