@@ -3,6 +3,7 @@
 //!
 //! This crate knows no actor, no HTTP server and no clock but the one it is given.
 
+mod address;
 mod build;
 mod create;
 mod crypt;
@@ -14,6 +15,7 @@ mod plan;
 mod repository;
 mod restore;
 mod retention;
+mod s3;
 mod send;
 mod ship;
 mod switch;
@@ -21,6 +23,7 @@ mod target;
 mod verify;
 mod work;
 
+pub use address::Address;
 pub use build::Source;
 pub use create::{Create, create};
 pub use crypt::{Key, KeyTag, NONCE_BYTES};
@@ -31,6 +34,7 @@ pub use plan::{Plan, Wanted, plan, plan_local};
 pub use repository::{Entropy, Listed, Repository};
 pub use restore::{Restore, Restored, restore};
 pub use retention::{Keep, Pruned, prune};
+pub use s3::{S3, S3Options};
 pub use ship::{Fold, Shipped, Shipper, fold};
 pub use target::{Entry, Target};
 pub use verify::verify;
