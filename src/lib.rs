@@ -1,6 +1,7 @@
 //! The binary's library: configuration, wiring, HTTP and the command line. No domain logic.
 
 pub mod answer;
+pub mod backups;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -19,6 +19,7 @@ use hindcast_model::{Command, DECIDER_VERSION, KeyId, Name16, Payload, Submissio
 use metrics_exporter_prometheus::BuildError;
 use tokio::sync::oneshot;
 
+use crate::backups::{self, TargetProblem};
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError, LogConfig};
 use crate::http::{self, App, Running};
@@ -50,6 +51,8 @@ pub enum ServeError {
     Record(String),
     #[error(transparent)]
     Vault(#[from] VaultError),
+    #[error(transparent)]
+    Backup(#[from] TargetProblem),
     #[error("metrics: {0}")]
     Metrics(#[from] BuildError),
     #[error("serving: {0}")]
@@ -179,6 +182,7 @@ async fn recover(app: &Data<App>) -> Result<(Log, Actors), ServeError> {
         source,
     })?;
     let watched = app.clone();
+    clear_scratch(&data_dir);
     let mut options = log_options(&config);
     let opening = rt::task::spawn_blocking(move || {
         options.checkpoint = newest_snapshot(&options.data_dir);
@@ -192,16 +196,28 @@ async fn recover(app: &Data<App>) -> Result<(Log, Actors), ServeError> {
     tell_repairs(&recovery);
     record_start(&log, &recovery, &config).await?;
     let environment = environment(&config, log.state(|state| state.shredded().collect()))?;
-    let actors = Actors::start(&log, actor_options(&config), &environment)?;
+    let options = (actor_options(&config), backups::options(&config)?);
+    let actors = Actors::start(&log, options, &environment)?;
     metrics::server_started(&app.address.to_string(), clock::wall());
     app.ready(Running {
         log: log.clone(),
         vault: environment.vault,
         experiment: actors.experiment.clone(),
         computation: actors.computation.clone(),
+        backup: actors.backup.clone(),
         supervision: actors.supervision.clone(),
     });
     Ok((log, actors))
+}
+
+/// Removes what a verification left that was cut short.
+fn clear_scratch(data_dir: &Path) {
+    match std::fs::remove_dir_all(data_dir.join("scratch")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(%error, "the scratch directory cannot be removed");
+        }
+        Ok(()) | Err(_) => {}
+    }
 }
 
 /// Whoever runs the server hears what opening the log found and repaired.

@@ -1,9 +1,13 @@
 //! The command line: verbs, flags and their help. What a verb does stands in its own file.
 
+mod backup;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use backup::{AnyTarget, Backup, Restore, Target};
 
 use super::output::{Failure, note};
 use crate::config::{Config, Overrides, load, misnamed};
@@ -121,6 +125,23 @@ pub(crate) enum Verb {
         after_help = "Examples:\n  hindcast redact patient-7 --reason 'asked to be forgotten'"
     )]
     Redact(super::redact::Options),
+    /// Backups: make, list, verify, remove old ones.
+    Backup {
+        #[command(subcommand)]
+        verb: Backup,
+    },
+    /// Make a data directory from a backup, or as it was at an earlier moment.
+    #[command(
+        after_help = "The directory is built beside the one that is there, replayed, and put \
+        in its place in one step; the old one is kept as DIR.before-N. Without --from, the log of \
+        the data directory itself is cut.\n\n\
+        Examples:\n  hindcast restore --from /mnt/backup --to latest --data-dir ./data\n  \
+        hindcast restore --from ./data/backups --to 2026-11-22T13:52:46Z --dry-run\n  \
+        hindcast restore --from s3://backups/hindcast --endpoint https://s3.example.org \
+        --key-file backup.key --json\n  \
+        hindcast restore --to 1000 --data-dir ./data"
+    )]
+    Restore(Restore),
     /// The configuration.
     Config {
         #[command(subcommand)]

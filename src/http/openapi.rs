@@ -6,7 +6,7 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder, Res
 use utoipa::{IntoParams, IntoResponses, OpenApi};
 
 use super::error::{KINDS, ProblemDetails};
-use super::{cache, causal, datasets, debug, events, experiments, health, history, privacy, runs};
+use super::{backups, cache, causal, datasets, debug, events, experiments, health, history, privacy, runs};
 use crate::answer::Answer;
 
 /// Headers of a request for a computation.
@@ -125,6 +125,11 @@ impl IntoResponses for Problems {
         history::stream,
         history::stream_difference,
         history::provenance,
+        backups::create,
+        backups::list,
+        backups::show,
+        backups::verify,
+        backups::plan_restore,
         health::health,
         health::live,
         health::ready,

@@ -47,12 +47,7 @@ pub fn create(
         .log;
     repository.begin(log)?;
     work.step(Step::RepositoryReady)?;
-    let parent = match request.kind {
-        BackupKind::Full => None,
-        BackupKind::Incremental | BackupKind::Verification | BackupKind::Shipping => {
-            repository.list()?.pop().map(|listed| listed.manifest)
-        }
-    };
+    let parent = parent_of(repository, request)?;
     let known = Known::new(repository, parent.as_ref())?;
     work.step(Step::Compared)?;
     let mut sender = Sender::new(repository, &reader, known.blobs);
@@ -100,6 +95,20 @@ pub fn create(
     repository.put_manifest(&manifest)?;
     work.step(Step::ManifestSent)?;
     Ok(manifest)
+}
+
+/// The backup to go on from; none for a full one.
+fn parent_of(
+    repository: &Repository,
+    request: &Create<'_>,
+) -> Result<Option<Manifest>, BackupError> {
+    if request.kind == BackupKind::Full {
+        return Ok(None);
+    }
+    let mut before = repository.list()?.into_iter().rev();
+    // An attempt of this very backup is no parent of it.
+    let parent = before.find(|listed| listed.manifest.id != request.id);
+    Ok(parent.map(|listed| listed.manifest))
 }
 
 /// What the repository has, by the last backup's word and its own listing: an object counts when

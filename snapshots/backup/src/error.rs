@@ -95,6 +95,8 @@ pub enum BackupError {
         path: PathBuf,
         source: io::Error,
     },
+    #[error("not enough room to verify: {free} bytes are free and {wanted} are needed")]
+    NoRoom { wanted: u64, free: u64 },
     #[error("the work was stopped")]
     Stopped,
 }
