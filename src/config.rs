@@ -326,7 +326,7 @@ mod tests {
         let text = Config::default().document();
         assert!(
             text.starts_with(
-                r#"{"cache":{"datasets_bytes_max":268435456,"results_age_max_ms":86400000,"#
+                r#"{"backup":{"attempts_max":5,"keep_daily":7,"keep_monthly":12,"keep_weekly":5,"#
             ),
             "{text}"
         );

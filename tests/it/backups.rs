@@ -45,14 +45,20 @@ fn a_backup_is_answered_verified_and_repeats_under_its_key() {
     let setting = format!("backup.roots=[{:?}]", roots.display().to_string());
     let server = Server::start_with(serve(&dir.path().join("data"), &[&setting]));
     server.post(VALIDATE, &validation()).expect(200);
-    let key = [("content-type", "application/json"), ("idempotency-key", "b1")];
+    let key = [
+        ("content-type", "application/json"),
+        ("idempotency-key", "b1"),
+    ];
     let send = |body: &[u8]| server.send(Method::POST, BACKUPS, &key, body);
     let first = send(b"{}");
     let made = first.expect(201);
     for field in ["id", "target", "from_seq", "to_seq", "bytes", "verified"] {
         assert!(!made[field].is_null(), "{field}: {made}");
     }
-    assert_eq!((&made["target"], &made["verified"]), (&json!("local"), &json!(true)));
+    assert_eq!(
+        (&made["target"], &made["verified"]),
+        (&json!("local"), &json!(true))
+    );
     let id = made["id"].as_str().expect("an id").to_owned();
     assert_eq!(first.header("location"), format!("{BACKUPS}/{id}"));
     let again = send(b"{}");
@@ -61,11 +67,21 @@ fn a_backup_is_answered_verified_and_repeats_under_its_key() {
     send(br#"{"kind":"full"}"#).expect_problem(422, "header.idempotency-key");
     assert_eq!(server.get(&format!("{BACKUPS}/{id}")).expect(200), made);
     let listed = server.get(BACKUPS).expect(200);
-    let ids: Vec<&Value> = listed["items"].as_array().expect("items").iter().map(|i| &i["id"]).collect();
+    let ids: Vec<&Value> = listed["items"]
+        .as_array()
+        .expect("items")
+        .iter()
+        .map(|i| &i["id"])
+        .collect();
     assert_eq!(ids, [&made["id"]]);
     assert_eq!(listed["items"][0]["state_hash"], made["state_hash"]);
-    let again = server.post(&format!("{BACKUPS}/{id}/verify"), &json!({})).expect(201);
-    assert_eq!((&again["verified"], &again["bytes"]), (&json!(true), &made["bytes"]));
+    let again = server
+        .post(&format!("{BACKUPS}/{id}/verify"), &json!({}))
+        .expect(201);
+    assert_eq!(
+        (&again["verified"], &again["bytes"]),
+        (&json!(true), &made["bytes"])
+    );
     let unknown = "/api/v1/backups/01a214ff-083e-759f-9217-1c2433e2e42d";
     server.get(unknown).expect_problem(404, "path.id");
 
@@ -76,15 +92,25 @@ fn a_backup_is_answered_verified_and_repeats_under_its_key() {
     named("s3://bucket/x").expect_problem(422, "target");
     let below = named(&format!("{}/mine", roots.display())).expect(201);
     assert_eq!(below["verified"], json!(true));
-    server.post(BACKUPS, &json!({ "kind": "half" })).expect_problem(422, "kind");
+    server
+        .post(BACKUPS, &json!({ "kind": "half" }))
+        .expect_problem(422, "kind");
 
     let planned = json!({ "dry_run": true, "to": "latest-verified" });
     let plan = server.post("/api/v1/restore", &planned).expect(200);
     assert_eq!(plan["backup"], made["id"]);
-    assert!(plan["command"].as_str().is_some_and(|c| c.starts_with("hindcast restore --from local")));
-    server.post("/api/v1/restore", &json!({ "dry_run": false })).expect_problem(422, "dry_run");
+    assert!(
+        plan["command"]
+            .as_str()
+            .is_some_and(|c| c.starts_with("hindcast restore --from local"))
+    );
+    server
+        .post("/api/v1/restore", &json!({ "dry_run": false }))
+        .expect_problem(422, "dry_run");
     let to = json!({ "dry_run": true, "to": "yesterday" });
-    server.post("/api/v1/restore", &to).expect_problem(422, "to");
+    server
+        .post("/api/v1/restore", &to)
+        .expect_problem(422, "to");
 
     let metrics = server.get("/metrics").body;
     for line in [
@@ -94,7 +120,10 @@ fn a_backup_is_answered_verified_and_repeats_under_its_key() {
         "backup_duration_seconds{kind=\"full\",target=\"local\"}",
         "restore_test_duration_seconds{target=\"local\"}",
     ] {
-        assert!(metrics.lines().any(|found| found.starts_with(line)), "{line}\n{metrics}");
+        assert!(
+            metrics.lines().any(|found| found.starts_with(line)),
+            "{line}\n{metrics}"
+        );
     }
     let state = server.get("/api/v1/state/all").expect(200);
     assert_eq!(state["state"]["backups"]["local"]["backup"], made["id"]);
@@ -114,15 +143,27 @@ fn a_target_that_fails_costs_the_server_nothing_and_is_told() {
     let prefer = [("prefer", "wait=20")];
     let failed = server.post_with(BACKUPS, &json!({ "target": "gone" }), &prefer);
     let problem = failed.expect_problem(502, "");
-    assert!(problem["detail"].as_str().is_some_and(|d| d.contains("/file/x")), "{problem}");
+    assert!(
+        problem["detail"]
+            .as_str()
+            .is_some_and(|d| d.contains("/file/x")),
+        "{problem}"
+    );
     server.post(VALIDATE, &validation()).expect(200);
     assert_eq!(server.get("/health").status, 200);
     server.post(BACKUPS, &json!({})).expect(201);
     let failures = "backup_failures_total{kind=\"incremental\",target=\"gone\"}";
     let metrics = server.get("/metrics").body;
-    assert!(metrics.lines().any(|line| line.starts_with(failures)), "{metrics}");
+    assert!(
+        metrics.lines().any(|line| line.starts_with(failures)),
+        "{metrics}"
+    );
     let listed = server.get(BACKUPS).expect(200);
-    assert_eq!(listed["unreachable"][0]["target"], json!("gone"), "{listed}");
+    assert_eq!(
+        listed["unreachable"][0]["target"],
+        json!("gone"),
+        "{listed}"
+    );
     assert_eq!(listed["items"].as_array().map(Vec::len), Some(1));
 }
 
@@ -152,7 +193,12 @@ fn write(server: &Server, stop: &AtomicBool, counter: &AtomicU64, acknowledged: 
         let mut body = validation();
         body["seed"] = json!(number);
         let headers = [("content-type", "application/json")];
-        let sent = server.try_send(Method::POST, VALIDATE, &headers, body.to_string().as_bytes());
+        let sent = server.try_send(
+            Method::POST,
+            VALIDATE,
+            &headers,
+            body.to_string().as_bytes(),
+        );
         let Ok(reply) = sent else { return };
         if reply.status == 200 {
             let answer = reply.json();
@@ -173,13 +219,21 @@ fn a_lost_machine_loses_at_most_the_last_second() {
         far.display().to_string(),
         dir.path().join("key").display().to_string()
     );
-    let settings = [target.as_str(), "backup.ship_ms=250", "privacy.seal_payloads=true"];
+    let settings = [
+        target.as_str(),
+        "backup.ship_ms=250",
+        "privacy.seal_payloads=true",
+    ];
     let mut server = Server::start_with(serve(&data, &settings));
     let csv = [("content-type", "text/csv")];
-    let digest = server.send(Method::POST, "/api/v1/datasets", &csv, &sachs()).expect(201);
+    let digest = server
+        .send(Method::POST, "/api/v1/datasets", &csv, &sachs())
+        .expect(201);
     server.wait_until(BACKUPS, |page| {
         let items = page["items"].as_array().expect("items");
-        items.iter().any(|item| item["target"] == json!("far") && item["verified"] == json!(true))
+        items
+            .iter()
+            .any(|item| item["target"] == json!("far") && item["verified"] == json!(true))
     });
     let tail = far.join("tail");
     let (stop, counter) = (AtomicBool::new(false), AtomicU64::new(1));
@@ -204,18 +258,35 @@ fn a_lost_machine_loses_at_most_the_last_second() {
     let before = dir.path().join("before-the-loss");
     std::fs::rename(&data, &before).expect("the machine is lost");
 
-    let restore = ["restore", "--from", "far", "--key-file", "key", "--data-dir", "data"];
+    let restore = [
+        "restore",
+        "--from",
+        "far",
+        "--key-file",
+        "key",
+        "--data-dir",
+        "data",
+    ];
     let dry = run(&[&restore[..], &["--dry-run"]].concat(), dir.path());
-    assert!(dry["onward"].as_u64().is_some_and(|onward| onward > 0), "{dry}");
+    assert!(
+        dry["onward"].as_u64().is_some_and(|onward| onward > 0),
+        "{dry}"
+    );
     assert!(!data.exists());
     let restored = run(&restore, dir.path());
     let seq = restored["to_seq"].as_u64().expect("a sequence").to_string();
     let state = |data: &str| {
-        run(&["state", "all", "--at", &seq, "--data-dir", data], dir.path())
+        run(
+            &["state", "all", "--at", &seq, "--data-dir", data],
+            dir.path(),
+        )
     };
     let (old, new) = (state("before-the-loss"), state("data"));
     assert_eq!(old["state_hash"], restored["state_hash"]);
-    assert_eq!((&old["state_hash"], &old["state"]), (&new["state_hash"], &new["state"]));
+    assert_eq!(
+        (&old["state_hash"], &old["state"]),
+        (&new["state_hash"], &new["state"])
+    );
 
     let server = Server::start_with(serve(&data, &settings));
     let mut lost = Vec::new();
@@ -238,7 +309,9 @@ fn a_lost_machine_loses_at_most_the_last_second() {
     // It takes work, and has its data.
     server.post(VALIDATE, &validation()).expect(200);
     let digest = digest["digest"].as_str().expect("a digest");
-    server.get(&format!("/api/v1/datasets/{digest}")).expect(200);
+    server
+        .get(&format!("/api/v1/datasets/{digest}"))
+        .expect(200);
     let log = restored["log"].as_str().expect("a log").replace('-', "");
     let old_cursor = format!("/api/v1/events?cursor={log}-1-5");
     let gone = server.get(&old_cursor);
@@ -276,10 +349,17 @@ fn every_command_of_the_runbook_works() {
     let server = Server::start(&dir.path().join("data"));
     server.post(VALIDATE, &validation()).expect(200);
     let document = std::fs::read_to_string(format!("{ROOT}/docs/backups.md")).expect("a document");
-    let binaries = Path::new(BINARY).parent().expect("a folder").display().to_string();
+    let binaries = Path::new(BINARY)
+        .parent()
+        .expect("a folder")
+        .display()
+        .to_string();
     let path = format!("{binaries}:{}", std::env::var("PATH").expect("a path"));
     let (mut server, mut inside, mut id, mut ran) = (Some(server), false, String::new(), 0);
-    let url = server.as_ref().map(|server| server.url.clone()).expect("a server");
+    let url = server
+        .as_ref()
+        .map(|server| server.url.clone())
+        .expect("a server");
     let time = "2100-01-01T00:00:00Z";
     for line in document.lines() {
         if line == "## Restore" {
@@ -292,10 +372,15 @@ fn every_command_of_the_runbook_works() {
         if !inside || line.starts_with("cargo ") {
             continue;
         }
-        let line = line.replace("http://127.0.0.1:8080", &url).replace("TIME", time);
+        let line = line
+            .replace("http://127.0.0.1:8080", &url)
+            .replace("TIME", time);
         let line = line.replace(" ID ", &format!(" {id} "));
         let mut command = Command::new("sh");
-        command.args(["-ec", &line]).current_dir(dir.path()).env("PATH", &path);
+        command
+            .args(["-ec", &line])
+            .current_dir(dir.path())
+            .env("PATH", &path);
         let (out, errors, code) = finish(command, &[]);
         assert_eq!(code, Some(0), "{line}: {errors}");
         let failed = out.contains("urn:hindcast:problem");
