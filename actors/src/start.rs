@@ -8,7 +8,6 @@ use hindcast_log::Log;
 
 use crate::Environment;
 use crate::backup::{self, Backup, BackupHandle, BackupOptions, Desk};
-use crate::component::Slot;
 use crate::computation::engine::Engine;
 use crate::computation::{Computation, ComputationHandle, ComputationOptions};
 use crate::experiment::edge::Edge;
@@ -94,17 +93,9 @@ impl Actors {
             Experiment::new(log, Arc::clone(&edge), environment, &options.experiment)
         });
 
-        let slot = supervisor.slot::<Scrubber>(3, scrub::MAILBOX_MAX);
-        let (scrub_log, scrub_environment) = (log.clone(), environment.clone());
-        supervisor.start(&slot, move || {
-            let (log, environment) = (scrub_log.clone(), scrub_environment.clone());
-            Scrubber::new(log, environment, options.scrub)
-        });
-        let scrub = ScrubHandle(slot);
-        let (slot, desk) = start_backup(&mut supervisor, log, backups, environment)?;
+        let scrub = start_scrub(&mut supervisor, log, options.scrub, environment);
+        let desk = start_backup(&mut supervisor, log, backups, environment)?;
         let backup = BackupHandle::new(Arc::clone(&desk));
-        let factory_desk = Arc::clone(&desk);
-        supervisor.start(&slot, move || Backup::new(Arc::clone(&factory_desk)));
 
         let supervision = supervisor.watch()?;
         let stop_wait_max = options.computation.stop_wait_max;
@@ -128,14 +119,28 @@ impl Actors {
     }
 }
 
-/// The slot and the threads of backups, which are told of what became durable before the actor
+fn start_scrub(
+    supervisor: &mut Supervisor,
+    log: &Log,
+    options: ScrubOptions,
+    environment: &Environment,
+) -> ScrubHandle {
+    let slot = supervisor.slot::<Scrubber>(3, scrub::MAILBOX_MAX);
+    let (log, environment) = (log.clone(), environment.clone());
+    supervisor.start(&slot, move || {
+        Scrubber::new(log.clone(), environment.clone(), options)
+    });
+    ScrubHandle(slot)
+}
+
+/// The actor and the threads of backups, which are told of what became durable before the actor
 /// looks at the state.
 fn start_backup(
     supervisor: &mut Supervisor,
     log: &Log,
     options: BackupOptions,
     environment: &Environment,
-) -> std::io::Result<(Arc<Slot<Backup>>, Arc<Desk>)> {
+) -> std::io::Result<Arc<Desk>> {
     let slot = supervisor.slot::<Backup>(4, options.mailbox_max);
     let desk = Desk::start(log, options, environment)?;
     let (weak, weak_desk) = (Arc::downgrade(&slot), Arc::downgrade(&desk));
@@ -149,7 +154,9 @@ fn start_backup(
         }
         true
     }));
-    Ok((slot, desk))
+    let factory_desk = Arc::clone(&desk);
+    supervisor.start(&slot, move || Backup::new(Arc::clone(&factory_desk)));
+    Ok(desk)
 }
 
 impl Drop for Actors {

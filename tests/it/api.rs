@@ -171,7 +171,7 @@ fn health_metrics_pages_and_document_answer() {
     let server = Server::start(dir.path());
     let health = server.wait_until("/health", |health| {
         let actors = health["components"]["actors"].as_array().expect("actors");
-        actors.len() == 4 && actors.iter().all(|actor| actor["phase"] == "running")
+        actors.len() == 5 && actors.iter().all(|actor| actor["phase"] == "running")
     });
     assert_eq!(health["status"], "ok");
     for path in ["/health/live", "/health/ready", "/health/startup"] {
