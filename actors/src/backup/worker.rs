@@ -229,7 +229,8 @@ fn maintain(desk: &Desk, place: &Place) {
 
 fn fold_shipped(desk: &Desk, place: &Place, target: &TargetOptions) -> Result<(), BackupError> {
     let repository = target.repository(&desk.environment)?;
-    if !has_base(desk, &repository)? {
+    let ready = lock(&place.shipping).ready;
+    if !ready && !has_base(desk, &repository)? {
         desk.ask(&place.name);
         return Ok(());
     }

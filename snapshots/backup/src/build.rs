@@ -14,7 +14,7 @@ use hindcast_log::{
 use hindcast_model::{Digest, Event, Seq};
 
 use crate::create::END;
-use crate::error::BackupError;
+use crate::error::{BackupError, TargetError};
 use crate::manifest::{Manifest, Stretch};
 use crate::repository::{Repository, blob_name, part_range, segment_first};
 use crate::send::key_files;
@@ -188,7 +188,11 @@ fn follow(
         rebuild.begin_object(last == END);
         match repository.load(&name, None, |bytes| Ok(rebuild.feed(bytes)?)) {
             Ok(()) => {}
-            Err(error @ BackupError::Damaged { .. }) => passed_over.push(error.to_string()),
+            // Of another history, damaged, or folded into a segment since it was listed.
+            Err(
+                error @ (BackupError::Damaged { .. }
+                | BackupError::Target(TargetError::Missing { .. })),
+            ) => passed_over.push(error.to_string()),
             Err(error) => return Err(error),
         }
     }

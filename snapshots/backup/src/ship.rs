@@ -104,7 +104,8 @@ pub struct Fold {
 }
 
 /// Sends the sealed segments that the repository lacks, makes one part of many, and removes the
-/// parts that are not needed any more. `needed` names what backups consist of.
+/// parts that neither a backup nor a restore needs any more. When there is nothing to do it costs
+/// two listings.
 pub fn fold(
     repository: &Repository,
     data_dir: &Path,
@@ -112,52 +113,66 @@ pub fn fold(
     work: &Work<'_>,
 ) -> Result<Fold, BackupError> {
     let reader = Reader::open(data_dir)?;
-    let mut sender = Sender::new(repository, &reader, blobs_there(repository)?);
-    let there = repository.names("segments/")?;
-    let mut done = Fold::default();
-    let segments = reader.segments();
-    let mut open = Seq(1);
-    for pair in segments.windows(2) {
-        let next = reader.frames_of(pair[1].first)?.place;
-        if pair[1].first > head.next() {
-            break;
-        }
-        open = pair[1].first;
-        if there.contains_key(&segment_name(pair[0].first, next.chain)) {
-            continue;
-        }
-        let mut cursor = reader.frames_of(pair[0].first)?;
-        sender.send(&mut cursor, (head, true), work)?;
-        done.segments += 1;
+    let (missing, mut open) = missing_segments(repository, &reader, head)?;
+    let names = repository.names("tail/")?.into_keys();
+    let mut parts: Vec<(Seq, Seq, String)> = names
+        .filter_map(|name| part_range(&name).map(|(first, last)| (first, last, name)))
+        .collect();
+    let of_open = parts.iter().filter(|(first, ..)| *first >= open).count();
+    if missing.is_empty() && of_open <= PARTS_MAX && parts.iter().all(|part| part.1 >= open) {
+        return Ok(Fold::default());
     }
     let mut needed: BTreeSet<String> = BTreeSet::new();
     for listed in repository.list()? {
         needed.extend(listed.manifest.names().map(str::to_owned));
     }
-    let names = repository.names("tail/")?.into_keys();
-    let mut parts: Vec<(Seq, Seq, String)> = names
-        .filter_map(|name| part_range(&name).map(|(first, last)| (first, last, name)))
-        .filter(|(.., name)| !needed.contains(name))
-        .collect();
-    parts.sort();
-    let of_open = parts.iter().filter(|(first, ..)| *first >= open).count();
-    if of_open > PARTS_MAX {
+    parts.retain(|(.., name)| !needed.contains(name));
+    let mut sender = Sender::new(repository, &reader, blobs_there(repository)?);
+    for first in &missing {
+        let mut cursor = reader.frames_of(*first)?;
+        sender.send(&mut cursor, (head, true), work)?;
+    }
+    if parts.iter().filter(|(first, ..)| *first >= open).count() > PARTS_MAX {
         let mut cursor = reader.frames_of(open)?;
         if let Some(whole) = sender.send(&mut cursor, (head, false), work)? {
             parts.retain(|(.., name)| *name != whole.name);
             open = whole.last.next();
         }
     }
-    for (_, last, name) in parts {
-        // What ends before the open segment, or within the part that was just made.
-        if last < open {
-            work.check()?;
-            repository.remove(&name)?;
-            done.parts_removed += 1;
+    // What ends before the open segment, or within the part that was just made.
+    parts.retain(|(_, last, _)| *last < open);
+    for (.., name) in &parts {
+        work.check()?;
+        repository.remove(name)?;
+    }
+    Ok(Fold {
+        segments: missing.len(),
+        parts_removed: parts.len(),
+        bytes: sender.sent_bytes,
+    })
+}
+
+/// The sealed segments that a repository lacks, and where the open one begins.
+fn missing_segments(
+    repository: &Repository,
+    reader: &Reader,
+    head: Seq,
+) -> Result<(Vec<Seq>, Seq), BackupError> {
+    let there = repository.names("segments/")?;
+    let (mut missing, mut open) = (Vec::new(), Seq(1));
+    for pair in reader.segments().windows(2) {
+        let (first, next) = (pair[0].first, pair[1].first);
+        if next > head.next() {
+            break;
+        }
+        open = next;
+        // The next segment's header tells how this one ends.
+        let chain = reader.frames_of(next)?.place.chain;
+        if !there.contains_key(&segment_name(first, chain)) {
+            missing.push(first);
         }
     }
-    done.bytes = sender.sent_bytes;
-    Ok(done)
+    Ok((missing, open))
 }
 
 /// The blobs that a repository has. An object is there as a whole or not at all.
