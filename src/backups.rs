@@ -120,3 +120,13 @@ pub fn repository(target: &TargetOptions) -> Result<Repository, BackupError> {
         Arc::new(ids::bytes),
     ))
 }
+
+/// Removes what a verification left that was cut short.
+pub(crate) fn clear_scratch(data_dir: &Path) {
+    match std::fs::remove_dir_all(data_dir.join("scratch")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(%error, "the scratch directory cannot be removed");
+        }
+        Ok(()) | Err(_) => {}
+    }
+}

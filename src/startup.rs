@@ -182,7 +182,7 @@ async fn recover(app: &Data<App>) -> Result<(Log, Actors), ServeError> {
         source,
     })?;
     let watched = app.clone();
-    clear_scratch(&data_dir);
+    backups::clear_scratch(&data_dir);
     let mut options = log_options(&config);
     let opening = rt::task::spawn_blocking(move || {
         options.checkpoint = newest_snapshot(&options.data_dir);
@@ -208,16 +208,6 @@ async fn recover(app: &Data<App>) -> Result<(Log, Actors), ServeError> {
         supervision: actors.supervision.clone(),
     });
     Ok((log, actors))
-}
-
-/// Removes what a verification left that was cut short.
-fn clear_scratch(data_dir: &Path) {
-    match std::fs::remove_dir_all(data_dir.join("scratch")) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            tracing::warn!(%error, "the scratch directory cannot be removed");
-        }
-        Ok(()) | Err(_) => {}
-    }
 }
 
 /// Whoever runs the server hears what opening the log found and repaired.

@@ -131,16 +131,7 @@ pub(crate) enum Verb {
         verb: Backup,
     },
     /// Make a data directory from a backup, or as it was at an earlier moment.
-    #[command(
-        after_help = "The directory is built beside the one that is there, replayed, and put \
-        in its place in one step; the old one is kept as DIR.before-N. Without --from, the log of \
-        the data directory itself is cut.\n\n\
-        Examples:\n  hindcast restore --from /mnt/backup --to latest --data-dir ./data\n  \
-        hindcast restore --from ./data/backups --to 2026-11-22T13:52:46Z --dry-run\n  \
-        hindcast restore --from s3://backups/hindcast --endpoint https://s3.example.org \
-        --key-file backup.key --json\n  \
-        hindcast restore --to 1000 --data-dir ./data"
-    )]
+    #[command(after_help = backup::RESTORE_HELP)]
     Restore(Restore),
     /// The configuration.
     Config {

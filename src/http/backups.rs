@@ -8,7 +8,7 @@ use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use hindcast_actors::views::{self, BackupView, RestorePlanView};
 use hindcast_actors::{BackupRefusal, BackupRequest, LOCAL, Listing, Requested};
-use hindcast_backup::{BackupError, TargetError, Wanted};
+use hindcast_backup::{BackupError, Listed, TargetError, Wanted};
 use hindcast_model::BackupId;
 use hindcast_model::event::{BackupKind, Idempotency};
 use serde::{Deserialize, Serialize};
@@ -210,7 +210,7 @@ pub(crate) async fn create(
     };
     let wanted = BackupRequest {
         backup: ids::backup(),
-        identity: identity(&request),
+        identity: identity(&request)?,
         target: asked.target,
         kind,
         idempotency,
@@ -346,6 +346,19 @@ fn find(running: &Running, id: BackupId) -> Result<BackupView, Problem> {
     Err(unknown(id))
 }
 
+/// Old backups are removed: what the log knows may be gone from its target.
+fn is_there(running: &Running, view: &BackupView) -> Result<(), Problem> {
+    for listing in running.backup.list(Some(&view.target))? {
+        let listed = listing.listed?;
+        let is_it = |listed: &Listed| listed.manifest.id.to_string() == view.id;
+        if view.status != "completed" || listed.iter().any(is_it) {
+            return Ok(());
+        }
+    }
+    let detail = format!("the backup is not in {} any more", view.target);
+    Err(Problem::new(&error::GONE, detail).field("path.id"))
+}
+
 /// Restore a backup into a scratch directory, replay it and compare its state hash.
 #[utoipa::path(
     post, path = "/api/v1/backups/{id}/verify", tag = "backups", operation_id = "verify_backup",
@@ -371,14 +384,19 @@ pub(crate) async fn verify(
     struct Nothing {}
     let (Nothing {}, idempotency) = read(&app, (&request, payload), "backups/verify").await?;
     let id = backup_id(&id)?;
-    let view = blocking(&app, move |running| find(running, id)).await?;
+    let view = blocking(&app, move |running| {
+        let view = find(running, id)?;
+        is_there(running, &view)?;
+        Ok(view)
+    });
+    let view = view.await?;
     if view.status != "completed" {
         let detail = format!("the backup is {}", view.status);
         return Err(Problem::new(&error::CONFLICT, detail).field("path.id"));
     }
     let wanted = BackupRequest {
         backup: id,
-        identity: identity(&request),
+        identity: identity(&request)?,
         target: Some(view.target),
         kind: BackupKind::Verification,
         idempotency,

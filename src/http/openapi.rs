@@ -6,7 +6,9 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder, Res
 use utoipa::{IntoParams, IntoResponses, OpenApi};
 
 use super::error::{KINDS, ProblemDetails};
-use super::{backups, cache, causal, datasets, debug, events, experiments, health, history, privacy, runs};
+use super::{
+    backups, cache, causal, datasets, debug, events, experiments, health, history, privacy, runs,
+};
 use crate::answer::Answer;
 
 /// Headers of a request for a computation.

@@ -9,8 +9,8 @@ use actix_web::{App as WebApp, Error, HttpRequest, Resource, Route, guard};
 
 use super::error::{self, Problem};
 use super::{
-    App, backups, cache, causal, datasets, debug, events, experiments, health, history, observe, pages,
-    privacy, runs,
+    App, backups, cache, causal, datasets, debug, events, experiments, health, history, observe,
+    pages, privacy, runs,
 };
 
 const GET: &str = "GET, HEAD";

@@ -31,4 +31,4 @@ pub use stream::{Stream, StreamKind};
 
 /// The version of the rules in [`State::decide`] and [`State::apply`]. It goes up whenever the
 /// same log would be decided differently, and stands in every `ServerStarted`.
-pub const DECIDER_VERSION: u32 = 4;
+pub const DECIDER_VERSION: u32 = 3;

@@ -419,12 +419,7 @@ impl State {
         heads
             .iter()
             .for_each(|(stream, version)| line(format!("head {stream} {version}")));
-        backups_open
-            .iter()
-            .for_each(|(id, open)| line(format!("backup {id} {open:?}")));
-        backups
-            .iter()
-            .for_each(|(target, known)| line(format!("verified {target} {known:?}")));
+        line(format!("backups {backups_open:?} {backups:?}"));
         text
     }
 }

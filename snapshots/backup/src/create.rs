@@ -5,7 +5,7 @@ use std::path::Path;
 
 use hindcast_log::{Reader, state_hash};
 use hindcast_model::event::BackupKind;
-use hindcast_model::{BackupId, DECIDER_VERSION, Digest, Seq};
+use hindcast_model::{BackupId, DECIDER_VERSION, Digest, Seq, State};
 
 use crate::error::BackupError;
 use crate::manifest::{FORMAT, Manifest, Stored, Stretch};
@@ -68,6 +68,7 @@ pub fn create(
     work.step(Step::KeysSent)?;
     let state = hindcast_snapshots::at(&reader, to_seq)?.state;
     let state_hash = state_hash(&state)?;
+    redact(repository, &state)?;
     work.step(Step::StateHashed)?;
     let before = parent.as_ref().map_or(Seq(0), |parent| parent.to_seq);
     let manifest = Manifest {
@@ -95,6 +96,18 @@ pub fn create(
     repository.put_manifest(&manifest)?;
     work.step(Step::ManifestSent)?;
     Ok(manifest)
+}
+
+/// Data keys that were shredded here go from the target as well, and stay away.
+fn redact(repository: &Repository, state: &State) -> Result<(), BackupError> {
+    let redacted = repository.redacted()?;
+    for key in state.shredded() {
+        let name = format!("{:010}.key", key.0);
+        if !redacted.contains(&name) {
+            repository.record_redaction(&name)?;
+        }
+    }
+    Ok(())
 }
 
 /// The backup to go on from; none for a full one.

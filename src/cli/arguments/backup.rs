@@ -4,6 +4,16 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+/// What the help of a restore says besides.
+pub(super) const RESTORE_HELP: &str = "The directory is built beside the one that is there, replayed, and put \
+    in its place in one step; the old one is kept as DIR.before-N. Without --from, the log of \
+    the data directory itself is cut.\n\n\
+    Examples:\n  hindcast restore --from /mnt/backup --to latest --data-dir ./data\n  \
+    hindcast restore --from ./data/backups --to 2026-11-22T13:52:46Z --dry-run\n  \
+    hindcast restore --from s3://backups/hindcast --endpoint https://s3.example.org \
+    --key-file backup.key --json\n  \
+    hindcast restore --to 1000 --data-dir ./data";
+
 /// Which target is meant.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Target {

@@ -3,6 +3,7 @@
 //! that is added gets a file of its own: run the tests with `HINDCAST_WRITE_GOLDEN=1`, which
 //! writes the files that are missing and no other.
 
+mod backups;
 mod samples;
 
 use std::collections::BTreeSet;
@@ -26,7 +27,7 @@ use crate::{codec, decode_state, encode_state};
 
 /// A state belongs to the rules that folded it: one of other rules is passed over and folded again,
 /// so that only this version's has a file.
-const STATE: &str = "state_4.bin";
+const STATE: &str = "state_3.bin";
 const LOG: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_c0de);
 
 fn path(name: &str) -> PathBuf {

@@ -3,8 +3,8 @@
 use hindcast_model::event::*;
 use hindcast_model::state::Context;
 use hindcast_model::{
-    BackupId, Digest, Event, EventId, ExperimentId, KeyId, Name16, Payload, Refusal, RunId, Seq,
-    Stream, UnixMicros,
+    Digest, Event, EventId, ExperimentId, KeyId, Name16, Payload, Refusal, RunId, Seq, Stream,
+    UnixMicros,
 };
 
 use crate::record::{Body, Recorded};
@@ -314,73 +314,6 @@ pub(super) fn reports() -> Vec<(&'static str, Event)> {
     ]
 }
 
-/// Backups and restores.
-pub(super) fn backups() -> Vec<(&'static str, Event)> {
-    let backup = BackupId::from_bytes([0xba; 16]);
-    let ended = BackupEnded {
-        backup,
-        target: "offsite".to_owned(),
-        kind: BackupKind::Incremental,
-        attempt: 2,
-        retried: false,
-        from_seq: Seq(7),
-        to_seq: Seq(40),
-        bytes: 9_000,
-        sent_bytes: 700,
-        verified: true,
-        state_hash: Some(digest(6)),
-        error: None,
-        copied_micros: 1_500,
-        verified_micros: 2_500,
-    };
-    vec![
-        (
-            "record_17_1_backup_ended.bin",
-            Event::BackupEnded(ended.clone()),
-        ),
-        (
-            "record_17_1_backup_ended_failed.bin",
-            Event::BackupEnded(BackupEnded {
-                kind: BackupKind::Shipping,
-                retried: true,
-                verified: false,
-                state_hash: None,
-                error: Some("the target is full".to_owned()),
-                ..ended
-            }),
-        ),
-        (
-            "record_18_1_restored.bin",
-            Event::Restored(Restored {
-                source: "offsite".to_owned(),
-                backup: Some(backup),
-                cut: Seq(40),
-                previous_epoch: 1,
-                epoch: 1_800_000_000,
-                state_hash: digest(6),
-            }),
-        ),
-        (
-            "record_19_1_backup_requested_full.bin",
-            Event::BackupRequested(BackupRequested {
-                backup,
-                target: "offsite".to_owned(),
-                kind: BackupKind::Full,
-                idempotency: keyed(),
-            }),
-        ),
-        (
-            "record_19_1_backup_requested_verification.bin",
-            Event::BackupRequested(BackupRequested {
-                backup,
-                target: "offsite".to_owned(),
-                kind: BackupKind::Verification,
-                idempotency: None,
-            }),
-        ),
-    ]
-}
-
 pub(super) fn refusals() -> Vec<(&'static str, Event)> {
     let full = Refusal::QueueFull {
         in_flight: 64,
@@ -493,7 +426,7 @@ pub(super) fn records() -> Vec<(&'static str, Event)> {
     [
         server_events(),
         reports(),
-        backups(),
+        super::backups::samples(),
         requests_and_outcomes(),
         other_requests(),
         decisions(),
