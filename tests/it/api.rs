@@ -178,7 +178,7 @@ fn health_metrics_pages_and_document_answer() {
         assert_eq!(server.get(path).expect(200)["status"], "ok");
     }
     let actors = server.get("/debug/actors").expect(200);
-    assert_eq!(actors["actors"].as_array().map(Vec::len), Some(4));
+    assert_eq!(actors["actors"].as_array().map(Vec::len), Some(5));
     let memory = server.get("/debug/memory").expect(200);
     assert!(
         memory["resident_bytes"]
