@@ -2,6 +2,7 @@
 //! Where values come from (file, environment, command line) is `load.rs`. What a key does is
 //! explained in `config/default.toml`, and a test keeps the two equal.
 
+mod backup;
 mod limits;
 mod load;
 
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use backup::{BackupConfig, TargetConfig};
 pub use load::{ConfigError, Overrides, load, misnamed};
 
 /// Everything that can be set.
@@ -22,6 +24,7 @@ pub struct Config {
     pub scrub: ScrubConfig,
     pub runs: RunsConfig,
     pub cache: CacheConfig,
+    pub backup: BackupConfig,
     pub disk: DiskConfig,
     pub whatif: WhatIfConfig,
     pub privacy: PrivacyConfig,
@@ -258,6 +261,7 @@ impl Config {
             let message = format!("is over http.wait_max_ms, {}", http.wait_max_ms);
             return Err(ConfigError::value("http.wait_default_ms", message));
         }
+        self.backup.check()?;
         crate::telemetry::filter(&self.telemetry.filter)
             .map_err(|error| ConfigError::value("telemetry.filter", error.to_string()))?;
         Ok(())
@@ -343,7 +347,7 @@ mod tests {
         let text = Config::default().document();
         assert!(
             text.starts_with(
-                r#"{"cache":{"datasets_bytes_max":268435456,"results_age_max_ms":86400000,"#
+                r#"{"backup":{"attempts_max":5,"keep_daily":7,"keep_monthly":12,"keep_weekly":5,"#
             ),
             "{text}"
         );

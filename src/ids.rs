@@ -1,6 +1,6 @@
 //! The one source of entropy: ids, the seeds of requests that brought none, data keys and nonces.
 
-use hindcast_model::{EventId, ExperimentId, RunId};
+use hindcast_model::{BackupId, EventId, ExperimentId, RunId};
 use uuid::Uuid;
 
 /// Seeds stay below this, so that every JSON reader holds them exactly.
@@ -21,6 +21,11 @@ pub fn run() -> RunId {
 #[must_use]
 pub fn experiment() -> ExperimentId {
     ExperimentId(uuid())
+}
+
+#[must_use]
+pub fn backup() -> BackupId {
+    BackupId(uuid())
 }
 
 #[must_use]

@@ -1,6 +1,7 @@
 //! The binary's library: configuration, wiring, HTTP and the command line. No domain logic.
 
 pub mod answer;
+pub mod backups;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -10,6 +11,7 @@ pub mod ids;
 pub mod metrics;
 pub mod nearest;
 pub mod series;
+mod snapshots;
 pub mod startup;
 pub mod telemetry;
 pub mod trace_context;

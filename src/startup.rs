@@ -12,22 +12,18 @@ use actix_web::{HttpServer, rt};
 use hindcast_actors::{
     ActorOptions, Actors, Environment, ResultCacheOptions, ScrubOptions, operation,
 };
-use hindcast_log::{Checkpoint, Log, LogError, Recovery, Vault, VaultError, background};
+use hindcast_log::{Checkpoint, Log, LogError, Recovery, Vault, VaultError};
 use hindcast_model::event::{ConfigurationLoaded, Event, ServerStarted, ServerStopped, Settings};
 use hindcast_model::limits::INLINE_BYTES_MAX;
 use hindcast_model::{Command, DECIDER_VERSION, KeyId, Name16, Payload, Submission};
 use metrics_exporter_prometheus::BuildError;
 use tokio::sync::oneshot;
 
+use crate::backups::{self, TargetProblem};
 use crate::clock::SystemClock;
-use crate::config::{Config, ConfigError, LogConfig};
+use crate::config::{Config, ConfigError};
 use crate::http::{self, App, Running};
-use crate::{clock, disk, ids, metrics};
-
-/// At most so small a share of the time goes to snapshots: one in ten.
-const SHARE: u64 = 10;
-/// How often is looked whether a snapshot is due.
-const SNAPSHOT_LOOK_EVERY: Duration = Duration::from_millis(250);
+use crate::{clock, disk, ids, metrics, snapshots};
 
 /// Why a server did not start, or did not stop in good order.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +46,8 @@ pub enum ServeError {
     Record(String),
     #[error(transparent)]
     Vault(#[from] VaultError),
+    #[error(transparent)]
+    Backup(#[from] TargetProblem),
     #[error("metrics: {0}")]
     Metrics(#[from] BuildError),
     #[error("serving: {0}")]
@@ -121,7 +119,7 @@ pub async fn serve(
         }
     };
     let chores = rt::spawn(http::chores(app.clone()));
-    let snapshots = rt::spawn(take_snapshots(log.clone(), config.clone()));
+    let snapshots = rt::spawn(snapshots::take_snapshots(log.clone(), config.clone()));
     tracing::info!(%address, head = %log.head(), "ready");
     tell(Moment::Ready(address));
     let reason = tokio::select! {
@@ -181,6 +179,7 @@ async fn recover(app: &Data<App>) -> Result<(Log, Actors), ServeError> {
         source,
     })?;
     let watched = app.clone();
+    backups::clear_scratch(&data_dir);
     let mut options = log_options(&config);
     let opening = rt::task::spawn_blocking(move || {
         options.checkpoint = newest_snapshot(&options.data_dir);
@@ -194,13 +193,15 @@ async fn recover(app: &Data<App>) -> Result<(Log, Actors), ServeError> {
     tell_repairs(&recovery);
     record_start(&log, &recovery, &config).await?;
     let environment = environment(&config, log.state(|state| state.shredded().collect()))?;
-    let actors = Actors::start(&log, actor_options(&config), &environment)?;
+    let options = (actor_options(&config), backups::options(&config)?);
+    let actors = Actors::start(&log, options, &environment)?;
     metrics::server_started(&app.address.to_string(), clock::wall());
     app.ready(Running {
         log: log.clone(),
         vault: environment.vault,
         experiment: actors.experiment.clone(),
         computation: actors.computation.clone(),
+        backup: actors.backup.clone(),
         supervision: actors.supervision.clone(),
     });
     Ok((log, actors))
@@ -249,75 +250,6 @@ fn newest_snapshot(data_dir: &Path) -> Option<Checkpoint> {
         }
         Err(error) => {
             tracing::warn!(%error, "the snapshots cannot be read");
-            None
-        }
-    }
-}
-
-/// Takes a snapshot now and then, so that the next start is quick and every moment of the past is
-/// near one. A state that has become large is written no more often than the log itself grows by
-/// as much, so that snapshots never write more than the log does.
-async fn take_snapshots(log: Log, config: Arc<Config>) {
-    let (mut taken, mut bytes, mut took) = (log.head().seq, 0, 0);
-    let (mut written, mut at) = (log.frame_bytes(), clock::monotonic_micros());
-    loop {
-        tokio::time::sleep(SNAPSHOT_LOOK_EVERY).await;
-        let (head, now) = (log.head().seq, clock::monotonic_micros());
-        let since = Since {
-            events: head.0 - taken.0,
-            bytes: log.frame_bytes() - written,
-            micros: now.saturating_sub(at),
-        };
-        if since.is_due(&config.log) && since.bytes >= bytes && since.micros >= SHARE * took {
-            (taken, at) = (head, now);
-            written += since.bytes;
-            bytes = take_snapshot(&log, &config).await.unwrap_or(bytes);
-            took = clock::monotonic_micros().saturating_sub(now);
-        }
-    }
-}
-
-/// What came since the last snapshot.
-struct Since {
-    events: u64,
-    bytes: u64,
-    micros: u64,
-}
-
-impl Since {
-    fn is_due(&self, policy: &LogConfig) -> bool {
-        let every = policy.snapshot_every_ms.saturating_mul(1_000);
-        self.events >= policy.snapshot_events
-            || self.bytes >= policy.snapshot_bytes
-            || (every > 0 && self.events > 0 && self.micros >= every)
-    }
-}
-
-/// Takes a snapshot and says how many bytes it has.
-async fn take_snapshot(log: &Log, config: &Config) -> Option<u64> {
-    let (log, data_dir) = (log.clone(), config.server.data_dir.clone());
-    let bytes_max = config.log.snapshots_bytes_max;
-    let (send, taken) = oneshot::channel();
-    let taking = background("snapshot", move || {
-        let taken = hindcast_snapshots::take(&data_dir, &log.checkpoint(), bytes_max);
-        // Nobody waits any more when the server stops.
-        drop(send.send(taken));
-    });
-    if let Err(error) = taking {
-        tracing::warn!(%error, "no snapshot was taken");
-        return None;
-    }
-    match taken.await {
-        Ok(Ok(taken)) => {
-            tracing::debug!(seq = taken.seq.0, bytes = taken.bytes, "snapshot taken");
-            Some(taken.bytes)
-        }
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "no snapshot was taken");
-            None
-        }
-        Err(_) => {
-            tracing::error!("taking a snapshot panicked");
             None
         }
     }
@@ -471,7 +403,7 @@ async fn close(log: Log, actors: Actors, config: &Config, reason: &str) -> Resul
         reason: reason.to_owned(),
     });
     let recorded = record(&log, own_command(stopped).into()).await;
-    take_snapshot(&log, config).await;
+    snapshots::take_snapshot(&log, config).await;
     let closing = rt::task::spawn_blocking(move || log.close());
     closing
         .await

@@ -5,6 +5,7 @@
 //! built anew reads the follower's state and goes on. HTTP, configuration files, clocks and
 //! entropy are the binary's; it hands them in as an [`Environment`].
 
+mod backup;
 mod budget;
 mod component;
 mod computation;
@@ -31,6 +32,10 @@ use std::sync::Arc;
 use hindcast_log::{Clock, Vault, VaultError};
 use hindcast_model::{EventId, KeyId, Name16};
 
+pub use backup::{
+    BackupHandle, BackupOptions, BackupRefusal, BackupRequest, BadSchedule, LOCAL, Listing,
+    Requested, Schedule, TargetOptions,
+};
 pub use budget::RestartPolicy;
 pub use computation::cache::CacheStats;
 pub use computation::control::Progress;

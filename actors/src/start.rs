@@ -7,6 +7,7 @@ use std::time::Duration;
 use hindcast_log::Log;
 
 use crate::Environment;
+use crate::backup::{self, Backup, BackupHandle, BackupOptions, Desk};
 use crate::computation::engine::Engine;
 use crate::computation::{Computation, ComputationHandle, ComputationOptions};
 use crate::experiment::edge::Edge;
@@ -32,7 +33,9 @@ pub struct Actors {
     pub experiment: ExperimentHandle,
     pub computation: ComputationHandle,
     pub scrub: ScrubHandle,
+    pub backup: BackupHandle,
     pub supervision: SupervisionHandle,
+    desk: Arc<Desk>,
     stop_wait_max: Duration,
 }
 
@@ -41,7 +44,7 @@ impl Actors {
     /// be called within an actix system. Fails when the system has no thread to give.
     pub fn start(
         log: &Log,
-        options: ActorOptions,
+        (options, backups): (ActorOptions, BackupOptions),
         environment: &Environment,
     ) -> std::io::Result<Self> {
         let mut supervisor = Supervisor::new(log.clone(), options.supervision, environment.clone());
@@ -90,13 +93,9 @@ impl Actors {
             Experiment::new(log, Arc::clone(&edge), environment, &options.experiment)
         });
 
-        let slot = supervisor.slot::<Scrubber>(3, scrub::MAILBOX_MAX);
-        let (scrub_log, scrub_environment) = (log.clone(), environment.clone());
-        supervisor.start(&slot, move || {
-            let (log, environment) = (scrub_log.clone(), scrub_environment.clone());
-            Scrubber::new(log, environment, options.scrub)
-        });
-        let scrub = ScrubHandle(slot);
+        let scrub = start_scrub(&mut supervisor, log, options.scrub, environment);
+        let desk = start_backup(&mut supervisor, log, backups, environment)?;
+        let backup = BackupHandle::new(Arc::clone(&desk));
 
         let supervision = supervisor.watch()?;
         let stop_wait_max = options.computation.stop_wait_max;
@@ -104,7 +103,9 @@ impl Actors {
             experiment,
             computation,
             scrub,
+            backup,
             supervision,
+            desk,
             stop_wait_max,
         })
     }
@@ -112,14 +113,56 @@ impl Actors {
     /// Stops in good order: computations first, then the actors. What was admitted and not
     /// finished is dispatched again at the next start.
     pub async fn stop(self) {
+        self.desk.stop(self.stop_wait_max);
         self.computation.stop(self.stop_wait_max).await;
         self.supervision.stop().await;
     }
 }
 
+fn start_scrub(
+    supervisor: &mut Supervisor,
+    log: &Log,
+    options: ScrubOptions,
+    environment: &Environment,
+) -> ScrubHandle {
+    let slot = supervisor.slot::<Scrubber>(3, scrub::MAILBOX_MAX);
+    let (log, environment) = (log.clone(), environment.clone());
+    supervisor.start(&slot, move || {
+        Scrubber::new(log.clone(), environment.clone(), options)
+    });
+    ScrubHandle(slot)
+}
+
+/// The actor and the threads of backups, which are told of what became durable before the actor
+/// looks at the state.
+fn start_backup(
+    supervisor: &mut Supervisor,
+    log: &Log,
+    options: BackupOptions,
+    environment: &Environment,
+) -> std::io::Result<Arc<Desk>> {
+    let slot = supervisor.slot::<Backup>(4, options.mailbox_max);
+    let desk = Desk::start(log, options, environment)?;
+    let (weak, weak_desk) = (Arc::downgrade(&slot), Arc::downgrade(&desk));
+    log.subscribe(Box::new(move |batch| {
+        let (Some(slot), Some(desk)) = (weak.upgrade(), weak_desk.upgrade()) else {
+            return false;
+        };
+        if desk.see(batch) {
+            // A message that is not taken is made up for by the next tick.
+            let _ = slot.send(backup::Request::Look);
+        }
+        true
+    }));
+    let factory_desk = Arc::clone(&desk);
+    supervisor.start(&slot, move || Backup::new(Arc::clone(&factory_desk)));
+    Ok(desk)
+}
+
 impl Drop for Actors {
     /// For whoever did not `stop`: nothing is waited for.
     fn drop(&mut self) {
+        self.desk.stop(Duration::ZERO);
         self.computation.close();
         self.supervision.close();
     }

@@ -1,9 +1,15 @@
 //! The command line: verbs, flags and their help. What a verb does stands in its own file.
 
+mod backup;
+mod configuration;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use backup::{AnyTarget, Backup, Restore, Target};
+pub(crate) use configuration::ConfigVerb;
 
 use super::output::{Failure, note};
 use super::whatif::WhatIf;
@@ -125,6 +131,14 @@ pub(crate) enum Verb {
         after_help = "Examples:\n  hindcast redact patient-7 --reason 'asked to be forgotten'"
     )]
     Redact(super::redact::Options),
+    /// Backups: make, list, verify, remove old ones.
+    Backup {
+        #[command(subcommand)]
+        verb: Backup,
+    },
+    /// Make a data directory from a backup, or as it was at an earlier moment.
+    #[command(after_help = backup::RESTORE_HELP)]
+    Restore(Restore),
     /// The configuration.
     Config {
         #[command(subcommand)]
@@ -455,19 +469,6 @@ pub(crate) struct EventFilter {
     /// Only events of this type, such as run_completed.
     #[arg(long = "type", value_name = "TYPE")]
     pub(crate) kind: Option<String>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ConfigVerb {
-    /// Read a configuration file and say what is wrong with it.
-    #[command(after_help = "Examples:\n  hindcast config check hindcast.toml")]
-    Check { file: PathBuf },
-    /// Show the configuration as it would be used.
-    #[command(after_help = "Examples:\n  HINDCAST__RUNS__THREADS=2 hindcast config show")]
-    Show,
-    /// Print every key with its meaning and default.
-    #[command(after_help = "Examples:\n  hindcast config default > hindcast.toml")]
-    Default,
 }
 
 impl Global {

@@ -4,6 +4,7 @@
 //! JSON.
 
 mod arguments;
+mod backup;
 mod causal;
 mod client;
 mod configuration;
@@ -19,6 +20,7 @@ mod output;
 mod redact;
 mod render;
 mod repair;
+mod restore;
 mod serve;
 mod status;
 mod verify;
@@ -62,6 +64,8 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Verb::Status => status::run(global, output),
         Verb::Doctor => doctor::run(global, output),
         Verb::Repair(options) => repair::run(global, &options, output),
+        Verb::Backup { verb } => backup::run(global, verb, output),
+        Verb::Restore(options) => restore::run(global, &options, output),
         Verb::Config { verb } => configuration::run(global, verb, output),
         Verb::Completions { shell } => completions(shell, output),
     }
@@ -85,7 +89,7 @@ fn refuse_ignored(global: &Global, verb: &Verb) -> Result<(), Failure> {
         | Verb::Doctor
         | Verb::Serve(_) => &[server],
         // They say themselves what they read instead.
-        Verb::Verify(_) | Verb::Repair(_) => &[],
+        Verb::Verify(_) | Verb::Repair(_) | Verb::Restore(_) => &[],
         Verb::Causal { .. }
         | Verb::Data { .. }
         | Verb::Experiment { .. }
@@ -95,6 +99,7 @@ fn refuse_ignored(global: &Global, verb: &Verb) -> Result<(), Failure> {
         | Verb::WhatIf(_)
         | Verb::Redact(_)
         | Verb::Status
+        | Verb::Backup { .. }
         | Verb::Events { .. } => {
             match global.server {
                 // The server has a configuration of its own.

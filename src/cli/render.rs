@@ -1,10 +1,13 @@
 //! Results as text for people. What is shown here is a selection; `--json` has everything.
 
+mod backup;
+
 use std::fmt::Write;
 
 use serde_json::Value;
 
 use super::output::Failure;
+pub(crate) use backup::{backup, backups, pruned, restore_plan, restored};
 
 /// Text at a path of a document; empty when there is none.
 fn text<'a>(value: &'a Value, path: &str) -> &'a str {

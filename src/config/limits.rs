@@ -12,7 +12,7 @@ const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 
 /// Key, least and greatest value.
-const RANGES: [(&str, u64, u64); 41] = [
+const RANGES: [(&str, u64, u64); 46] = [
     ("server.workers", 0, 1_024),
     ("server.stop_grace_ms", 0, HOUR_MS),
     ("http.body_bytes_max", KIB, 4 * GIB),
@@ -49,6 +49,11 @@ const RANGES: [(&str, u64, u64); 41] = [
     ("cache.results_age_max_ms", 0, 365 * DAY_MS),
     ("cache.results_idle_max_ms", 0, 365 * DAY_MS),
     ("cache.datasets_bytes_max", 0, 64 * GIB),
+    ("backup.keep_daily", 0, 1_000),
+    ("backup.keep_weekly", 0, 1_000),
+    ("backup.keep_monthly", 0, 1_000),
+    ("backup.attempts_max", 1, 100),
+    ("backup.ship_ms", 50, HOUR_MS),
     ("disk.reserve_bytes", 0, 16 * KIB * GIB),
     ("whatif.at_once_max", 0, 1_024),
     ("whatif.time_ms_max", 1, DAY_MS),

@@ -71,6 +71,7 @@ kinds! {
     UNKNOWN_DATASET 422 "unknown-dataset" "The dataset is not there";
     HEADERS_TOO_LARGE 431 "headers-too-large" "The header fields are over the limit";
     INTERNAL 500 "internal" "Something went wrong here";
+    BACKUP_FAILED 502 "backup-failed" "The target of backups does not do what it is asked to";
     BUSY 503 "busy" "The server is at its limit";
     STARTING 503 "starting" "The server is starting";
     UNAVAILABLE 503 "unavailable" "The server cannot do this at the moment";

@@ -12,6 +12,7 @@ pub(crate) fn of(kind: &Kind, allow: Option<&str>) -> Option<String> {
         "cancelled" => "send the request again with another Idempotency-Key, or without one",
         "busy" => "try again after the seconds in `Retry-After`",
         "unavailable" => "try again a little later; /health says how the server is",
+        "backup-failed" => "look at the target; docs/backups.md says how",
         "deadline-exceeded" => "ask for less, or raise runs.deadline_ms",
         "disk-low" => "free disk space, or lower disk.reserve_bytes",
         _ => return None,

@@ -1,6 +1,7 @@
 //! HTTP: the only code that knows actix-web. A handler reads parameters, calls an actor and
 //! writes an answer; what all of them need is here once.
 
+mod backups;
 mod body;
 mod cache;
 mod causal;
@@ -33,7 +34,9 @@ use std::time::Duration;
 
 use actix_web::HttpRequest;
 use actix_web::web::Data;
-use hindcast_actors::{ComputationHandle, ExperimentHandle, Identity, SupervisionHandle};
+use hindcast_actors::{
+    BackupHandle, ComputationHandle, ExperimentHandle, Identity, SupervisionHandle,
+};
 use hindcast_log::{Log, Recorded, Vault};
 use hindcast_model::{KeyId, Name16, Payload, Seq};
 use tokio::sync::{Semaphore, watch};
@@ -45,6 +48,7 @@ use body::BodyMemory;
 use error::Problem;
 use health::Measured;
 
+pub(crate) use backups::wanted;
 pub use openapi::document as openapi_document;
 pub(crate) use parameters::SUBJECT;
 pub use routes::application;
@@ -75,6 +79,7 @@ pub struct Running {
     pub vault: Arc<Vault>,
     pub experiment: ExperimentHandle,
     pub computation: ComputationHandle,
+    pub backup: BackupHandle,
     pub supervision: SupervisionHandle,
 }
 

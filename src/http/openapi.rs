@@ -7,7 +7,8 @@ use utoipa::{IntoParams, IntoResponses, OpenApi};
 
 use super::error::{KINDS, ProblemDetails};
 use super::{
-    cache, causal, datasets, debug, events, experiments, health, history, privacy, runs, whatif,
+    backups, cache, causal, datasets, debug, events, experiments, health, history, privacy, runs,
+    whatif,
 };
 use crate::answer::Answer;
 
@@ -128,6 +129,11 @@ impl IntoResponses for Problems {
         history::stream_difference,
         history::provenance,
         whatif::ask,
+        backups::create,
+        backups::list,
+        backups::show,
+        backups::verify,
+        backups::plan_restore,
         health::health,
         health::live,
         health::ready,

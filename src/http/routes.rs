@@ -9,8 +9,8 @@ use actix_web::{App as WebApp, Error, HttpRequest, Resource, Route, guard};
 
 use super::error::{self, Problem};
 use super::{
-    App, cache, causal, datasets, debug, events, experiments, health, history, observe, pages,
-    privacy, runs, whatif,
+    App, backups, cache, causal, datasets, debug, events, experiments, health, history, observe,
+    pages, privacy, runs, whatif,
 };
 
 const GET: &str = "GET, HEAD";
@@ -63,6 +63,7 @@ fn routes(config: &mut ServiceConfig) {
         .service(at("/debug/config", GET).route(get().to(debug::config)))
         .service(at("/cache/stats", GET).route(get().to(cache::stats)))
         .configure(stored)
+        .configure(kept)
         .configure(history);
 }
 
@@ -85,6 +86,19 @@ fn stored(config: &mut ServiceConfig) {
         .service(
             at("/api/v1/experiments/{id}/cancel", POST).route(web::post().to(experiments::cancel)),
         );
+}
+
+/// Backups and what can be made of them.
+fn kept(config: &mut ServiceConfig) {
+    config
+        .service(
+            at("/api/v1/backups", GET_POST)
+                .route(get().to(backups::list))
+                .route(web::post().to(backups::create)),
+        )
+        .service(at("/api/v1/backups/{id}", GET).route(get().to(backups::show)))
+        .service(at("/api/v1/backups/{id}/verify", POST).route(web::post().to(backups::verify)))
+        .service(at("/api/v1/restore", POST).route(web::post().to(backups::plan_restore)));
 }
 
 fn history(config: &mut ServiceConfig) {

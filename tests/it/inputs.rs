@@ -50,6 +50,18 @@ fn what_is_no_json_is_refused_as_such() {
     html.expect_problem(406, "header.accept");
 }
 
+fn names_the_field(server: &Server, path: &str, body: &Value, field: &str) {
+    let reply = server.post(path, body);
+    assert_eq!(reply.status, 422, "{body}: {}", reply.body);
+    let problem = reply.json();
+    let named = problem["field"].as_str().unwrap_or("");
+    assert!(
+        named.starts_with(field),
+        "{body}: {field} expected: {}",
+        reply.body
+    );
+}
+
 #[test]
 fn a_wrong_field_is_named_by_its_path() {
     let dir = temporary();
@@ -89,6 +101,10 @@ fn a_wrong_field_is_named_by_its_path() {
         ),
         (DISCOVER, json!({ "dataset": "not a digest" }), "dataset"),
         (DISCOVER, json!([]), "body"),
+    ] {
+        names_the_field(&server, path, &body, field);
+    }
+    for (path, body, field) in [
         (VALIDATE, json!({}), "graph"),
         (
             VALIDATE,
@@ -114,16 +130,14 @@ fn a_wrong_field_is_named_by_its_path() {
         ),
         ("/api/v1/datasets", json!({ "name": 3, "csv": "" }), "name"),
     ] {
-        let reply = server.post(path, &body);
-        assert_eq!(reply.status, 422, "{body}: {}", reply.body);
-        let problem = reply.json();
-        let named = problem["field"].as_str().unwrap_or("");
-        assert!(
-            named.starts_with(field),
-            "{body}: {field} expected: {}",
-            reply.body
-        );
+        names_the_field(&server, path, &body, field);
     }
+}
+
+#[test]
+fn a_misspelt_field_is_told_the_right_one_and_a_number_without_end_is_refused() {
+    let dir = temporary();
+    let server = Server::start(dir.path());
     let misspelt = server.post(DISCOVER, &json!({ "algoritm": "boss" }));
     assert_eq!(
         misspelt.expect_problem(422, "algoritm")["hint"],

@@ -6,6 +6,7 @@
 )]
 
 mod api;
+mod backups;
 mod cli;
 mod crash;
 mod durability;

@@ -94,6 +94,15 @@ const SCHEMATHESIS: Tool = Tool {
     },
 };
 
+const MOTO: Tool = Tool {
+    program: "moto_server",
+    at_least: "",
+    source: Source::Python {
+        name: "moto[server]",
+        version: "5.2.5",
+    },
+};
+
 pub(crate) const FOR_TESTS: &[&Tool] = &[
     &NEXTEST,
     &CARGO_DENY,
@@ -101,6 +110,7 @@ pub(crate) const FOR_TESTS: &[&Tool] = &[
     &PROMTOOL,
     &AMTOOL,
     &SCHEMATHESIS,
+    &MOTO,
 ];
 pub(crate) const FOR_BENCHES: &[&Tool] = &[&WRK];
 

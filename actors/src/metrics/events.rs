@@ -9,6 +9,7 @@ use hindcast_model::event::{Event, Outcome, OutcomeObserved};
 use hindcast_model::{RunId, State};
 use metrics::{Counter, Gauge, Histogram};
 
+use super::backups::BackupMetrics;
 use crate::supervisor::as_f64;
 
 /// Operations with series of their own; further ones share the last.
@@ -55,6 +56,7 @@ pub(super) struct EventMetrics {
     runs: BTreeMap<RunId, usize>,
     experiments: [Counter; 3],
     datasets_registered: Counter,
+    backups: BackupMetrics,
     shed: [Counter; 3],
     configuration_generation: Gauge,
     configuration_loaded_at: Gauge,
@@ -86,6 +88,7 @@ impl EventMetrics {
             runs: BTreeMap::new(),
             experiments: ["admitted", "refused", "completed"].map(experiments),
             datasets_registered: metrics::counter!("datasets_registered_total"),
+            backups: BackupMetrics::default(),
             shed: ["overloaded", "malformed", "unauthenticated"].map(shed),
             configuration_generation: metrics::gauge!("config_generation"),
             configuration_loaded_at: metrics::gauge!(
@@ -107,6 +110,7 @@ impl EventMetrics {
             let index = self.operation(&open.operation);
             self.runs.insert(run, index);
         }
+        self.backups.begin(state);
         self.show(state);
     }
 
@@ -171,8 +175,11 @@ impl EventMetrics {
                     .set(as_f64(recorded.context.at.0) / 1e6);
                 self.configuration_ok.set(1.0);
             }
+            Event::BackupEnded(e) => self.backups.ended(recorded.context.at, e),
             Event::ServerStarted(_)
             | Event::ServerStopped(_)
+            | Event::Restored(_)
+            | Event::BackupRequested(_)
             | Event::ClockStepped(_)
             | Event::WhatIfAsked(_)
             | Event::TimeReached(_)

@@ -2,6 +2,7 @@
 //! nothing follows from it. Frames that its mailbox had no room for are read from the log, so that
 //! counters stay whole.
 
+mod backups;
 mod events;
 mod host;
 mod log;

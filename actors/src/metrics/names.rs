@@ -10,7 +10,54 @@ pub fn describe() {
     scrub();
     log_facts();
     log_figures();
+    backups();
     process();
+}
+
+fn backups() {
+    describe_gauge!(
+        "backup_last_success_timestamp_seconds",
+        Unit::Seconds,
+        "When a backup last succeeded, by kind and target"
+    );
+    describe_gauge!(
+        "backup_last_verified_timestamp_seconds",
+        Unit::Seconds,
+        "When a backup of the target was last restored, replayed and found to be the log"
+    );
+    describe_gauge!(
+        "backup_size_bytes",
+        Unit::Bytes,
+        "Bytes that the last backup takes in its target"
+    );
+    describe_gauge!(
+        "backup_duration_seconds",
+        Unit::Seconds,
+        "Time that the last backup took, without its verification"
+    );
+    describe_counter!(
+        "backup_failures_total",
+        "Attempts at a backup, a verification or shipping that failed, by kind and target"
+    );
+    describe_gauge!(
+        "restore_test_duration_seconds",
+        Unit::Seconds,
+        "Time that restoring and replaying the last verified backup took"
+    );
+    describe_gauge!(
+        "backup_ship_lag_seconds",
+        Unit::Seconds,
+        "Time since the target last had every durable event; 0 when it has them"
+    );
+    describe_gauge!(
+        "backup_ship_failing",
+        "1 while the log cannot be shipped to the target"
+    );
+    describe_counter!(
+        "backup_shipped_bytes_total",
+        Unit::Bytes,
+        "Bytes shipped to the target as the log grew"
+    );
 }
 
 fn actors() {

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hindcast_model::event::Event;
+use hindcast_model::event::{BackupKind, BackupRequested, Event};
+use hindcast_model::{BackupId, EventId};
 
 use super::support::{World, fault, in_system, options, until, validate};
 use super::{Fault, FaultRequest, Gate, What};
 use crate::lock::lock;
+use crate::supervisor::system_command;
 use crate::{Admission, Phase, SubmitFailure};
 
 /// Does something that every actor gets to see.
@@ -93,6 +95,37 @@ fn the_scrubber_survives_a_panic_in_every_message() {
             world.inject("scrub", kind, Fault::Panic);
             assert!(world.actors.scrub.begin());
             world.rebuilt("scrub", restarts).await;
+            works(&world).await;
+        }
+        world.stop().await;
+    });
+}
+
+#[test]
+fn the_backup_actor_survives_a_panic_in_every_message_and_forgets_no_backup() {
+    in_system(async {
+        let world = World::new(options());
+        for (restarts, kind) in (1..).zip(["look", "tick"]) {
+            world.inject("backup", kind, Fault::Panic);
+            let id = EventId::from_bytes([0xb0 + u8::try_from(restarts).unwrap(); 16]);
+            let backup = BackupId(id.0);
+            let event = Event::BackupRequested(BackupRequested {
+                backup,
+                target: "nowhere".to_owned(),
+                kind: BackupKind::Full,
+                idempotency: None,
+            });
+            let asked = system_command(id, event).into();
+            world.actors.experiment.submit(asked).await.unwrap();
+            world.rebuilt("backup", restarts).await;
+            let handle = world.actors.backup.clone();
+            until("the backup ends", || {
+                let view = handle.view(backup).unwrap().unwrap();
+                view.status == "failed"
+            })
+            .await;
+            let view = handle.view(backup).unwrap().unwrap();
+            assert!(view.error.is_some_and(|error| error.contains("nowhere")));
             works(&world).await;
         }
         world.stop().await;

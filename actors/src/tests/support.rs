@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::{Fault, FaultRequest};
+use crate::backup::BackupOptions;
 use crate::supervisor::system_command;
 use crate::views::{self, RunView};
 use crate::{
@@ -161,7 +162,8 @@ impl World {
                 nonce
             }),
         };
-        let actors = Actors::start(&log, options, &environment).expect("the actors start");
+        let actors = Actors::start(&log, (options, BackupOptions::default()), &environment)
+            .expect("the actors start");
         Self {
             _close: Close(log.clone()),
             vault,

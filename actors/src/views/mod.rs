@@ -1,6 +1,7 @@
 //! What is shown to the outside: pure functions from events and state to JSON, the same for REST
 //! and the command line. Nothing here reads a log or a clock.
 
+mod backup;
 mod difference;
 mod event;
 mod experiment;
@@ -8,6 +9,7 @@ mod facts;
 mod run;
 mod time;
 
+pub use backup::{BackupView, RestorePlanView, backup, listed_backup, restore_plan};
 pub use difference::{Change, Changes, Fact, documents, states};
 pub use event::{CloudEvent, EventView, cloud_event, event};
 pub use experiment::{

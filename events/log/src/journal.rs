@@ -128,19 +128,22 @@ impl Journal {
             .update(&next.0.to_le_bytes());
         let mut id = [0; 16];
         id.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-        let id = EventId::from_bytes(id);
-        let command = Command {
-            event_id: id,
-            causation: id,
-            correlation: id,
-            principal: Name16::new("hindcast"),
-            tenant: Name16::default(),
-            key: KeyId::default(),
-            expect: None,
-            event,
-        };
+        let command = own(event, EventId::from_bytes(id));
         // A decision that panics leaves nothing behind, and the timer is tried again.
         self.stage_command(command).is_ok()
+    }
+
+    /// Stages an event of the log's own without asking the clock or the timers: the frame's time is
+    /// `at`, or the last time in the log if that is later.
+    pub(crate) fn stage_alone(
+        &mut self,
+        event: Event,
+        id: EventId,
+        at: UnixMicros,
+    ) -> Result<(), CommitError> {
+        self.at = self.at.max(at);
+        self.make_room(DECIDED_BYTES)?;
+        self.stage_command(own(event, id))
     }
 
     /// The sequence that the next staged event will have.
@@ -296,6 +299,20 @@ impl Journal {
     /// As `write`, for callers that only want the events.
     pub fn commit(&mut self) -> Result<Option<Arc<Batch>>, LogError> {
         Ok(self.write()?.map(|committed| committed.batch))
+    }
+}
+
+/// A command of the log itself.
+fn own(event: Event, id: EventId) -> Command {
+    Command {
+        event_id: id,
+        causation: id,
+        correlation: id,
+        principal: Name16::new("hindcast"),
+        tenant: Name16::default(),
+        key: KeyId::default(),
+        expect: None,
+        event,
     }
 }
 

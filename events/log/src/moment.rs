@@ -13,7 +13,7 @@ use crate::scan::{self, Link};
 use crate::segment::{self, Segment};
 
 /// Where the time of a frame's first record stands: all records of a frame share it.
-const AT_OFFSET: usize = frame::HEADER_BYTES + 120;
+pub(crate) const AT_OFFSET: usize = frame::HEADER_BYTES + 120;
 
 /// What a prefix of the log folds to.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,6 +3,7 @@
 use hindcast_model::{Digest, Seq, State};
 use uuid::Uuid;
 
+use crate::copying::Place;
 use crate::disk::Disk;
 use crate::error::LogError;
 use crate::record::{self, Body, Recorded, Records};
@@ -177,6 +178,28 @@ pub fn replay(
     replay_from(disk, &locations, None, progress, &mut FoldOnly)
 }
 
+/// Folds the whole log under `data_dir` and shows every record on the way.
+pub fn replay_seen(
+    disk: &dyn Disk,
+    data_dir: &std::path::Path,
+    seen: &mut dyn FnMut(&Recorded),
+) -> Result<Replayed, LogError> {
+    struct Seen<'a>(&'a mut dyn FnMut(&Recorded));
+    impl Visit for Seen<'_> {
+        fn record(
+            &mut self,
+            _: &record::Header,
+            _: &[u8],
+            recorded: &Recorded,
+        ) -> Result<(), LogError> {
+            (self.0)(recorded);
+            Ok(())
+        }
+    }
+    let locations = segment::list(disk, data_dir)?;
+    replay_from(disk, &locations, None, &|_| {}, &mut Seen(seen))
+}
+
 /// Shows every record of the log under `data_dir` in order, decoded and as it stands there.
 pub fn walk(
     disk: &dyn Disk,
@@ -238,6 +261,18 @@ pub(crate) fn replay_from(
 }
 
 impl Replayed {
+    /// The end of the log, as a place to go on from; none when there is no log.
+    #[must_use]
+    pub fn place(&self) -> Option<Place> {
+        self.scanned.as_ref().map(|scanned| scanned.link.into())
+    }
+
+    /// The first event type that this version does not know and may not skip.
+    #[must_use]
+    pub fn unknown(&self) -> Option<&str> {
+        self.unknown.as_deref()
+    }
+
     /// Whether the last process closed the log in good order.
     #[must_use]
     pub const fn clean(&self) -> bool {

@@ -346,6 +346,10 @@ impl<'a> Check<'a> {
 
     fn known(&mut self, recorded: &Recorded, event: &Event) {
         let seq = recorded.seq();
+        if let Event::Restored(_) = event {
+            // A restore may cut between an event and what was decided from it.
+            self.expected.clear();
+        }
         if recorded.observed {
             self.missing_decisions(seq);
             self.decide(recorded, event);

@@ -4,14 +4,14 @@
 use std::collections::BTreeSet;
 
 use crate::event::{
-    ConfigurationLoaded, DamageFound, DatasetUploaded, Event, ExperimentRequested, Idempotency,
-    OutcomeObserved, RunRequested, ServerStarted, Tally,
+    BackupEnded, BackupRequested, ConfigurationLoaded, DamageFound, DatasetUploaded, Event,
+    ExperimentRequested, Idempotency, OutcomeObserved, RunRequested, ServerStarted, Tally,
 };
 use crate::ids::{Digest, ExperimentId, RunId};
-use crate::limits::DAMAGED_MAX;
+use crate::limits::{BACKUP_TARGETS_MAX, BACKUPS_OPEN_MAX, DAMAGED_MAX};
 use crate::state::{
-    Context, Count, Damage, DatasetMeta, OpenExperiment, OpenRun, Proposal, Proposed, Remembered,
-    State, Subject, Totals,
+    Context, Count, Damage, DatasetMeta, OpenBackup, OpenExperiment, OpenRun, Proposal, Proposed,
+    Remembered, State, Subject, Totals, VerifiedBackup,
 };
 use crate::stream::{Stream, StreamKind};
 
@@ -63,6 +63,9 @@ impl State {
             | Event::IntakeResumed(_)
             | Event::RequestsShed(_) => Stream::system("intake"),
             Event::WhatIfAsked(_) => Stream::system("whatif"),
+            Event::BackupEnded(_) | Event::Restored(_) | Event::BackupRequested(_) => {
+                Stream::system("backups")
+            }
         }
     }
 
@@ -132,12 +135,15 @@ impl State {
                     self.shed = self.shed.saturating_add(count);
                 }
             }
+            Event::BackupRequested(request) => self.open_backup(context, request),
+            Event::BackupEnded(ended) => self.end_backup(context, ended),
             Event::DamageFound(e) => self.note_damage(context, e),
             Event::DamageGone(e) => {
                 self.damaged.remove(&e.file);
             }
             Event::SubjectRedacted(e) => self.shredded.extend(&e.keys),
             Event::CancelRequested(_)
+            | Event::Restored(_)
             | Event::ClockStepped(_)
             | Event::TimeReached(_)
             | Event::StoreRebuilt(_)
@@ -346,6 +352,55 @@ impl State {
         self.settings = loaded.settings;
         self.server.configuration_hash = loaded.hash;
         self.server.configuration_generation = loaded.generation;
+    }
+
+    /// The first request of an idempotency key counts, and only while there is room.
+    fn open_backup(&mut self, context: &Context, request: &BackupRequested) {
+        let key = |i: Idempotency| (context.principal, i.key);
+        let repeated = request
+            .idempotency
+            .is_some_and(|i| self.idempotency.contains_key(&key(i)));
+        if repeated || self.backups_open.len() >= BACKUPS_OPEN_MAX {
+            return;
+        }
+        let open = OpenBackup {
+            target: request.target.clone(),
+            kind: request.kind,
+            requested_at: context.at,
+        };
+        self.backups_open.insert(request.backup, open);
+        let subject = Subject::Backup(request.backup);
+        self.remember(context, request.idempotency, subject);
+    }
+
+    fn end_backup(&mut self, context: &Context, ended: &BackupEnded) {
+        if !ended.retried {
+            self.backups_open.remove(&ended.backup);
+        }
+        let Some(state_hash) = ended.state_hash.filter(|_| ended.verified) else {
+            return;
+        };
+        let newer = |known: &VerifiedBackup| known.to_seq > ended.to_seq;
+        if self.backups.get(&ended.target).is_some_and(newer) {
+            return;
+        }
+        let verified = VerifiedBackup {
+            backup: ended.backup,
+            from_seq: ended.from_seq,
+            to_seq: ended.to_seq,
+            verified_at: context.at,
+            state_hash,
+        };
+        self.backups.insert(ended.target.clone(), verified);
+        if self.backups.len() > BACKUP_TARGETS_MAX {
+            let oldest = self
+                .backups
+                .iter()
+                .min_by_key(|(_, known)| known.verified_at);
+            if let Some(oldest) = oldest.map(|(target, _)| target.clone()) {
+                self.backups.remove(&oldest);
+            }
+        }
     }
 
     fn remember(&mut self, context: &Context, idempotency: Option<Idempotency>, subject: Subject) {

@@ -136,6 +136,12 @@ events! {
         15:1 RequestsShed "requests_shed" observed needed;
         /// Somebody asked what would have been.
         16:1 WhatIfAsked "what_if_asked" observed ignorable;
+        /// An attempt at a backup ended, or the shipping of the log to a target began or ceased to fail.
+        17:1 BackupEnded "backup_ended" observed needed;
+        /// This log was restored; its epoch begins here.
+        18:1 Restored "restored" observed ignorable;
+        /// Somebody asked for a backup, or for a proof that one can be restored.
+        19:1 BackupRequested "backup_requested" observed needed;
         /// The background reading of the files met one that is damaged.
         20:1 DamageFound "damage_found" observed needed;
         /// A file that was damaged is whole again, or gone.
@@ -204,6 +210,9 @@ impl Event {
             | Self::DiskSampled(_)
             | Self::RequestsShed(_)
             | Self::WhatIfAsked(_)
+            | Self::BackupEnded(_)
+            | Self::Restored(_)
+            | Self::BackupRequested(_)
             | Self::DamageFound(_)
             | Self::DamageGone(_)
             | Self::SubjectRedacted(_)
@@ -251,6 +260,9 @@ impl Event {
             | Self::DiskSampled(_)
             | Self::RequestsShed(_)
             | Self::WhatIfAsked(_)
+            | Self::BackupEnded(_)
+            | Self::Restored(_)
+            | Self::BackupRequested(_)
             | Self::DamageFound(_)
             | Self::DamageGone(_)
             | Self::SubjectRedacted(_)

@@ -121,6 +121,10 @@ uuid_id!(
     ExperimentId
 );
 uuid_id!(
+    /// One backup; a UUIDv7 minted at the door.
+    BackupId
+);
+uuid_id!(
     /// One event, the same in every fork and copy of the log.
     EventId
 );

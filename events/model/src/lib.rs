@@ -24,7 +24,7 @@ pub mod stream;
 
 pub use command::{Command, Expect, Submission};
 pub use event::{Codec, Event, Kind, UnknownSchema};
-pub use ids::{Digest, EventId, ExperimentId, KeyId, Name16, RunId, Seq, UnixMicros};
+pub use ids::{BackupId, Digest, EventId, ExperimentId, KeyId, Name16, RunId, Seq, UnixMicros};
 pub use payload::Payload;
 pub use refusal::Refusal;
 pub use state::State;

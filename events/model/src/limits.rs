@@ -27,3 +27,7 @@ pub const TIMERS_MAX: usize = 128;
 
 /// Damaged files that the state names.
 pub const DAMAGED_MAX: usize = 1_000;
+/// Targets whose last verified backup is remembered; the one verified longest ago goes first.
+pub const BACKUP_TARGETS_MAX: usize = 64;
+/// Backups and verifications asked for and not ended.
+pub const BACKUPS_OPEN_MAX: usize = 32;

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Digest, ExperimentId, KeyId, Name16, RunId, Seq, UnixMicros};
+use crate::ids::{BackupId, Digest, ExperimentId, KeyId, Name16, RunId, Seq, UnixMicros};
 use crate::payload::Payload;
 
 /// A process opened the log.
@@ -256,4 +256,83 @@ pub struct SubjectRedacted {
     pub subject: Name16,
     pub keys: Vec<KeyId>,
     pub reason: String,
+}
+
+/// What is asked of a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BackupKind {
+    /// Everything, whatever the target holds.
+    Full,
+    /// What the target lacks.
+    Incremental,
+    /// A backup that is there is restored into a scratch directory and compared.
+    Verification,
+    /// The log as it grows.
+    Shipping,
+}
+
+impl BackupKind {
+    /// The word in JSON and in metrics.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Incremental => "incremental",
+            Self::Verification => "verification",
+            Self::Shipping => "shipping",
+        }
+    }
+}
+
+/// Somebody, or the schedule, asked for a backup or a verification.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupRequested {
+    pub backup: BackupId,
+    /// The target's name, or its URL when it was named for this once.
+    pub target: String,
+    pub kind: BackupKind,
+    pub idempotency: Option<Idempotency>,
+}
+
+/// An attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupEnded {
+    pub backup: BackupId,
+    pub target: String,
+    pub kind: BackupKind,
+    /// From 1.
+    pub attempt: u32,
+    /// Another attempt follows.
+    pub retried: bool,
+    /// The first event that no backup of this target had before.
+    pub from_seq: Seq,
+    pub to_seq: Seq,
+    /// Of everything that a restore needs, as the target holds it.
+    pub bytes: u64,
+    /// Of what was sent for this backup.
+    pub sent_bytes: u64,
+    /// It was restored, replayed, and its state hash is that of the log.
+    pub verified: bool,
+    /// The state after `to_seq`.
+    pub state_hash: Option<Digest>,
+    pub error: Option<String>,
+    pub copied_micros: u64,
+    /// Restoring and replaying, when it was verified.
+    pub verified_micros: u64,
+}
+
+/// The log up to here was written by a restore, and what follows is another history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// The target, or the data directory that it was read from.
+    pub source: String,
+    /// The backup that was begun with; none when a data directory was read.
+    pub backup: Option<BackupId>,
+    /// The last event that was restored.
+    pub cut: Seq,
+    pub previous_epoch: u32,
+    pub epoch: u32,
+    /// The state after `cut`.
+    pub state_hash: Digest,
 }

@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::event::Settings;
-use crate::ids::{Digest, ExperimentId, KeyId, RunId, Seq, UnixMicros};
+use crate::ids::{BackupId, Digest, ExperimentId, KeyId, RunId, Seq, UnixMicros};
 use crate::state::{
-    Damage, DatasetMeta, IdempotencyKey, OpenExperiment, OpenRun, Proposed, Remembered, Server,
-    State, Totals,
+    Damage, DatasetMeta, IdempotencyKey, OpenBackup, OpenExperiment, OpenRun, Proposed, Remembered,
+    Server, State, Totals, VerifiedBackup,
 };
 use crate::stream::Stream;
 
@@ -40,6 +40,10 @@ pub struct Parts<'a> {
     pub shredded: &'a BTreeSet<KeyId>,
     /// Versions of the streams that may still grow.
     pub heads: &'a BTreeMap<Stream, u64>,
+    /// Backups that were asked for and have not ended.
+    pub backups_open: &'a BTreeMap<BackupId, OpenBackup>,
+    /// The last verified backup of each target.
+    pub backups: &'a BTreeMap<String, VerifiedBackup>,
 }
 
 impl State {
@@ -67,6 +71,8 @@ impl State {
             damaged,
             shredded,
             heads,
+            backups_open,
+            backups,
         } = self;
         Parts {
             seq: *seq,
@@ -89,6 +95,8 @@ impl State {
             damaged,
             shredded,
             heads,
+            backups_open,
+            backups,
         }
     }
 }

@@ -6,8 +6,8 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Idempotency, Settings, Tally};
-use crate::ids::{Digest, EventId, ExperimentId, KeyId, Name16, RunId, Seq, UnixMicros};
+use crate::event::{BackupKind, Idempotency, Settings, Tally};
+use crate::ids::{BackupId, Digest, EventId, ExperimentId, KeyId, Name16, RunId, Seq, UnixMicros};
 use crate::payload::Payload;
 use crate::stream::Stream;
 
@@ -78,6 +78,26 @@ pub enum Subject {
     Run(RunId),
     Dataset(Digest),
     Experiment(ExperimentId),
+    Backup(BackupId),
+}
+
+/// A backup or verification that was asked for and has not ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenBackup {
+    pub target: String,
+    pub kind: BackupKind,
+    pub requested_at: UnixMicros,
+}
+
+/// A backup that was restored, replayed and found to be the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifiedBackup {
+    pub backup: BackupId,
+    pub from_seq: Seq,
+    pub to_seq: Seq,
+    pub verified_at: UnixMicros,
+    /// The state after `to_seq`.
+    pub state_hash: Digest,
 }
 
 /// A request between its observed event and the decision about it.
@@ -156,6 +176,9 @@ pub struct State {
     pub(crate) shredded: BTreeSet<KeyId>,
     /// Versions of the streams that may still grow.
     pub(crate) heads: BTreeMap<Stream, u64>,
+    pub(crate) backups_open: BTreeMap<BackupId, OpenBackup>,
+    /// The last backup of each target that was verified.
+    pub(crate) backups: BTreeMap<String, VerifiedBackup>,
 }
 
 impl State {
@@ -306,6 +329,30 @@ impl State {
         (same && fresh).then_some(known.at)
     }
 
+    /// Backups and verifications that were asked for and have not ended.
+    pub fn backups_open(&self) -> impl ExactSizeIterator<Item = (BackupId, &OpenBackup)> {
+        self.backups_open.iter().map(|(id, open)| (*id, open))
+    }
+
+    /// The last verified backup of each target, by the target's name.
+    pub fn backups(&self) -> impl ExactSizeIterator<Item = (&str, &VerifiedBackup)> {
+        self.backups
+            .iter()
+            .map(|(target, known)| (target.as_str(), known))
+    }
+
+    /// The backup that this key was first used for, and whether the request was the same.
+    #[must_use]
+    pub fn first_backup(&self, principal: Name16, key: &Idempotency) -> Option<(BackupId, bool)> {
+        let known = self.idempotency.get(&(principal, key.key))?;
+        match known.subject {
+            Subject::Backup(backup) => Some((backup, known.body == key.body)),
+            Subject::Run(_) | Subject::Dataset(_) | Subject::Experiment(_) => {
+                Some((BackupId::default(), false))
+            }
+        }
+    }
+
     /// The whole state as text, a line for each fact, for tests and for comparing two states. The
     /// destructuring is exhaustive, so that a field added to the state has to be shown here.
     #[must_use]
@@ -331,6 +378,8 @@ impl State {
             damaged,
             shredded,
             heads,
+            backups_open,
+            backups,
         } = self;
         let mut text = format!(
             "seq {seq} at {}\nsettings {settings:?}\nserver {server:?}\nproposed {proposed:?}\n\
@@ -370,6 +419,7 @@ impl State {
         heads
             .iter()
             .for_each(|(stream, version)| line(format!("head {stream} {version}")));
+        line(format!("backups {backups_open:?} {backups:?}"));
         text
     }
 }

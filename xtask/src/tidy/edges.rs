@@ -21,6 +21,7 @@ const MODEL: &str = "hindcast-model";
 const LOG: &str = "hindcast-log";
 const SNAPSHOTS: &str = "hindcast-snapshots";
 const WHATIF: &str = "hindcast-whatif";
+const BACKUP: &str = "hindcast-backup";
 const ACTORS: &str = "hindcast-actors";
 const STATS: &str = "hindcast-stats";
 const GPU: &str = "hindcast-gpu";
@@ -40,10 +41,11 @@ fn allowed_inner(from: &str) -> Option<Vec<&'static str>> {
         LOG => column(&[MODEL]),
         SNAPSHOTS => column(&[MODEL, LOG]),
         WHATIF => column(&[MODEL, LOG]),
-        ACTORS => [column(&[MODEL, LOG, SNAPSHOTS, WHATIF]), science()].concat(),
-        "hindcast" | "hindcast-chaos" => column(&[MODEL, LOG, SNAPSHOTS, WHATIF, ACTORS]),
+        BACKUP => column(&[MODEL, LOG, SNAPSHOTS]),
+        ACTORS => [column(&[MODEL, LOG, SNAPSHOTS, WHATIF, BACKUP]), science()].concat(),
+        "hindcast" | "hindcast-chaos" => column(&[MODEL, LOG, SNAPSHOTS, WHATIF, BACKUP, ACTORS]),
         "hindcast-benches" => [
-            column(&["hindcast", MODEL, LOG, SNAPSHOTS, WHATIF, ACTORS]),
+            column(&["hindcast", MODEL, LOG, SNAPSHOTS, WHATIF, BACKUP, ACTORS]),
             science(),
         ]
         .concat(),
@@ -62,6 +64,9 @@ fn refused_outside(from: &str, to: &str) -> Option<&'static str> {
     }
     if from == LOG && is_any(&["actix", "tokio"]) {
         return Some("the log blocks on its own thread: no actix, no tokio");
+    }
+    if from == BACKUP && is_any(&["actix", "tokio"]) {
+        return Some("backups block on a thread of their own: no actix, no tokio");
     }
     if science && is_any(&["actix", "tokio", "sled", "tracing"]) {
         return Some("a lab is science only: no actors, runtime, store or tracing");

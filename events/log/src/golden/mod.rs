@@ -3,6 +3,7 @@
 //! that is added gets a file of its own: run the tests with `HINDCAST_WRITE_GOLDEN=1`, which
 //! writes the files that are missing and no other.
 
+mod backups;
 mod samples;
 
 use std::collections::BTreeSet;
@@ -264,6 +265,20 @@ fn state_of_these_rules_decodes() {
     assert_eq!(STATE, format!("state_{DECIDER_VERSION}.bin"));
     assert_eq!(state.runs().count(), 1);
     assert_eq!(state.experiments().len(), 1);
+    for (seq, name) in (200..).zip([
+        "record_19_1_backup_requested_full.bin",
+        "record_17_1_backup_ended.bin",
+        "record_19_1_backup_requested_verification.bin",
+    ]) {
+        let (_, event) = records()
+            .into_iter()
+            .find(|(n, _)| *n == name)
+            .expect("a sample");
+        let mut event = recorded(event);
+        later(&mut event, seq);
+        state.apply(&event.context, event.event().expect("known"));
+    }
+    assert_eq!((state.backups().len(), state.backups_open().len()), (1, 1));
     let known = golden(STATE, &encode_state(&state).expect("encodes"));
     let read = decode_state(&known).expect("decodes");
     assert_eq!(read.dump(), state.dump());

@@ -434,6 +434,7 @@ pub(super) fn records() -> Vec<(&'static str, Event)> {
     [
         server_events(),
         reports(),
+        super::backups::samples(),
         requests_and_outcomes(),
         other_requests(),
         decisions(),

@@ -1,0 +1,104 @@
+//! What the backup actor is told: its targets, and how often and how carefully it works.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hindcast_backup::{
+    Address, BackupError, Keep, Key, NONCE_BYTES, Repository, S3Options, TargetError,
+};
+
+use super::schedule::Schedule;
+use crate::Environment;
+
+/// The name of the target that is always there: `backups/` in the data directory.
+pub const LOCAL: &str = "local";
+
+/// A target by name.
+#[derive(Clone)]
+pub struct TargetOptions {
+    pub name: String,
+    pub address: Address,
+    pub s3: Option<S3Options>,
+    pub key: Option<Key>,
+    /// The log is shipped to it as it grows.
+    pub continuous: bool,
+    /// Data keys go into it although it is not encrypted.
+    pub plain_keys: bool,
+}
+
+/// Every setting of the backup actor.
+#[derive(Clone)]
+pub struct BackupOptions {
+    pub targets: Vec<TargetOptions>,
+    /// Where directories may lie that a request names.
+    pub roots: Vec<PathBuf>,
+    pub schedule: Schedule,
+    /// Every backup is restored and compared.
+    pub verify: bool,
+    pub keep: Keep,
+    pub attempts_max: u32,
+    /// How often what became durable is shipped.
+    pub ship_every: Duration,
+    pub mailbox_max: usize,
+}
+
+impl Default for BackupOptions {
+    fn default() -> Self {
+        Self {
+            targets: Vec::new(),
+            roots: Vec::new(),
+            schedule: Schedule::Never,
+            verify: true,
+            keep: Keep::default(),
+            attempts_max: 5,
+            ship_every: Duration::from_millis(500),
+            mailbox_max: 1_024,
+        }
+    }
+}
+
+impl BackupOptions {
+    /// The target of a name, or the directory that a request names below a root.
+    pub(crate) fn find(&self, name: &str) -> Result<TargetOptions, TargetError> {
+        if let Some(target) = self.targets.iter().find(|target| target.name == name) {
+            return Ok(target.clone());
+        }
+        let refuse = |why: String| TargetError::Url {
+            url: name.to_owned(),
+            why,
+        };
+        if !name.contains('/') {
+            let names: Vec<&str> = self.targets.iter().map(|t| t.name.as_str()).collect();
+            return Err(refuse(format!("targets are {}", names.join(", "))));
+        }
+        let address: Address = name.parse()?;
+        if let Address::S3 { .. } = address {
+            let why = "an object store is named in the configuration, with its credentials";
+            return Err(refuse(why.to_owned()));
+        }
+        address.below(&self.roots)?;
+        Ok(TargetOptions {
+            name: name.to_owned(),
+            address,
+            s3: None,
+            key: None,
+            continuous: false,
+            plain_keys: false,
+        })
+    }
+}
+
+impl TargetOptions {
+    /// The repository in it.
+    pub(crate) fn repository(&self, environment: &Environment) -> Result<Repository, BackupError> {
+        let target = self.address.open(self.s3.as_ref())?;
+        let fresh = Arc::clone(&environment.nonce);
+        let nonce = move || {
+            let mut nonce = [0; NONCE_BYTES];
+            nonce.copy_from_slice(&fresh()[..NONCE_BYTES]);
+            nonce
+        };
+        Ok(Repository::new(target, self.key.clone(), Arc::new(nonce)))
+    }
+}

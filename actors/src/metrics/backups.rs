@@ -1,0 +1,74 @@
+//! What the ends of backups say, by target: when the last one succeeded, when the last one was
+//! verified, how large it is and how long it took.
+
+use std::time::Duration;
+
+use hindcast_model::event::{BackupEnded, BackupKind};
+use hindcast_model::{State, UnixMicros};
+
+use crate::supervisor::as_f64;
+
+/// Targets with series of their own; further ones share the last.
+const TARGETS_MAX: usize = 32;
+
+#[derive(Default)]
+pub(super) struct BackupMetrics {
+    targets: Vec<String>,
+}
+
+impl BackupMetrics {
+    /// What was verified before this process began.
+    pub(super) fn begin(&mut self, state: &State) {
+        let known: Vec<(String, UnixMicros)> = state
+            .backups()
+            .map(|(target, known)| (target.to_owned(), known.verified_at))
+            .collect();
+        for (target, at) in known {
+            let target = self.label(&target);
+            metrics::gauge!("backup_last_verified_timestamp_seconds", "target" => target)
+                .set(seconds_of(at));
+        }
+    }
+
+    pub(super) fn ended(&mut self, at: UnixMicros, ended: &BackupEnded) {
+        let (target, kind) = (self.label(&ended.target), ended.kind.word());
+        let labels = [("kind", kind.to_owned()), ("target", target.clone())];
+        if ended.error.is_some() {
+            metrics::counter!("backup_failures_total", &labels).increment(1);
+            return;
+        }
+        if ended.kind == BackupKind::Shipping {
+            return;
+        }
+        if ended.kind != BackupKind::Verification {
+            metrics::gauge!("backup_last_success_timestamp_seconds", &labels).set(seconds_of(at));
+            metrics::gauge!("backup_size_bytes", &labels).set(as_f64(ended.bytes));
+            metrics::gauge!("backup_duration_seconds", &labels).set(seconds(ended.copied_micros));
+        }
+        if ended.verified {
+            metrics::gauge!("backup_last_verified_timestamp_seconds", "target" => target.clone())
+                .set(seconds_of(at));
+            metrics::gauge!("restore_test_duration_seconds", "target" => target)
+                .set(seconds(ended.verified_micros));
+        }
+    }
+
+    fn label(&mut self, target: &str) -> String {
+        if self.targets.iter().any(|known| known == target) {
+            return target.to_owned();
+        }
+        if self.targets.len() >= TARGETS_MAX {
+            return "other".to_owned();
+        }
+        self.targets.push(target.to_owned());
+        target.to_owned()
+    }
+}
+
+fn seconds_of(at: UnixMicros) -> f64 {
+    seconds(at.0)
+}
+
+fn seconds(micros: u64) -> f64 {
+    Duration::from_micros(micros).as_secs_f64()
+}

@@ -1,0 +1,230 @@
+//! Making a backup: what the repository lacks is sent, and then the manifest.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use hindcast_log::{Reader, state_hash};
+use hindcast_model::event::BackupKind;
+use hindcast_model::{BackupId, DECIDER_VERSION, Digest, Seq, State};
+
+use crate::error::BackupError;
+use crate::manifest::{FORMAT, Manifest, Stored, Stretch};
+use crate::repository::{Repository, segment_name};
+use crate::send::{Sender, send_keys};
+use crate::work::{Step, Work};
+
+/// Parts of the open segment that a backup lists before they are sent again as one.
+const PARTS_MAX: usize = 16;
+/// Beyond every sequence.
+pub(crate) const END: Seq = Seq(u64::MAX - 1);
+
+/// What to back up.
+pub struct Create<'a> {
+    pub id: BackupId,
+    /// Everything anew, or what the last backup does not have.
+    pub kind: BackupKind,
+    pub data_dir: &'a Path,
+    /// The last event that is durable; without a server, the end of the files.
+    pub to: Option<Seq>,
+    pub binary_version: &'a str,
+    /// Data keys go into a target although it is not encrypted.
+    pub plain_keys: bool,
+}
+
+/// Makes a backup and returns its manifest. It only reads the data directory, beside a server or
+/// without one.
+pub fn create(
+    repository: &Repository,
+    request: &Create<'_>,
+    work: &Work<'_>,
+) -> Result<Manifest, BackupError> {
+    let created_at = work.clock.wall();
+    let reader = Reader::open(request.data_dir)?;
+    let to = request.to.unwrap_or(END);
+    let log = reader
+        .head()?
+        .ok_or_else(|| BackupError::NoLog(request.data_dir.to_owned()))?
+        .log;
+    repository.begin(log)?;
+    work.step(Step::RepositoryReady)?;
+    let parent = parent_of(repository, request)?;
+    let known = Known::new(repository, parent.as_ref())?;
+    work.step(Step::Compared)?;
+    let mut sender = Sender::new(repository, &reader, known.blobs);
+    let (stretches, epoch) = send_log(&mut sender, (&known.stretches, to), work)?;
+    let end = stretches
+        .last()
+        .ok_or_else(|| BackupError::NoLog(request.data_dir.to_owned()))?;
+    let (to_seq, chain) = (end.last, end.chain);
+    let (blobs, mut sent_bytes) = (sender.known, sender.sent_bytes);
+    let keys = match repository.is_encrypted() || request.plain_keys {
+        true => {
+            let (keys, sent) = send_keys(repository, request.data_dir, &known.keys)?;
+            sent_bytes += sent;
+            keys
+        }
+        false => Vec::new(),
+    };
+    work.step(Step::KeysSent)?;
+    let state = hindcast_snapshots::at(&reader, to_seq)?.state;
+    let state_hash = state_hash(&state)?;
+    redact(repository, &state)?;
+    work.step(Step::StateHashed)?;
+    let before = parent.as_ref().map_or(Seq(0), |parent| parent.to_seq);
+    let manifest = Manifest {
+        format: FORMAT,
+        id: request.id,
+        log,
+        kind: match parent {
+            Some(_) => BackupKind::Incremental,
+            None => BackupKind::Full,
+        },
+        parent: parent.map(|parent| parent.id),
+        created_at,
+        from_seq: before.min(to_seq).next(),
+        to_seq,
+        epoch,
+        chain,
+        state_hash,
+        decider_version: DECIDER_VERSION,
+        binary_version: request.binary_version.to_owned(),
+        stretches,
+        blobs: blobs.into_values().collect(),
+        keys,
+        sent_bytes,
+    };
+    repository.put_manifest(&manifest)?;
+    work.step(Step::ManifestSent)?;
+    Ok(manifest)
+}
+
+/// Data keys that were shredded here go from the target as well, and stay away.
+fn redact(repository: &Repository, state: &State) -> Result<(), BackupError> {
+    let redacted = repository.redacted()?;
+    for key in state.shredded() {
+        let name = format!("{:010}.key", key.0);
+        if !redacted.contains(&name) {
+            repository.record_redaction(&name)?;
+        }
+    }
+    Ok(())
+}
+
+/// The backup to go on from; none for a full one.
+fn parent_of(
+    repository: &Repository,
+    request: &Create<'_>,
+) -> Result<Option<Manifest>, BackupError> {
+    if request.kind == BackupKind::Full {
+        return Ok(None);
+    }
+    let mut before = repository.list()?.into_iter().rev();
+    // An attempt of this very backup is no parent of it.
+    let parent = before.find(|listed| listed.manifest.id != request.id);
+    Ok(parent.map(|listed| listed.manifest))
+}
+
+/// What the repository has, by the last backup's word and its own listing: an object counts when
+/// both say so and its length is the same.
+struct Known {
+    stretches: Vec<Stretch>,
+    blobs: BTreeMap<Digest, Stored>,
+    keys: BTreeMap<String, Stored>,
+}
+
+impl Known {
+    fn new(repository: &Repository, parent: Option<&Manifest>) -> Result<Self, BackupError> {
+        let mut known = Self {
+            stretches: Vec::new(),
+            blobs: BTreeMap::new(),
+            keys: BTreeMap::new(),
+        };
+        let Some(parent) = parent else {
+            return Ok(known);
+        };
+        let listed = repository.names("")?;
+        let there = |name: &str, bytes: u64| listed.get(name) == Some(&bytes);
+        let stretches = parent.stretches.iter();
+        known.stretches.extend(
+            stretches
+                .filter(|s| there(&s.name, s.stored_bytes))
+                .cloned(),
+        );
+        for stored in parent
+            .blobs
+            .iter()
+            .filter(|s| there(&s.name, s.stored_bytes))
+        {
+            known.blobs.insert(stored.blake3, stored.clone());
+        }
+        for stored in parent
+            .keys
+            .iter()
+            .filter(|s| there(&s.name, s.stored_bytes))
+        {
+            known.keys.insert(stored.name.clone(), stored.clone());
+        }
+        Ok(known)
+    }
+}
+
+/// Sends the frames that are not known up to `to`. Returns the whole log's stretches and its epoch.
+fn send_log(
+    sender: &mut Sender<'_>,
+    (known, to): (&[Stretch], Seq),
+    work: &Work<'_>,
+) -> Result<(Vec<Stretch>, u32), BackupError> {
+    let segments = sender.reader.segments();
+    let mut stretches = Vec::new();
+    let mut epoch = 1;
+    for (index, segment) in segments.iter().enumerate() {
+        let mut cursor = sender.reader.frames_of(segment.first)?;
+        let next = segments.get(index + 1).map(|next| next.first);
+        let Some(next) = next.filter(|next| *next <= to.next()) else {
+            stretches.extend(send_tail(sender, &mut cursor, (known, to), work)?);
+            epoch = cursor.place.epoch;
+            break;
+        };
+        // The next segment's header tells how this one ends.
+        let chain = sender.reader.frames_of(next)?.place.chain;
+        let name = segment_name(segment.first, chain);
+        match known.iter().find(|stretch| stretch.name == name) {
+            Some(stretch) => stretches.push(stretch.clone()),
+            None => stretches.extend(sender.send(&mut cursor, (to, true), work)?),
+        }
+    }
+    work.step(Step::SegmentsSent)?;
+    work.step(Step::TailSent)?;
+    Ok((stretches, epoch))
+}
+
+/// Sends the frames of the open segment: those after the parts that are known, or all of them as
+/// one part when there are many or they are of another history.
+fn send_tail(
+    sender: &mut Sender<'_>,
+    cursor: &mut hindcast_log::FrameCursor,
+    (known, to): (&[Stretch], Seq),
+    work: &Work<'_>,
+) -> Result<Vec<Stretch>, BackupError> {
+    let mut parts: Vec<Stretch> = Vec::new();
+    let mut after = *cursor;
+    for part in known.iter().filter(|stretch| !stretch.sealed) {
+        if part.first != after.place.next || part.last > to {
+            continue;
+        }
+        let mut end = after;
+        let pass = |_: &[u8]| Ok::<_, BackupError>(());
+        sender.reader.copy_frames(&mut end, part.last, pass)?;
+        if end.place.last() == part.last && end.place.chain == part.chain {
+            parts.push(part.clone());
+            after = end;
+        }
+    }
+    if parts.len() >= PARTS_MAX {
+        parts.clear();
+        after = *cursor;
+    }
+    *cursor = after;
+    parts.extend(sender.send(cursor, (to, false), work)?);
+    Ok(parts)
+}

@@ -1,0 +1,41 @@
+//! Backups of a log and the restoring of one: what a target holds, how it comes there while the log
+//! grows, how it is proved, and how a data directory is made of it.
+//!
+//! This crate knows no actor, no HTTP server and no clock but the one it is given.
+
+mod address;
+mod build;
+mod create;
+mod crypt;
+mod directory;
+mod error;
+mod manifest;
+mod pack;
+mod plan;
+mod repository;
+mod restore;
+mod retention;
+mod s3;
+mod send;
+mod ship;
+mod switch;
+mod target;
+mod verify;
+mod work;
+
+pub use address::Address;
+pub use build::Source;
+pub use create::{Create, create};
+pub use crypt::{Key, KeyTag, NONCE_BYTES};
+pub use directory::Directory;
+pub use error::{BackupError, TargetError};
+pub use manifest::{Manifest, Stored, Stretch, Verified};
+pub use plan::{Plan, Wanted, plan, plan_local};
+pub use repository::{Entropy, Listed, Repository};
+pub use restore::{Restore, Restored, restore};
+pub use retention::{Keep, Pruned, prune};
+pub use s3::{S3, S3Options};
+pub use ship::{Fold, Shipped, Shipper, fold};
+pub use target::{Entry, Target};
+pub use verify::verify;
+pub use work::{Step, Work};

@@ -1,0 +1,117 @@
+//! Restoring: a data directory is built beside the one that is there, replayed, given an epoch of
+//! its own, and put in its place in one step. Without a state hash there is no success.
+
+use std::path::{Path, PathBuf};
+
+use hindcast_log::{Checkpoint, begin_epoch};
+use hindcast_model::event::Restored as RestoredEvent;
+use hindcast_model::{BackupId, DECIDER_VERSION, Digest, Event, Seq, UnixMicros};
+use uuid::Uuid;
+
+use crate::build::{Shape, Source, build_blobs, build_keys, build_log};
+use crate::error::BackupError;
+use crate::plan::Plan;
+use crate::switch::Switch;
+use crate::work::{Step, Work};
+
+/// Where to and in which shape.
+pub struct Restore<'a> {
+    pub data_dir: &'a Path,
+    /// Bytes of the segments that are begun.
+    pub segment_bytes: u64,
+}
+
+/// A data directory that was restored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// The state after the last event that was restored.
+    pub state_hash: Digest,
+    /// Whether the state hash was compared with the backup's: it is when both end at the same event
+    /// and the rules are the same.
+    pub compared: bool,
+    pub log: Uuid,
+    /// The last event that was restored, and its time.
+    pub to_seq: Seq,
+    pub at: UnixMicros,
+    pub epoch: u32,
+    pub previous_epoch: u32,
+    pub backup: Option<BackupId>,
+    pub blobs: usize,
+    pub keys: usize,
+    /// Where the data directory is kept that was there before.
+    pub kept: Option<PathBuf>,
+    /// Objects that were no step onward, and why.
+    pub passed_over: Vec<String>,
+    pub micros: u64,
+}
+
+/// Carries a plan out.
+pub fn restore(plan: &Plan, to: &Restore<'_>, work: &Work<'_>) -> Result<Restored, BackupError> {
+    let begun = work.clock.monotonic();
+    work.step(Step::Planned)?;
+    let switch = Switch::begin(to.data_dir)?;
+    work.step(Step::DirectoryMade)?;
+    let dir = switch.beside.clone();
+    let wall = work.clock.wall();
+    // Two restores of one backup are two histories: the second that each began in tells them apart.
+    let epoch = u32::try_from(wall.0 / 1_000_000).unwrap_or(u32::MAX);
+    let shape = Shape {
+        cut: plan.cut,
+        epoch,
+        segment_bytes: to.segment_bytes,
+    };
+    let built = build_log(&plan.source, &dir, &shape, work)?;
+    build_blobs(&plan.source, &dir, &built.blobs, work)?;
+    work.step(Step::BlobsWritten)?;
+    let keys = build_keys(&plan.source, &dir)?;
+    work.step(Step::KeysWritten)?;
+    let place = built.rebuilt.place;
+    let checkpoint = Checkpoint {
+        log: place.log,
+        epoch: place.epoch,
+        chain: place.chain,
+        state: built.replayed.state.clone(),
+    };
+    hindcast_snapshots::take(&dir, &checkpoint, u64::MAX)
+        .map_err(BackupError::io("write a snapshot in", &dir))?;
+    work.step(Step::SnapshotTaken)?;
+    let previous_epoch = built.rebuilt.source_epoch;
+    let epoch = epoch.max(previous_epoch.saturating_add(1)).max(place.epoch);
+    let event = Event::Restored(RestoredEvent {
+        source: plan.source.title(),
+        backup: plan.backup.map(|(id, _)| id),
+        cut: place.last(),
+        previous_epoch,
+        epoch,
+        state_hash: built.state_hash,
+    });
+    let compared = compared(&plan.source, (place.last(), place.chain));
+    let after = begin_epoch(&dir, to.segment_bytes, built.replayed, (epoch, wall, event))?;
+    work.step(Step::EpochBegun)?;
+    let kept = switch.finish(work)?;
+    Ok(Restored {
+        state_hash: built.state_hash,
+        compared,
+        log: place.log,
+        to_seq: place.last(),
+        at: built.rebuilt.at,
+        epoch: after.epoch,
+        previous_epoch,
+        backup: plan.backup.map(|(id, _)| id),
+        blobs: built.blobs.len(),
+        keys,
+        kept,
+        passed_over: built.passed_over,
+        micros: work.clock.monotonic().saturating_sub(begun),
+    })
+}
+
+fn compared(source: &Source, place: (Seq, Digest)) -> bool {
+    match source {
+        Source::Repository { manifest, .. } => {
+            (manifest.to_seq, manifest.chain) == place
+                && manifest.decider_version == DECIDER_VERSION
+        }
+        Source::DataDir(_) => false,
+    }
+}

@@ -1,0 +1,245 @@
+//! Putting a restored directory in the place of a data directory: at every moment the place holds
+//! all of the old one or all of the new one, and the old one is kept.
+//!
+//! The directory that is built stands beside the data directory as `NAME.restoring-N` and holds a
+//! mark with its number until the switch is done. Without the mark, a directory of such a name is an old data
+//! directory whose restore was cut short after the switch, and is given its name.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use crate::build::sync_dir;
+use crate::error::BackupError;
+use crate::work::{Step, Work};
+
+/// The mark of a directory that a restore is making.
+const MARK: &str = "restoring";
+/// The folder of local backups, which follows the data directory.
+const BACKUPS: &str = "backups";
+
+/// A data directory's place while it is restored.
+pub(crate) struct Switch {
+    data_dir: PathBuf,
+    parent: PathBuf,
+    number: u32,
+    /// The directory that is being made.
+    pub(crate) beside: PathBuf,
+    /// Whether it may have taken the data directory's place: then what stands beside is the old one.
+    switched: bool,
+    /// Held while it is made.
+    _mark: File,
+}
+
+impl Drop for Switch {
+    /// A restore that failed leaves nothing beside the data directory.
+    fn drop(&mut self) {
+        if !self.switched {
+            // What stays is cleared up by the next restore.
+            drop(fs::remove_dir_all(&self.beside));
+        }
+    }
+}
+
+/// What became of the directory that was there before.
+pub(crate) type Kept = Option<PathBuf>;
+
+impl Switch {
+    /// Settles what interrupted restores left, and makes the directory to build in.
+    pub(crate) fn begin(data_dir: &Path) -> Result<Self, BackupError> {
+        let absolute = std::path::absolute(data_dir);
+        let data_dir = absolute.map_err(BackupError::io("find", data_dir))?;
+        let parent = data_dir.parent().unwrap_or(&data_dir).to_owned();
+        fs::create_dir_all(&parent).map_err(BackupError::io("create", &parent))?;
+        check_place(&data_dir)?;
+        settle(&data_dir, &parent)?;
+        let taken = |number: &u32| {
+            numbered(&data_dir, "restoring", *number).exists()
+                || numbered(&data_dir, "before", *number).exists()
+        };
+        let number = (1..).find(|number| !taken(number)).unwrap_or(u32::MAX);
+        let beside = numbered(&data_dir, "restoring", number);
+        fs::create_dir(&beside).map_err(BackupError::io("create", &beside))?;
+        let mark = beside.join(MARK);
+        let mut file = File::create_new(&mark).map_err(BackupError::io("create", &mark))?;
+        let written = write!(file, "{number}").and_then(|()| file.sync_all());
+        written.map_err(BackupError::io("write", &mark))?;
+        lock(&file, &beside)?;
+        sync_dir(&beside)?;
+        sync_dir(&parent)?;
+        Ok(Self {
+            data_dir,
+            parent,
+            number,
+            beside,
+            switched: false,
+            _mark: file,
+        })
+    }
+
+    /// Puts the directory in place. Returns where the one before is kept.
+    pub(crate) fn finish(mut self, work: &Work<'_>) -> Result<Kept, BackupError> {
+        sync_tree(&self.beside)?;
+        let before = numbered(&self.data_dir, "before", self.number);
+        let held = self.hold_old()?;
+        work.step(Step::Locked)?;
+        self.switched = true;
+        let kept = match held.is_some() {
+            true => {
+                exchange(&self.beside, &self.data_dir)?;
+                Some(before)
+            }
+            false => {
+                let renamed = fs::rename(&self.beside, &self.data_dir);
+                renamed.map_err(BackupError::io("rename", &self.beside))?;
+                None
+            }
+        };
+        sync_dir(&self.parent)?;
+        // From here on the restore is done, whatever follows: nothing stops it any more.
+        (work.done)(Step::Switched);
+        if let Some(before) = &kept {
+            let renamed = fs::rename(&self.beside, before);
+            renamed.map_err(BackupError::io("rename", &self.beside))?;
+            sync_dir(&self.parent)?;
+        }
+        (work.done)(Step::OldKept);
+        if let Some(before) = &kept {
+            move_backups(before, &self.data_dir)?;
+        }
+        (work.done)(Step::BackupsMoved);
+        unmark(&self.data_dir)?;
+        (work.done)(Step::Finished);
+        Ok(kept)
+    }
+
+    /// The old directory, held so that no server starts on it; none when there is none.
+    fn hold_old(&self) -> Result<Option<File>, BackupError> {
+        if !self.data_dir.exists() {
+            return Ok(None);
+        }
+        check_place(&self.data_dir)?;
+        let path = self.data_dir.join("LOCK");
+        let mut options = File::options();
+        let opened = options.create(true).truncate(false).write(true).open(&path);
+        let file = opened.map_err(BackupError::io("open", &path))?;
+        lock(&file, &self.data_dir)?;
+        Ok(Some(file))
+    }
+}
+
+fn lock(file: &File, dir: &Path) -> Result<(), BackupError> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(BackupError::InUse(dir.to_owned())),
+        Err(TryLockError::Error(error)) => Err(BackupError::io("lock", dir)(error)),
+    }
+}
+
+/// Refuses to take the place of something that is no data directory, or that a server has open.
+fn check_place(data_dir: &Path) -> Result<(), BackupError> {
+    let mut entries = match fs::read_dir(data_dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(BackupError::io("list", data_dir)(error)),
+    };
+    let known = |name: &str| data_dir.join(name).is_dir();
+    let only_backups = |name: &Path| name.file_name().is_some_and(|name| name == BACKUPS);
+    let empty = entries.all(|entry| entry.is_ok_and(|entry| only_backups(&entry.path())));
+    if !empty && !known("wal") && !known("archive") {
+        return Err(BackupError::NotADataDir(data_dir.to_owned()));
+    }
+    let path = data_dir.join("LOCK");
+    match File::options().write(true).open(&path) {
+        Ok(file) => lock(&file, data_dir),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(BackupError::io("open", &path)(error)),
+    }
+}
+
+fn numbered(data_dir: &Path, word: &str, number: u32) -> PathBuf {
+    let mut name = data_dir.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{word}-{number}"));
+    data_dir.with_file_name(name)
+}
+
+/// Clears up after restores that were cut short.
+fn settle(data_dir: &Path, parent: &Path) -> Result<(), BackupError> {
+    // What stands in the place is no half-made directory. Its mark says that its restore was cut
+    // short after the switch, and which one it was.
+    let marked = fs::read_to_string(data_dir.join(MARK)).ok();
+    unmark(data_dir)?;
+    let mut name = data_dir.file_name().unwrap_or_default().to_owned();
+    name.push(".restoring-");
+    let name = name.to_string_lossy().into_owned();
+    let entries = fs::read_dir(parent).map_err(BackupError::io("list", parent))?;
+    for entry in entries {
+        let path = entry.map_err(BackupError::io("list", parent))?.path();
+        let file = path.file_name().map(|f| f.to_string_lossy().into_owned());
+        let number = file.and_then(|file| file.strip_prefix(&name)?.parse::<u32>().ok());
+        let Some(number) = number.filter(|_| path.is_dir()) else {
+            continue;
+        };
+        match File::options().write(true).open(path.join(MARK)) {
+            Ok(mark) => {
+                lock(&mark, &path)?;
+                fs::remove_dir_all(&path).map_err(BackupError::io("remove", &path))?;
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(BackupError::io("open", &path)(error));
+            }
+            // Made, and cut short before its mark; or an old data directory.
+            Err(_) if fs::remove_dir(&path).is_ok() => {}
+            Err(_) => {
+                let mut free = (number..).map(|n| numbered(data_dir, "before", n));
+                let before = free.find(|path| !path.exists());
+                let before = before.unwrap_or_else(|| path.clone());
+                fs::rename(&path, &before).map_err(BackupError::io("rename", &path))?;
+            }
+        }
+    }
+    if let Some(number) = marked.and_then(|number| number.trim().parse().ok()) {
+        move_backups(&numbered(data_dir, "before", number), data_dir)?;
+    }
+    sync_dir(parent)
+}
+
+/// Local backups follow the data directory, so that the next one goes on from them.
+fn move_backups(from: &Path, to: &Path) -> Result<(), BackupError> {
+    let (old, new) = (from.join(BACKUPS), to.join(BACKUPS));
+    if !old.is_dir() || new.exists() {
+        return Ok(());
+    }
+    fs::rename(&old, &new).map_err(BackupError::io("rename", &old))?;
+    sync_dir(from)?;
+    sync_dir(to)
+}
+
+fn unmark(dir: &Path) -> Result<(), BackupError> {
+    let mark = dir.join(MARK);
+    match fs::remove_file(&mark) {
+        Ok(()) => sync_dir(dir),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(BackupError::io("remove", &mark)(error)),
+    }
+}
+
+/// Lets two directories change places in one step.
+fn exchange(one: &Path, other: &Path) -> Result<(), BackupError> {
+    let exchanged = renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE);
+    exchanged.map_err(|error| BackupError::io("exchange", one)(error.into()))
+}
+
+/// Makes every directory's entries durable; files were synced as they were written.
+fn sync_tree(dir: &Path) -> Result<(), BackupError> {
+    let entries = fs::read_dir(dir).map_err(BackupError::io("list", dir))?;
+    for entry in entries {
+        let path = entry.map_err(BackupError::io("list", dir))?.path();
+        if path.is_dir() {
+            sync_tree(&path)?;
+        }
+    }
+    sync_dir(dir)
+}

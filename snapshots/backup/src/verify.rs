@@ -1,0 +1,80 @@
+//! Proving a backup: it is restored into a scratch directory, replayed, and its state hash compared.
+//! A hash over objects would say that they are what was sent, not that they can be restored.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use hindcast_log::Cut;
+use hindcast_model::{BackupId, DECIDER_VERSION};
+
+use crate::build::{Shape, Source, build_blobs, build_keys, build_log};
+use crate::error::BackupError;
+use crate::manifest::Verified;
+use crate::repository::Repository;
+use crate::work::Work;
+
+/// The scratch directories of a data directory.
+const SCRATCH: &str = "scratch";
+
+/// A directory that is removed when this is dropped.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed is removed before the next one is made.
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+/// Restores a backup into a directory of its own under `root`, which is removed afterwards, and
+/// compares it with what its manifest says. The result is stored beside the manifest.
+pub fn verify(
+    repository: &Repository,
+    id: BackupId,
+    root: &Path,
+    work: &Work<'_>,
+) -> Result<Verified, BackupError> {
+    let begun = work.clock.monotonic();
+    let manifest = repository.find(id)?.manifest;
+    if manifest.decider_version != DECIDER_VERSION {
+        return Err(BackupError::OtherRules {
+            there: manifest.decider_version,
+            here: DECIDER_VERSION,
+        });
+    }
+    let dir = root.join(SCRATCH).join(format!("verify-{id}"));
+    drop(fs::remove_dir_all(&dir));
+    fs::create_dir_all(&dir).map_err(BackupError::io("create", &dir))?;
+    let scratch = Scratch(dir);
+    let shape = Shape {
+        cut: Cut::Seq(manifest.to_seq),
+        epoch: manifest.epoch,
+        segment_bytes: 64 << 20,
+    };
+    let (told, told_chain) = (manifest.state_hash, manifest.chain);
+    let source = Source::Repository {
+        repository: repository.clone(),
+        manifest: Box::new(manifest),
+        onward: false,
+    };
+    let built = build_log(&source, &scratch.0, &shape, work)?;
+    let place = built.rebuilt.place;
+    if place.chain != told_chain || built.state_hash != told {
+        return Err(BackupError::StateDiffers {
+            seq: place.last(),
+            told,
+            found: built.state_hash,
+        });
+    }
+    build_blobs(&source, &scratch.0, &built.blobs, work)?;
+    build_keys(&source, &scratch.0)?;
+    let verified = Verified {
+        backup: id,
+        at: work.clock.wall(),
+        state_hash: built.state_hash,
+        events: place.last().0,
+        micros: work.clock.monotonic().saturating_sub(begun),
+    };
+    repository.put_verified(&verified)?;
+    Ok(verified)
+}

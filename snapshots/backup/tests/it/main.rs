@@ -1,0 +1,11 @@
+//! Backups and restores of real logs in real directories.
+
+#![expect(clippy::print_stdout, reason = "a test that is skipped says so")]
+
+mod backups;
+mod faults;
+mod kill;
+mod moments;
+mod object_store;
+mod shipping;
+mod support;

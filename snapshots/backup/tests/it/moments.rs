@@ -1,0 +1,91 @@
+//! A restore to any event gives the state that the log folds to there.
+
+use hindcast_backup::{BackupError, Restore, Wanted, Work, plan, restore};
+use hindcast_log::{Reader, verify as verify_log};
+use hindcast_model::event::BackupKind;
+use hindcast_model::{Seq, UnixMicros};
+use proptest::prelude::*;
+
+use crate::support::{SEGMENT, World, hash_at, head};
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 10, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn restore_at_any_event_is_the_fold_of_the_original(
+        rounds in prop::collection::vec(1..14_u64, 1..4),
+        cuts in prop::collection::vec(0..1_000_u64, 4),
+    ) {
+        let world = World::new();
+        let log = world.open();
+        let repository = world.repository();
+        for rounds in rounds {
+            world.work(&log, rounds);
+            world.backup(&repository, BackupKind::Incremental);
+        }
+        log.close();
+        let dir = world.data_dir();
+        let end = head(&dir);
+        for (index, cut) in cuts.into_iter().enumerate() {
+            let cut = Seq(1 + cut * (end.0 - 1) / 999);
+            let plan = plan(&repository, Wanted::Seq(cut)).expect("planned");
+            let to = world.root.path().join(format!("at-{index}"));
+            let restored = world.restore_to(&plan, &to);
+            prop_assert_eq!(restored.state_hash, hash_at(&dir, cut));
+            prop_assert_eq!(restored.to_seq, cut);
+            prop_assert_eq!(hash_at(&to, cut), restored.state_hash);
+            let report = verify_log(&to, &mut std::iter::empty(), &|_| {}).expect("reads");
+            prop_assert!(report.holds(), "{:?}", report.problems);
+        }
+    }
+}
+
+#[test]
+fn restore_to_a_time_ends_with_the_last_event_that_is_not_later() {
+    let world = World::new();
+    let log = world.open();
+    world.work(&log, 10);
+    let repository = world.repository();
+    world.backup(&repository, BackupKind::Full);
+    log.close();
+    let reader = Reader::open(&world.data_dir()).expect("reads");
+    let events = reader.read(Seq(1), 1_000).expect("reads");
+    for pick in [0, 7, 20, events.len() - 1] {
+        let at = UnixMicros(events[pick].context.at.0 + 3);
+        let last = events.iter().filter(|e| e.context.at <= at).count() as u64;
+        let plan = plan(&repository, Wanted::Time(at)).expect("planned");
+        let to = world.root.path().join(format!("time-{pick}"));
+        let restored = world.restore_to(&plan, &to);
+        assert_eq!(restored.to_seq, Seq(last));
+        assert_eq!(restored.state_hash, hash_at(&world.data_dir(), Seq(last)));
+    }
+}
+
+#[test]
+fn moments_that_are_not_there_are_refused_and_nothing_is_left() {
+    let world = World::new();
+    let log = world.open();
+    world.work(&log, 3);
+    let repository = world.repository();
+    let none = plan(&repository, Wanted::Latest).err();
+    assert!(matches!(none, Some(BackupError::NoRepository(_))));
+    world.backup(&repository, BackupKind::Full);
+    let unverified = plan(&repository, Wanted::LatestVerified).err();
+    assert!(matches!(unverified, Some(BackupError::NoBackup(_))));
+    let data_dir = world.root.path().join("restored");
+    let to = Restore {
+        data_dir: &data_dir,
+        segment_bytes: SEGMENT,
+    };
+    let work = Work::new(&*world.clock);
+    let attempt = |wanted| {
+        let plan = plan(&repository, wanted).expect("planned");
+        restore(&plan, &to, &work).expect_err("refused")
+    };
+    let beyond = attempt(Wanted::Seq(Seq(10_000)));
+    assert!(matches!(beyond, BackupError::BeyondEnd { .. }), "{beyond}");
+    let before = attempt(Wanted::Time(UnixMicros(5)));
+    assert!(matches!(before, BackupError::Empty), "{before}");
+    let left = std::fs::read_dir(world.root.path()).expect("lists");
+    assert_eq!(left.count(), 2, "the data directory and the target");
+}
