@@ -119,6 +119,11 @@ pub(crate) enum Verb {
         after_help = "Examples:\n  hindcast repair --plan\n  hindcast repair --data-dir ./data"
     )]
     Repair(super::repair::Options),
+    /// Practise what has to work one day, and measure it.
+    Drill {
+        #[command(subcommand)]
+        verb: super::drill::Drill,
+    },
     /// How a running server is, in one look.
     #[command(after_help = "Examples:\n  hindcast status\n  \
                             hindcast status --server http://127.0.0.1:8080 --json")]

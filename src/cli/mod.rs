@@ -12,6 +12,7 @@ mod data;
 mod demo;
 mod directory;
 mod doctor;
+mod drill;
 mod events;
 mod experiment;
 mod history;
@@ -62,6 +63,7 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Verb::Verify(options) => verify::run(global, &options, output),
         Verb::Redact(options) => redact::run(global, &options, output),
         Verb::Status => status::run(global, output),
+        Verb::Drill { verb } => drill::run(&verb, output),
         Verb::Doctor => doctor::run(global, output),
         Verb::Repair(options) => repair::run(global, &options, output),
         Verb::Backup { verb } => backup::run(global, verb, output),
@@ -76,6 +78,7 @@ fn refuse_ignored(global: &Global, verb: &Verb) -> Result<(), Failure> {
     let (server, config, data_dir, set) = ("--server", "--config", "--data-dir", "--set");
     let ignored: &[&str] = match verb {
         Verb::Demo(_)
+        | Verb::Drill { .. }
         | Verb::Completions { .. }
         | Verb::Config {
             verb: ConfigVerb::Default,

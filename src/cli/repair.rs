@@ -3,14 +3,17 @@
 
 use std::path::{Path, PathBuf};
 
-use hindcast_log::{Lost, NoSpares, Remedy, Repair, repair};
+use hindcast_backup::Copies;
+use hindcast_log::{Lost, NoSpares, Remedy, Repair, Spares, repair};
 use hindcast_snapshots::Bad;
 use serde_json::{Value, json};
 
-use super::arguments::Global;
+use super::arguments::{Global, Target};
+use super::backup::named;
 use super::directory::existing;
 use super::output::{Failure, Output};
 use super::verify::prove;
+use crate::backups;
 
 /// What is done.
 #[derive(Debug, clap::Args)]
@@ -18,6 +21,12 @@ pub(crate) struct Options {
     /// Say what would be healed, and change nothing.
     #[arg(long)]
     plan: bool,
+    /// Take what is not here from the newest backup in this target: a name of the configuration, a
+    /// directory, or s3://BUCKET/PREFIX.
+    #[arg(long, value_name = "TARGET")]
+    from: Option<String>,
+    #[command(flatten)]
+    with: Target,
 }
 
 pub(crate) fn run(global: &Global, options: &Options, output: &Output) -> Result<(), Failure> {
@@ -27,7 +36,18 @@ pub(crate) fn run(global: &Global, options: &Options, output: &Output) -> Result
         return Err(Failure::Usage(message.to_owned()));
     }
     let data_dir = existing(global)?;
-    let found = repair(&data_dir, &NoSpares, !options.plan)?;
+    let copies = match &options.from {
+        Some(from) => {
+            let target = named(&global.configuration()?, from, &options.with)?;
+            Some(Copies::open(&backups::repository(&target)?)?)
+        }
+        None => None,
+    };
+    let spares: &dyn Spares = match &copies {
+        Some(copies) => copies,
+        None => &NoSpares,
+    };
+    let found = repair(&data_dir, spares, !options.plan)?;
     let mut snapshots = unreadable(&data_dir)?;
     let mut holds = None;
     if !options.plan {
@@ -55,8 +75,7 @@ pub(crate) fn run(global: &Global, options: &Options, output: &Output) -> Result
             "the log does not hold yet: hindcast verify says why",
         )),
         (lost, _) => {
-            let hint = "restore from a backup, or put a copy of the data directory from before \
-                        the damage in its place";
+            let hint = "take what is missing from a backup with --from TARGET, or restore one";
             let message = format!("{lost} things cannot be healed from what is at hand");
             Err(Failure::failed(message).with_hint(Some(hint.to_owned())))
         }

@@ -402,3 +402,32 @@ fn every_command_of_the_runbook_works() {
     }
     assert_eq!(ran, 21);
 }
+
+#[test]
+fn the_restore_drill_reaches_its_goals() {
+    let drill = [
+        "drill",
+        "run",
+        "restore",
+        "--runs",
+        "25000",
+        "--seconds",
+        "2",
+        "--json",
+    ];
+    let (out, errors, code) = finish(hindcast(&drill), &[]);
+    println!("{out}");
+    assert_eq!(code, Some(0), "{errors}: {out}");
+    let report: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(
+        (&report["passed"], &report["state_equal"]),
+        (&json!(true), &json!(true))
+    );
+    assert!(
+        report["events"]
+            .as_u64()
+            .is_some_and(|events| events > 100_000)
+    );
+    let unknown = hindcast(&["drill", "run", "fire"]);
+    assert_eq!(finish(unknown, &[]).2, Some(2));
+}

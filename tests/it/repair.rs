@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use ureq::http::Method;
 
-use crate::support::{DISCOVER, Server, VALIDATE, finish, hindcast, pause, temporary, validation};
+use crate::support::{
+    DISCOVER, Server, VALIDATE, finish, hindcast, pause, sachs, temporary, validation,
+};
 
 fn here(words: &[&str], dir: &Path) -> (Value, String, Option<i32>) {
     let mut command = hindcast(words);
@@ -118,4 +121,60 @@ fn damaged_snapshots_are_set_aside() {
     assert_eq!(code, Some(0), "{errors}");
     assert_eq!(done["remedies"][0]["kind"], "snapshot", "{done}");
     assert!(path.with_extension("bad").exists());
+}
+
+#[test]
+fn what_is_gone_comes_back_from_a_backup() {
+    let dir = temporary();
+    let command = crate::support::serve(dir.path(), &["log.segment_bytes=65536"]);
+    let server = Server::start_with(command);
+    let csv = [("content-type", "text/csv")];
+    let stored = server.send(Method::POST, "/api/v1/datasets", &csv, &sachs());
+    let digest = stored.expect(201)["digest"]
+        .as_str()
+        .expect("a text")
+        .to_owned();
+    for _ in 0..200 {
+        server.post(VALIDATE, &validation()).expect(200);
+    }
+    server.stop();
+    let (made, errors, code) = here(&["backup", "create"], dir.path());
+    assert_eq!(
+        (code, &made["verified"]),
+        (Some(0), &json!(true)),
+        "{errors}"
+    );
+    let (whole, ..) = here(&["verify"], dir.path());
+    let archive = dir.path().join("archive");
+    let mut segments: Vec<PathBuf> = fs::read_dir(&archive)
+        .expect("a directory")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    segments.sort();
+    assert!(segments.len() >= 3, "{segments:?}");
+    for gone in &segments[..2] {
+        fs::remove_file(gone).expect("removed");
+    }
+    let blob = dir
+        .path()
+        .join("blobs")
+        .join(&digest[..2])
+        .join(&digest[2..]);
+    fs::remove_file(blob).expect("removed");
+    assert_eq!(here(&["verify"], dir.path()).2, Some(1));
+    let (lost, errors, code) = here(&["repair", "--plan"], dir.path());
+    assert_eq!(code, Some(1), "{lost}");
+    assert!(errors.contains("--from"), "{errors}");
+    let (done, errors, code) = here(&["repair", "--from", "local"], dir.path());
+    assert_eq!(
+        (code, &done["holds"]),
+        (Some(0), &json!(true)),
+        "{errors}: {done}"
+    );
+    let (healed, ..) = here(&["verify"], dir.path());
+    assert_eq!(healed["chain"], whole["chain"]);
+    let server = Server::start(dir.path());
+    server
+        .get(&format!("/api/v1/datasets/{digest}"))
+        .expect(200);
 }

@@ -23,12 +23,13 @@ use crate::scan::Link;
 use crate::segment::{self, Location};
 use crate::store::Store;
 use crate::verify::archived_to;
-use frames::{End, Found, Rebuilt, advance, frames, last_of, next_of, records};
+use frames::{End, Found, Rebuilt, advance, frames, next_of, records};
 
 /// Copies of what is damaged, such as a backup.
 pub trait Spares {
-    /// The bytes of the segment that begins at `first`: its header and its frames.
-    fn segment(&self, first: Seq) -> Result<Option<Vec<u8>>, String>;
+    /// Bytes in which the frames from `first` to before `next`, or to the end, stand somewhere, in
+    /// any order and among others.
+    fn frames(&self, first: Seq, next: Option<Seq>) -> Result<Option<Vec<u8>>, String>;
 
     /// The content of a blob.
     fn blob(&self, digest: Digest) -> Result<Option<Vec<u8>>, String>;
@@ -38,7 +39,7 @@ pub trait Spares {
 pub struct NoSpares;
 
 impl Spares for NoSpares {
-    fn segment(&self, _first: Seq) -> Result<Option<Vec<u8>>, String> {
+    fn frames(&self, _first: Seq, _next: Option<Seq>) -> Result<Option<Vec<u8>>, String> {
         Ok(None)
     }
 
@@ -242,19 +243,18 @@ impl Pass<'_> {
             Some(next) => Some(self.end_before(next, link.log)?),
             None => None,
         };
-        let spare = match self.spares.segment(location.first) {
-            _ if !self.needs_spare(&bytes, link, end) => None,
+        let next = end.map(|end| end.next);
+        let spare = match self.needs_spare(&bytes, link, end) {
+            true => self.spares.frames(location.first, next),
+            false => Ok(None),
+        };
+        let spare = match spare {
             Ok(spare) => spare,
             Err(why) => {
                 let what = format!("the spare copy of this segment cannot be read: {why}");
                 let seq = location.first;
                 return Ok(Err(Lost { seq, what }));
             }
-        };
-        // A file that is gone may have been one of several: its copy says where it ended.
-        let end = match bytes.is_empty() {
-            true => spare.as_deref().and_then(|spare| last_of(spare, link)),
-            false => end,
         };
         let rebuilt = match self.rebuild(&bytes, spare.as_deref(), link, end) {
             Ok(rebuilt) => rebuilt,

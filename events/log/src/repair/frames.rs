@@ -94,19 +94,6 @@ pub(super) fn frames(bytes: &[u8], log: Uuid, spare: bool) -> BTreeMap<Seq, Vec<
     found
 }
 
-/// Where the frames of a copy end.
-pub(super) fn last_of(spare: &[u8], link: &Link) -> Option<End> {
-    let found = frames(spare, link.log, true);
-    let mut place = *link;
-    while let Some(frame) = next_of(&found, &place) {
-        place = advance(&place, frame);
-    }
-    (place.next > link.next).then_some(End {
-        next: place.next,
-        chain: None,
-    })
-}
-
 /// The frame that goes on from `place`.
 pub(super) fn next_of<'a>(
     found: &BTreeMap<Seq, Vec<Found<'a>>>,

@@ -26,7 +26,7 @@ fn copy(from: &Path, to: &Path) {
 struct Twin(PathBuf);
 
 impl Spares for Twin {
-    fn segment(&self, first: Seq) -> Result<Option<Vec<u8>>, String> {
+    fn frames(&self, first: Seq, _next: Option<Seq>) -> Result<Option<Vec<u8>>, String> {
         let name = format!("{:020}.seg", first.0);
         let found = ["archive", "wal"].map(|dir| fs::read(self.0.join(dir).join(&name)).ok());
         Ok(found.into_iter().flatten().next())
