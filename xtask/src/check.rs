@@ -3,9 +3,10 @@
 //! A new check is one function and one row of `STEPS`. Tests come last, so that the test
 //! runner's summary is the last thing printed.
 
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 
 use crate::session::{Session, finish};
 use crate::tools::{self, Tool, WhenMissing};
@@ -60,6 +61,12 @@ const STEPS: &[Step] = &[
         fast: false,
         needs: &[],
         run: documentation_tests,
+    },
+    Step {
+        name: "restore drill",
+        fast: false,
+        needs: &[],
+        run: restore_drill,
     },
     Step {
         name: "tests",
@@ -171,6 +178,37 @@ fn documentation(session: &Session) -> anyhow::Result<()> {
 
 fn documentation_tests(session: &Session) -> anyhow::Result<()> {
     finish(&mut session.cargo(&["test", "--doc", "--workspace", "--quiet"]))
+}
+
+/// Loses a machine with a million events and restores it. The times are printed and not judged: this
+/// is no quiet machine, and no optimised build.
+fn restore_drill(session: &Session) -> anyhow::Result<()> {
+    let arguments = [
+        "run",
+        "--quiet",
+        "--package",
+        "hindcast",
+        "--",
+        "drill",
+        "run",
+        "restore",
+        "--json",
+    ];
+    let output = session
+        .cargo(&arguments)
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot start cargo")?;
+    let text = String::from_utf8(output.stdout).context("the drill printed no UTF-8")?;
+    let report: serde_json::Value =
+        serde_json::from_str(&text).context("the drill said nothing")?;
+    let (rpo, rto) = (&report["rpo_seconds"], &report["rto_seconds"]);
+    println!("    {} events, RPO {rpo} s, RTO {rto} s", report["events"]);
+    ensure!(
+        report["state_equal"] == true,
+        "what was restored is not what was lost: {text}"
+    );
+    Ok(())
 }
 
 fn tests(session: &Session) -> anyhow::Result<()> {
