@@ -274,7 +274,11 @@ fn actor_options(config: &Config) -> ActorOptions {
 /// Time, ids and facts of this host, for the actors.
 fn environment(config: &Config, shredded: Vec<KeyId>) -> Result<Environment, ServeError> {
     let data_dir = config.server.data_dir.clone();
-    let vault = Vault::open(&data_dir)?;
+    let vault = Vault::open(&data_dir, config.master_key()?.as_ref())?;
+    let wrapped = vault.wrap()?;
+    if wrapped > 0 {
+        tracing::info!(wrapped, "data keys wrapped with the master key");
+    }
     // A crash may have come between the record of a redaction and the end of the keys.
     for key in shredded {
         vault.shred(key)?;

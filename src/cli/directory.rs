@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use hindcast_log::{Blobs, Reader, RealDisk, Recorded, Vault, walk};
+use hindcast_log::{Blobs, MasterKey, Reader, RealDisk, Recorded, Vault, walk};
 use hindcast_model::StreamKind;
 use hindcast_model::{Digest, KeyId, Payload, Stream};
 
@@ -31,16 +31,22 @@ pub(crate) fn existing(global: &Global) -> Result<PathBuf, Failure> {
     Err(Failure::failed(message).with_hint(Some(hint.to_owned())))
 }
 
+/// The master key that the configuration names, if it names one.
+pub(crate) fn master(global: &Global) -> Result<Option<MasterKey>, Failure> {
+    let config = global.configuration()?;
+    config.master_key().map_err(Failure::configuration)
+}
+
 impl Directory {
     /// Opens the directory that the command line means.
     pub(crate) fn open(global: &Global) -> Result<Self, Failure> {
-        Self::at(&existing(global)?)
+        Self::at(&existing(global)?, master(global)?.as_ref())
     }
 
     /// Opens this directory.
-    pub(crate) fn at(data_dir: &Path) -> Result<Self, Failure> {
+    pub(crate) fn at(data_dir: &Path, master: Option<&MasterKey>) -> Result<Self, Failure> {
         let reader = Reader::open(data_dir)?;
-        let keys = Vault::open(data_dir);
+        let keys = Vault::open(data_dir, master);
         let keys = keys.inspect_err(|error| note(&format!("sealed payloads: {error}")));
         Ok(Self {
             blobs: reader.blobs(),

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use hindcast_actors::views;
-use hindcast_log::{Position, Reader, Recorded};
+use hindcast_log::{MasterKey, Position, Reader, Recorded};
 use hindcast_model::{Event, Seq, Stream};
 use serde_json::{Value, json};
 
@@ -107,6 +107,7 @@ enum Source {
     },
     Files {
         data_dir: PathBuf,
+        master: Option<MasterKey>,
         filter: FileFilter,
     },
 }
@@ -161,6 +162,7 @@ impl Source {
         }
         Ok(Self::Files {
             data_dir: directory::existing(global)?,
+            master: directory::master(global)?,
             filter: files,
         })
     }
@@ -205,8 +207,12 @@ impl Source {
                 }
                 Ok(())
             }
-            Self::Files { data_dir, filter } => {
-                let directory = Directory::at(data_dir)?;
+            Self::Files {
+                data_dir,
+                master,
+                filter,
+            } => {
+                let directory = Directory::at(data_dir, master.as_ref())?;
                 let reader = &directory.reader;
                 let Some(head) = reader.head()? else {
                     return Ok(());

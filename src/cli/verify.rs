@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use hindcast_actors::history::{Archive, Recomputed, recompute};
-use hindcast_log::{Problem, Reader, Report, StoreCheck, Vault, verify};
+use hindcast_log::{MasterKey, Problem, Reader, Report, StoreCheck, Vault, verify};
 use hindcast_model::Seq;
 use serde_json::{Value, json};
 
@@ -25,11 +25,13 @@ pub(crate) fn run(global: &Global, options: &Options, output: &Output) -> Result
         let message = "verify reads the files of a data directory; name it with --data-dir";
         return Err(Failure::Usage(message.to_owned()));
     }
-    let data_dir = global.configuration()?.server.data_dir;
+    let config = global.configuration()?;
+    let master = config.master_key().map_err(Failure::configuration)?;
+    let data_dir = config.server.data_dir;
     let mut report = prove(&data_dir)?;
     // What is damaged cannot be computed again, and is told.
     let recomputed = match options.recompute && report.holds() {
-        true => Some(results(&data_dir, &mut report)?),
+        true => Some(results(&data_dir, master.as_ref(), &mut report)?),
         false => None,
     };
     let mut json = document(&report);
@@ -83,10 +85,14 @@ pub(crate) fn prove(data_dir: &Path) -> Result<Report, Failure> {
 }
 
 /// Computes the results of the log again; those that differ become problems of the report.
-fn results(data_dir: &Path, report: &mut Report) -> Result<Recomputed, Failure> {
+fn results(
+    data_dir: &Path,
+    master: Option<&MasterKey>,
+    report: &mut Report,
+) -> Result<Recomputed, Failure> {
     let bar = Progress::new();
     let reader = Reader::open(data_dir)?;
-    let (blobs, vault) = (reader.blobs(), Vault::open(data_dir)?);
+    let (blobs, vault) = (reader.blobs(), Vault::open(data_dir, master)?);
     let archive = Archive {
         reader: &reader,
         blobs: &blobs,

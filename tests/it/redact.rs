@@ -170,3 +170,75 @@ fn a_redaction_that_a_crash_interrupted_is_done_by_the_next_start() {
     assert_eq!(code, Some(1));
     assert!(errors.contains("nothing readable is kept"), "{errors}");
 }
+
+#[test]
+fn no_restore_brings_a_redacted_subject_back() {
+    let dir = temporary();
+    let data = dir.path().join("data");
+    let key = dir.path().join("key");
+    fs::write(&key, [7; 32]).expect("written");
+    let target = format!(
+        "backup.targets=[{{ name = \"far\", url = {:?}, key_file = {:?} }}]",
+        dir.path().join("far").display().to_string(),
+        key.display().to_string()
+    );
+    let serve = || crate::support::serve(&data, &[&target]);
+    let server = Server::start_with(serve());
+    let asked = server.post_with(VALIDATE, &question(), &ADA).expect(200);
+    let run = id(&asked, "run_id");
+    let backup = json!({ "target": "far" });
+    let first = server.post("/api/v1/backups", &backup).expect(201);
+    server
+        .post("/api/v1/redactions", &json!({ "subject": "ada" }))
+        .expect(200);
+    // Without another backup: the target hears of it within seconds.
+    let marked = dir
+        .path()
+        .join("far")
+        .join("redactions")
+        .join("0000000002.key");
+    let mut waits = 0..1_500;
+    while !marked.exists() {
+        assert!(waits.next().is_some(), "the target still has the key");
+        crate::support::pause(std::time::Duration::from_millis(20));
+    }
+    server.stop();
+    fs::rename(&data, dir.path().join("lost")).expect("lost");
+    let first = id(&first, "id");
+    let mut restore = hindcast(&["restore", "--from", "far", "--backup", &first, "--json"]);
+    restore.args(["--set", &target, "--data-dir"]).arg(&data);
+    let (out, errors, code) = finish(restore, &[]);
+    assert_eq!(code, Some(0), "{errors}");
+    let restored: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(restored["keys"], 0, "{restored}");
+    let server = Server::start_with(serve());
+    let found = server.get(&format!("/api/v1/runs/{run}")).expect(200);
+    assert_eq!(found["result"]["sealed"], true, "{found}");
+    // The number of the key that is gone is not used again.
+    server.post_with(VALIDATE, &question(), &ADA).expect(200);
+    assert!(data.join("keys").join("0000000003.key").exists());
+}
+
+#[test]
+fn with_a_master_key_the_directory_alone_gives_nothing_away() {
+    let dir = temporary();
+    let (data, master) = (dir.path().join("data"), dir.path().join("master"));
+    fs::write(&master, "07".repeat(32)).expect("written");
+    let setting = format!("privacy.master_key_file={}", master.display());
+    let plain = Server::start(&data);
+    let asked = plain.post_with(VALIDATE, &question(), &ADA).expect(200);
+    let run = id(&asked, "run_id");
+    plain.stop();
+    let keys = data.join("keys");
+    assert!(holds(&keys, "ada"), "a plain key names its subject");
+    let server = Server::start_with(crate::support::serve(&data, &[&setting]));
+    assert!(!holds(&keys, "ada"), "the key is wrapped by the start");
+    let found = server.get(&format!("/api/v1/runs/{run}")).expect(200);
+    assert_eq!(found["result"]["identifiable"], true, "{found}");
+    server.stop();
+    // Without it no server starts over it, and nothing sealed is shown.
+    let bare = crate::support::serve(&data, &[]);
+    let (_, errors, code) = finish(bare, &[]);
+    assert_eq!(code, Some(1), "{errors}");
+    assert!(errors.contains("privacy.master_key_file"), "{errors}");
+}

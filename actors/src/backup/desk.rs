@@ -1,7 +1,7 @@
 //! What the actor, its threads and the handles share: who works on what, and who waits for it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -46,6 +46,8 @@ pub(super) struct Place {
     pub(super) queue: Mutex<VecDeque<Job>>,
     pub(super) wake: Condvar,
     pub(super) shipping: Mutex<Shipping>,
+    /// Shredded keys that the target knows of.
+    pub(super) redacted: AtomicUsize,
     lag: Option<Gauge>,
     failing: Option<Gauge>,
 }
@@ -60,6 +62,7 @@ impl Place {
             queue: Mutex::default(),
             wake: Condvar::new(),
             shipping: Mutex::default(),
+            redacted: AtomicUsize::new(0),
             lag: gauge("backup_ship_lag_seconds"),
             failing: gauge("backup_ship_failing"),
         })

@@ -2,13 +2,14 @@
 //! failed, and folds what was shipped. Nothing that happens here reaches beyond this thread.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hindcast_backup::{
-    BackupError, Create, Manifest, Repository, Verified, Work, create, fold, prune, verify,
+    BackupError, Create, Manifest, Repository, Verified, Work, create, fold, prune, redact, verify,
 };
 use hindcast_model::event::{BackupEnded, BackupKind};
-use hindcast_model::{Event, Seq};
+use hindcast_model::{Event, KeyId, Seq};
 
 use super::desk::{Desk, Job, Place};
 use super::options::TargetOptions;
@@ -210,8 +211,13 @@ fn check_room(desk: &Desk, needed: u64) -> Result<(), BackupError> {
     }
 }
 
-/// Sees to it that there is a backup to go on from, and folds what was shipped.
+/// Takes shredded keys out of the target, sees to it that there is a backup to go on from, and folds
+/// what was shipped.
 fn maintain(desk: &Desk, place: &Place) {
+    if let Err(error) = redact_here(desk, place) {
+        // It is tried again, and every backup does it as well.
+        tracing::warn!(%error, target = place.name, "shredded keys are still in the target");
+    }
     let mut targets = desk.options.targets.iter();
     let Some(target) = targets.find(|t| t.name == place.name && t.continuous) else {
         return;
@@ -225,6 +231,21 @@ fn maintain(desk: &Desk, place: &Place) {
             tracing::error!(error, target = place.name, "folding panicked");
         }
     }
+}
+
+fn redact_here(desk: &Desk, place: &Place) -> Result<(), BackupError> {
+    let shredded: Vec<KeyId> = desk.log.state(|state| state.shredded().collect());
+    if shredded.len() <= place.redacted.load(Ordering::Acquire) {
+        return Ok(());
+    }
+    let mut targets = desk.options.targets.iter();
+    let Some(target) = targets.find(|target| target.name == place.name) else {
+        return Ok(());
+    };
+    let count = shredded.len();
+    redact(&target.repository(&desk.environment)?, shredded.into_iter())?;
+    place.redacted.store(count, Ordering::Release);
+    Ok(())
 }
 
 fn fold_shipped(desk: &Desk, place: &Place, target: &TargetOptions) -> Result<(), BackupError> {

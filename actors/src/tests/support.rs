@@ -140,7 +140,7 @@ impl World {
             Log::open(log_options, Arc::clone(&clock), fresh_id(), &|_| {}).expect("the log opens");
         let free = Arc::new(AtomicU64::new(1 << 40));
         let shown = Arc::clone(&free);
-        let vault = Arc::new(Vault::open(dir.path()).expect("the vault opens"));
+        let vault = Arc::new(Vault::open(dir.path(), None).expect("the vault opens"));
         if seal_key != KeyId(0) {
             vault.add(seal_key, [5; 32]).expect("a key");
         }

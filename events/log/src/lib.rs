@@ -61,5 +61,5 @@ pub use replay::{Checkpoint, Progress, Replayed, replay, replay_seen, walk};
 pub use scrub::{Damaged, ScrubError, Scrubbed, scrub};
 pub use stats::Stats;
 pub use time::{Clock, TimeKeeper};
-pub use vault::{PayloadError, Vault, VaultError};
+pub use vault::{MasterKey, PayloadError, Vault, VaultError, key_file};
 pub use verify::{Problem, Report, StoreCheck, verify};

@@ -3,7 +3,8 @@
 //! and datasets go into the log and its blobs and come out of them here, sealed or not.
 //!
 //! A key is a file of `keys/`, named by its number, that holds the 32 bytes and then the subject
-//! whose data it seals, if it is one subject's. A key that was shredded leaves a file `.gone`, so that
+//! whose data it seals, if it is one subject's. With a master key, which lies elsewhere, the file
+//! holds that sealed under it (wrapped), so that whoever has the directory alone has nothing. A key that was shredded leaves a file `.gone`, so that
 //! its number is never used again.
 
 use std::borrow::Cow;
@@ -29,6 +30,10 @@ pub enum VaultError {
     NoKey(KeyId),
     #[error("the payload was not sealed under data key {}, or was changed", .0.0)]
     Refused(KeyId),
+    #[error("data key {} is wrapped: name the master key with privacy.master_key_file", .0.0)]
+    Wrapped(KeyId),
+    #[error("data key {} was wrapped under another master key, or was changed", .0.0)]
+    WrongMaster(KeyId),
     #[error("data keys: {0}")]
     Io(#[from] io::Error),
 }
@@ -47,6 +52,7 @@ pub enum PayloadError {
 /// The data keys of one data directory.
 pub struct Vault {
     dir: PathBuf,
+    master: Option<MasterKey>,
     ring: RwLock<Ring>,
 }
 
@@ -60,6 +66,7 @@ struct Ring {
 }
 
 struct Key {
+    bytes: [u8; 32],
     cipher: XChaCha20Poly1305,
     /// What nonces of datasets are derived with.
     derivation: [u8; 32],
@@ -69,12 +76,86 @@ struct Key {
 impl Key {
     fn new(bytes: [u8; 32], subject: Option<String>) -> Self {
         Self {
+            bytes,
             cipher: XChaCha20Poly1305::new(&bytes.into()),
             derivation: blake3::derive_key("hindcast 2026-11 nonces of sealed datasets", &bytes),
             subject,
         }
     }
+
+    /// Reads the 32 bytes and the subject.
+    fn parse(number: KeyId, content: &[u8]) -> Result<Self, VaultError> {
+        let bad = |what: &str| io::Error::other(format!("data key {}: {what}", number.0));
+        let (bytes, subject) = content
+            .split_first_chunk::<32>()
+            .ok_or_else(|| bad("it has less than 32 bytes"))?;
+        let subject = std::str::from_utf8(subject).map_err(|_| bad("its subject is not UTF-8"))?;
+        let subject = (!subject.is_empty()).then(|| subject.to_owned());
+        Ok(Self::new(*bytes, subject))
+    }
+
+    fn text(&self) -> Vec<u8> {
+        let subject = self.subject.as_deref().unwrap_or_default();
+        [&self.bytes[..], subject.as_bytes()].concat()
+    }
 }
+
+/// What the data keys are wrapped with.
+#[derive(Clone)]
+pub struct MasterKey(std::sync::Arc<Key>);
+
+impl MasterKey {
+    /// A key of these bytes.
+    #[must_use]
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(std::sync::Arc::new(Key::new(bytes, None)))
+    }
+
+    fn wrap(&self, number: KeyId, key: &Key) -> Result<Vec<u8>, VaultError> {
+        let text = key.text();
+        // A data key is wrapped to the same bytes each time, so that no entropy is needed.
+        let mut nonce = [0; 24];
+        let hash = blake3::keyed_hash(&self.0.derivation, &text);
+        nonce.copy_from_slice(&hash.as_bytes()[..24]);
+        let sealing = Sealing {
+            msg: &text,
+            aad: &number.0.to_le_bytes(),
+        };
+        let wrapped = self.0.cipher.encrypt(&nonce.into(), sealing);
+        let wrapped = wrapped.map_err(|_| VaultError::Refused(number))?;
+        Ok([&WRAPPED[..], &nonce, &wrapped].concat())
+    }
+
+    fn unwrap(&self, number: KeyId, wrapped: &[u8]) -> Result<Vec<u8>, VaultError> {
+        let refused = VaultError::WrongMaster(number);
+        let Some((nonce, ciphertext)) = wrapped.split_first_chunk::<24>() else {
+            return Err(refused);
+        };
+        let sealing = Sealing {
+            msg: ciphertext,
+            aad: &number.0.to_le_bytes(),
+        };
+        let text = self.0.cipher.decrypt(&(*nonce).into(), sealing);
+        text.map_err(|_| refused)
+    }
+}
+
+/// Reads a key file: 32 bytes, or 64 hexadecimal digits.
+pub fn key_file(path: &Path) -> io::Result<[u8; 32]> {
+    let bytes = fs::read(path)?;
+    let spelt = || {
+        let text = std::str::from_utf8(&bytes).ok()?.trim();
+        text.parse::<Digest>().ok()
+    };
+    let whole = bytes.as_slice().try_into().ok();
+    let wrong = "a key is 32 bytes, or 64 hexadecimal digits";
+    whole
+        .or_else(|| spelt().map(|digest| digest.0))
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, wrong))
+}
+
+/// What the file of a wrapped key begins with; then come the nonce and the ciphertext.
+const WRAPPED: [u8; 5] = *b"HCWK\x01";
 
 impl Ring {
     fn insert(&mut self, number: KeyId, key: Key) {
@@ -107,8 +188,8 @@ fn gone_name(key: KeyId) -> String {
 }
 
 impl Vault {
-    /// Reads the keys under `data_dir`; there may be none.
-    pub fn open(data_dir: &Path) -> Result<Self, VaultError> {
+    /// Reads the keys under `data_dir`; there may be none. Those that are wrapped need the master key.
+    pub fn open(data_dir: &Path, master: Option<&MasterKey>) -> Result<Self, VaultError> {
         let dir = data_dir.join("keys");
         let mut ring = Ring::default();
         let entries = match fs::read_dir(&dir) {
@@ -126,14 +207,12 @@ impl Vault {
                 continue;
             };
             let content = fs::read(entry.path())?;
-            let bad = |what: &str| io::Error::other(format!("data key {}: {what}", number.0));
-            let (bytes, subject) = content
-                .split_first_chunk::<32>()
-                .ok_or_else(|| bad("it has less than 32 bytes"))?;
-            let subject =
-                std::str::from_utf8(subject).map_err(|_| bad("its subject is not UTF-8"))?;
-            let subject = (!subject.is_empty()).then(|| subject.to_owned());
-            ring.insert(number, Key::new(*bytes, subject));
+            let text = match (content.strip_prefix(&WRAPPED), master) {
+                (None, _) => content,
+                (Some(wrapped), Some(master)) => master.unwrap(number, wrapped)?,
+                (Some(_), None) => return Err(VaultError::Wrapped(number)),
+            };
+            ring.insert(number, Key::parse(number, &text)?);
         }
         // A crash in the middle of a shredding leaves both files: the key is gone.
         let shredded: Vec<KeyId> = ring.keys.keys().copied().collect();
@@ -145,8 +224,26 @@ impl Vault {
         }
         Ok(Self {
             dir,
+            master: master.cloned(),
             ring: RwLock::new(ring),
         })
+    }
+
+    /// Wraps the keys that lie here readable. Without a master key nothing is done.
+    pub fn wrap(&self) -> Result<usize, VaultError> {
+        let ring = self.ring.read().expect("no holder panics");
+        let mut wrapped = 0;
+        if self.master.is_none() {
+            return Ok(wrapped);
+        }
+        for (number, key) in &ring.keys {
+            let content = fs::read(self.dir.join(file_name(*number)))?;
+            if !content.starts_with(&WRAPPED) {
+                self.put(*number, key)?;
+                wrapped += 1;
+            }
+        }
+        Ok(wrapped)
     }
 
     /// Whether the key is here.
@@ -270,8 +367,19 @@ impl Vault {
         key: KeyId,
         (bytes, subject): ([u8; 32], Option<String>),
     ) -> Result<(), VaultError> {
+        let made = Key::new(bytes, subject);
+        self.put(key, &made)?;
+        ring.insert(key, made);
+        Ok(())
+    }
+
+    fn put(&self, number: KeyId, key: &Key) -> Result<(), VaultError> {
+        let content = match &self.master {
+            Some(master) => master.wrap(number, key)?,
+            None => key.text(),
+        };
         fs::create_dir_all(&self.dir)?;
-        let path = self.dir.join(file_name(key));
+        let path = self.dir.join(file_name(number));
         let half = path.with_extension("tmp");
         let mut options = OpenOptions::new();
         let mut file = options
@@ -280,15 +388,13 @@ impl Vault {
             .write(true)
             .mode(0o600)
             .open(&half)?;
-        file.write_all(&bytes)?;
-        file.write_all(subject.as_deref().unwrap_or_default().as_bytes())?;
+        file.write_all(&content)?;
         file.sync_data()?;
         fs::rename(&half, &path)?;
         File::open(&self.dir)?.sync_all()?;
         if let Some(parent) = self.dir.parent() {
             File::open(parent)?.sync_all()?;
         }
-        ring.insert(key, Key::new(bytes, subject));
         Ok(())
     }
 
@@ -393,7 +499,7 @@ mod tests {
     #[test]
     fn sealed_payload_needs_its_own_key() {
         let dir = tempfile::tempdir().expect("a directory");
-        let vault = Vault::open(dir.path()).expect("opens");
+        let vault = Vault::open(dir.path(), None).expect("opens");
         let (one, two) = (KeyId(1), KeyId(2));
         assert!(matches!(
             vault.seal(one, [0; 24], b"x"),
@@ -403,7 +509,7 @@ mod tests {
         vault.add(two, [8; 32]).expect("added");
         let nonce = [3; 24];
         let ciphertext = vault.seal(one, nonce, b"{\"x\":1}").expect("sealed");
-        let again = Vault::open(dir.path()).expect("opens");
+        let again = Vault::open(dir.path(), None).expect("opens");
         let text = again.unseal(one, nonce, &ciphertext).expect("read");
         assert_eq!(text, b"{\"x\":1}");
         assert!(matches!(
@@ -412,7 +518,7 @@ mod tests {
         ));
         assert!(again.unseal(one, nonce, &ciphertext[1..]).is_err());
         fs::remove_file(dir.path().join("keys").join(file_name(one))).expect("removed");
-        let without = Vault::open(dir.path()).expect("opens");
+        let without = Vault::open(dir.path(), None).expect("opens");
         assert!(matches!(
             without.unseal(one, nonce, &ciphertext),
             Err(VaultError::NoKey(_))
@@ -424,11 +530,11 @@ mod tests {
     fn kept_text_comes_back_from_the_log_and_from_blobs() {
         let dir = tempfile::tempdir().expect("a directory");
         let blobs = Blobs::open(Arc::new(RealDisk), dir.path()).expect("opens");
-        let vault = Vault::open(dir.path()).expect("opens");
+        let vault = Vault::open(dir.path(), None).expect("opens");
         let key = KeyId(1);
         vault.add(key, [7; 32]).expect("added");
         let nothing = tempfile::tempdir().expect("a directory");
-        let without = Vault::open(nothing.path()).expect("opens");
+        let without = Vault::open(nothing.path(), None).expect("opens");
         for bytes in [3, INLINE_BYTES_MAX, INLINE_BYTES_MAX + 1] {
             let text = "x".repeat(bytes);
             for (named, seal) in [(KeyId(0), None), (key, Some((key, [4; 24])))] {
@@ -455,7 +561,7 @@ mod tests {
     fn shredded_subject_is_unreadable_for_ever_and_gets_a_new_key() {
         let dir = tempfile::tempdir().expect("a directory");
         let blobs = Blobs::open(Arc::new(RealDisk), dir.path()).expect("opens");
-        let vault = Vault::open(dir.path()).expect("opens");
+        let vault = Vault::open(dir.path(), None).expect("opens");
         let fresh = |n: u8| move || [n; 32];
         let ada = vault.of_subject("ada", fresh(1)).expect("a key");
         let bob = vault.of_subject("bob", fresh(2)).expect("a key");
@@ -467,7 +573,7 @@ mod tests {
         assert_ne!(vault.seal_dataset(bob, table).expect("sealed"), sealed);
         assert!(Vault::looks_sealed(&sealed) && !Vault::looks_sealed(table));
         let digest = blobs.put(&sealed).expect("stored").digest();
-        let again = Vault::open(dir.path()).expect("opens");
+        let again = Vault::open(dir.path(), None).expect("opens");
         assert_eq!(again.dataset(&blobs, digest).expect("read"), table);
         assert_eq!(again.find("ada"), Some(ada));
         again.shred(ada).expect("shredded");
@@ -476,7 +582,7 @@ mod tests {
         let half = dir.path().join("keys").join(file_name(bob));
         fs::write(dir.path().join("keys").join(gone_name(bob)), b"").expect("marked");
         assert!(half.exists());
-        for vault in [again, Vault::open(dir.path()).expect("opens")] {
+        for vault in [again, Vault::open(dir.path(), None).expect("opens")] {
             let refused = vault.dataset(&blobs, digest);
             assert!(matches!(
                 refused,
@@ -484,20 +590,54 @@ mod tests {
             ));
             assert_eq!(vault.find("ada"), None);
         }
-        let later = Vault::open(dir.path()).expect("opens");
+        let later = Vault::open(dir.path(), None).expect("opens");
         assert!(!later.has(bob));
         let new = later.of_subject("ada", fresh(3)).expect("a key");
         assert_eq!(new, KeyId(4));
     }
 
     #[test]
+    fn wrapped_keys_need_their_master_key_and_plain_ones_are_wrapped() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let plain = Vault::open(dir.path(), None).expect("opens");
+        let ada = plain.of_subject("ada", || [5; 32]).expect("a key");
+        let sealed = plain.seal(ada, [0; 24], b"text").expect("sealed");
+        let path = dir.path().join("keys").join(file_name(ada));
+        let holds = |text: &[u8]| {
+            let content = fs::read(&path).expect("read");
+            content.windows(text.len()).any(|piece| piece == text)
+        };
+        assert!(holds(&[5; 32]) && holds(b"ada"));
+        let (master, other) = (MasterKey::new([1; 32]), MasterKey::new([2; 32]));
+        let vault = Vault::open(dir.path(), Some(&master)).expect("opens");
+        assert_eq!(vault.wrap().expect("wrapped"), 1);
+        assert_eq!(vault.wrap().expect("wrapped already"), 0);
+        assert!(!holds(&[5; 32]) && !holds(b"ada"));
+        let bob = vault.of_subject("bob", || [6; 32]).expect("a key");
+        let again = Vault::open(dir.path(), Some(&master)).expect("opens");
+        assert_eq!(
+            (again.find("ada"), again.find("bob")),
+            (Some(ada), Some(bob))
+        );
+        assert_eq!(again.unseal(ada, [0; 24], &sealed).expect("read"), b"text");
+        let refused = |master| Vault::open(dir.path(), master).err();
+        assert!(matches!(refused(None), Some(VaultError::Wrapped(_))));
+        assert!(matches!(
+            refused(Some(&other)),
+            Some(VaultError::WrongMaster(_))
+        ));
+        again.shred(ada).expect("shredded");
+        assert!(!path.exists());
+    }
+
+    #[test]
     fn key_that_is_here_is_never_replaced() {
         let dir = tempfile::tempdir().expect("a directory");
-        let vault = Vault::open(dir.path()).expect("opens");
+        let vault = Vault::open(dir.path(), None).expect("opens");
         vault.add(KeyId(1), [7; 32]).expect("added");
         let sealed = vault.seal(KeyId(1), [0; 24], b"text").expect("sealed");
         vault.add(KeyId(1), [9; 32]).expect("kept");
-        let again = Vault::open(dir.path()).expect("opens");
+        let again = Vault::open(dir.path(), None).expect("opens");
         assert_eq!(
             again.unseal(KeyId(1), [0; 24], &sealed).expect("read"),
             b"text"

@@ -267,6 +267,9 @@ pub(crate) fn build_keys(source: &Source, dir: &Path) -> Result<usize, BackupErr
             let mut names: BTreeSet<String> = listed.collect();
             // Keys that were shipped after the backup.
             names.extend(repository.names("keys/")?.into_keys());
+            // Their numbers stay used.
+            let gone = redacted.iter().filter_map(|file| file.strip_suffix(".key"));
+            keys.extend(gone.map(|number| (format!("{number}.gone"), Vec::new())));
             for name in names {
                 let file = name.trim_start_matches("keys/").to_owned();
                 if !redacted.contains(&file) {
@@ -291,7 +294,10 @@ pub(crate) fn build_keys(source: &Source, dir: &Path) -> Result<usize, BackupErr
         write_secret(&path, content).map_err(BackupError::io("write", &path))?;
     }
     sync_dir(&folder)?;
-    Ok(keys.len())
+    Ok(keys
+        .iter()
+        .filter(|(file, _)| file.ends_with(".key"))
+        .count())
 }
 
 fn write_secret(path: &Path, content: &[u8]) -> std::io::Result<()> {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use hindcast_log::{Reader, state_hash};
 use hindcast_model::event::BackupKind;
-use hindcast_model::{BackupId, DECIDER_VERSION, Digest, Seq, State};
+use hindcast_model::{BackupId, DECIDER_VERSION, Digest, KeyId, Seq};
 
 use crate::error::BackupError;
 use crate::manifest::{FORMAT, Manifest, Stored, Stretch};
@@ -68,7 +68,7 @@ pub fn create(
     work.step(Step::KeysSent)?;
     let state = hindcast_snapshots::at(&reader, to_seq)?.state;
     let state_hash = state_hash(&state)?;
-    redact(repository, &state)?;
+    redact(repository, state.shredded())?;
     work.step(Step::StateHashed)?;
     let before = parent.as_ref().map_or(Seq(0), |parent| parent.to_seq);
     let manifest = Manifest {
@@ -98,10 +98,17 @@ pub fn create(
     Ok(manifest)
 }
 
-/// Data keys that were shredded here go from the target as well, and stay away.
-fn redact(repository: &Repository, state: &State) -> Result<(), BackupError> {
+/// Data keys that were shredded here go from the target as well, and stay away: no restore from it
+/// brings them back, whichever backup it begins with. A target that is empty has nothing to lose.
+pub fn redact(
+    repository: &Repository,
+    shredded: impl Iterator<Item = KeyId>,
+) -> Result<(), BackupError> {
+    if repository.log()?.is_none() {
+        return Ok(());
+    }
     let redacted = repository.redacted()?;
-    for key in state.shredded() {
+    for key in shredded {
         let name = format!("{:010}.key", key.0);
         if !redacted.contains(&name) {
             repository.record_redaction(&name)?;

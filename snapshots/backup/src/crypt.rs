@@ -9,7 +9,6 @@
 //! | 31 | | chunks: 1 MiB of text, the last one shorter, each with 16 bytes of authentication |
 
 use std::fmt;
-use std::fs;
 use std::path::Path;
 
 use aead_stream::{DecryptorBE32, EncryptorBE32};
@@ -58,20 +57,11 @@ impl Key {
 
     /// Reads a key file: 32 bytes, or 64 hexadecimal digits.
     pub fn read(path: &Path) -> Result<Self, BackupError> {
-        let refuse = |what: String| BackupError::KeyFile {
+        let bytes = hindcast_log::key_file(path).map_err(|error| BackupError::KeyFile {
             path: path.to_owned(),
-            what,
-        };
-        let bytes = fs::read(path).map_err(|error| refuse(error.to_string()))?;
-        let whole: Option<[u8; 32]> = bytes.as_slice().try_into().ok();
-        let spelt = || {
-            let text = std::str::from_utf8(&bytes).ok()?.trim();
-            let digest: hindcast_model::Digest = text.parse().ok()?;
-            Some(digest.0)
-        };
-        let key = whole.or_else(spelt);
-        let wrong = || refuse("a key is 32 bytes, or 64 hexadecimal digits".to_owned());
-        Ok(Self::new(&key.ok_or_else(wrong)?))
+            what: error.to_string(),
+        })?;
+        Ok(Self::new(&bytes))
     }
 
     /// What it is called.
@@ -144,6 +134,8 @@ fn tag_text(tag: &[u8; 8]) -> KeyTag {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -26,7 +26,7 @@ mod work;
 
 pub use address::Address;
 pub use build::Source;
-pub use create::{Create, create};
+pub use create::{Create, create, redact};
 pub use crypt::{Key, KeyTag, NONCE_BYTES};
 pub use directory::Directory;
 pub use error::{BackupError, TargetError};

@@ -235,7 +235,7 @@ pub(crate) fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 /// Sets a data key, so that there is one to back up.
 pub(crate) fn add_key(data_dir: &Path, key: u32, byte: u8) {
-    let vault = Vault::open(data_dir).expect("opens");
+    let vault = Vault::open(data_dir, None).expect("opens");
     vault.add(KeyId(key), [byte; 32]).expect("added");
 }
 
