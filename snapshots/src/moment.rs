@@ -55,6 +55,7 @@ fn moment(folded: Folded, from_snapshot: Option<Seq>) -> Moment {
         state,
         events,
         unknown,
+        ..
     } = folded;
     Moment {
         state,
