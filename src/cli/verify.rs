@@ -130,6 +130,11 @@ fn document(report: &Report) -> Value {
         "epoch": report.epoch,
         "events": report.events,
         "segments": report.segments,
+        "pruned": report.pruned.iter().map(|gap| json!({
+            "from": gap.from.0,
+            "to": gap.to.0,
+            "backup": gap.backup,
+        })).collect::<Vec<_>>(),
         "chain": report.chain.map(|chain| chain.to_string()),
         "state_hash": report.state_hash.to_string(),
         "decided_again": report.decided_again,
@@ -170,6 +175,8 @@ fn text(report: &Report, recomputed: Option<&Recomputed>) -> String {
         format!("snapshots   {}", report.checkpoints.len()),
         format!("store       {}", store(report.store)),
     ];
+    let pruned = report.pruned.iter();
+    lines.extend(pruned.map(|gap| format!("pruned      {gap}")));
     if report.decided_elsewhere > 0 {
         let count = report.decided_elsewhere;
         lines.push(format!(

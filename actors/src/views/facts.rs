@@ -84,7 +84,11 @@ pub(super) fn visit(before: Option<&State>, after: &State, sink: &mut dyn Sink) 
     sink.one("experiments_total", b.map(count), json!(experiments_total));
     sink.one("shed", b.map(|b| json!(b.shed)), json!(shed));
     sink.one("paused", b.map(|b| json!(b.paused)), json!(paused));
-    sink.one("pruned", b.map(|b| gap(b.pruned)), gap(pruned));
+    sink.one(
+        "pruned",
+        b.map(|b| pruned_range(b.pruned)),
+        pruned_range(pruned),
+    );
     let id = |id: &dyn ToString| id.to_string();
     let pairs = (b.map(|b| b.runs), runs);
     entries(sink, "runs", pairs, |key| id(key), run);
@@ -115,7 +119,7 @@ pub(super) fn visit(before: Option<&State>, after: &State, sink: &mut dyn Sink) 
     sets(sink, b, deadlines, idempotency_order);
 }
 
-fn gap(pruned: Option<&Pruned>) -> Value {
+pub(crate) fn pruned_range(pruned: Option<&Pruned>) -> Value {
     pruned.map_or(Value::Null, |pruned| {
         json!({
             "last": pruned.last.0,

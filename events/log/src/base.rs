@@ -136,6 +136,7 @@ impl Base {
                 false => self.last,
             },
             backup: self.note.backup.clone().filter(|_| !lost),
+            oldest: self.next(),
         }
     }
 
@@ -199,28 +200,34 @@ pub struct Gap {
     pub to: Seq,
     /// The verified backup that holds it; none when it is lost.
     pub backup: Option<String>,
+    /// The first sequence that can be read.
+    pub oldest: Seq,
 }
 
 impl Gap {
     /// How to get at what was removed.
     #[must_use]
     pub fn hint(&self) -> String {
+        let Self { to, oldest, .. } = self;
+        let left = format!("what is left begins with sequence {oldest}");
         match &self.backup {
             Some(id) => format!(
-                "hindcast restore --from TARGET --to {} makes a log of it in another data \
-                 directory; TARGET is where backup {id} is kept",
-                self.to
+                "{left}; hindcast restore --from TARGET --to {to} makes a log of the rest in another \
+                 data directory, and TARGET is where backup {id} is kept"
             ),
-            None => "they were removed without a backup; an older copy of the data directory may \
-                     still hold them"
-                .to_owned(),
+            None => format!(
+                "{left}; hindcast restore --from TARGET --to {to} makes a log of the rest, should \
+                 an older backup or copy hold it"
+            ),
         }
     }
 }
 
 impl std::fmt::Display for Gap {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { from, to, backup } = self;
+        let Self {
+            from, to, backup, ..
+        } = self;
         match backup {
             Some(id) => write!(
                 f,

@@ -369,7 +369,8 @@ impl Log {
         Ok(found)
     }
 
-    /// Every event of a stream, ascending. An error when some of them are pruned.
+    /// Every event of a stream, ascending. An error when some of them are pruned; of a system's
+    /// stream, what is left is read.
     pub fn read_stream(&self, stream: Stream) -> Result<Vec<Recorded>, LogError> {
         self.read_stream_after(stream, Seq(0), usize::MAX)
     }

@@ -178,7 +178,7 @@ impl Log {
     }
 
     /// An error when `seq` was removed.
-    pub(crate) fn check_kept(&self, seq: Seq) -> Result<(), LogError> {
+    pub fn check_kept(&self, seq: Seq) -> Result<(), LogError> {
         match seq < self.oldest() {
             true => Err(self.gap(seq)),
             false => Ok(()),
@@ -274,7 +274,8 @@ pub(crate) fn check_stream(
     grew: impl FnOnce() -> bool,
 ) -> Result<(), LogError> {
     let removed = match first {
-        Some(version) => version > 1,
+        // A system's stream never is complete: what is left of it is read.
+        Some(version) => version > 1 && stream.kind != StreamKind::System,
         // A stream that has ended is not known any more; its id tells when it can have begun.
         None => grew() || may_be_before(stream, base.at),
     };
