@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use ureq::http::Method;
 
-use crate::support::{Server, VALIDATE, finish, hindcast, serve, temporary, validation};
+use crate::support::{Server, VALIDATE, finish, hindcast, pause, serve, temporary, validation};
 
 const SMALL: &str = "log.segment_bytes=65536";
 
@@ -17,6 +18,14 @@ fn segments(dir: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+fn snapshots(dir: &Path) -> Vec<u64> {
+    let entries = fs::read_dir(dir.join("snapshots")).expect("listed");
+    let names = entries.map(|entry| entry.expect("an entry").file_name());
+    names
+        .filter_map(|name| name.to_str()?.strip_suffix(".snap")?.parse().ok())
+        .collect()
 }
 
 fn offline(words: &[&str], dir: &Path) -> (Value, Value, Option<i32>) {
@@ -82,7 +91,13 @@ fn removed(server: &Server, dir: &Path) -> u64 {
         page["items"][0]["seq"] == last + 1 && segments(dir).is_empty()
     });
     assert!(dir.join("base.bin").exists());
-    last
+    for _ in 0..500 {
+        if snapshots(dir).iter().all(|seq| *seq >= last) {
+            return last;
+        }
+        pause(Duration::from_millis(10));
+    }
+    panic!("snapshots of what is gone stay: {:?}", snapshots(dir))
 }
 
 fn ask_for_what_is_gone(server: &Server, Early { run, cursor }: &Early, last: u64) {

@@ -456,3 +456,87 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(Base, Checkpoint), String> {
     let checkpoint = file.checkpoint()?;
     Ok((file.base, checkpoint))
 }
+
+#[cfg(test)]
+mod tests {
+    use hindcast_model::State;
+
+    use super::*;
+    use crate::disk::{Fault, SimDisk};
+
+    fn based(last: u64) -> (Base, Checkpoint) {
+        let mut state = State::default();
+        let event = hindcast_model::Event::TimeReached(hindcast_model::event::TimeReached {});
+        let id = hindcast_model::EventId::from_bytes([7; 16]);
+        for seq in 1..=last {
+            let context = hindcast_model::state::Context {
+                seq: Seq(seq),
+                at: UnixMicros(seq),
+                event_id: id,
+                correlation: id,
+                principal: hindcast_model::Name16::default(),
+                tenant: hindcast_model::Name16::default(),
+                key: hindcast_model::KeyId::default(),
+            };
+            state.apply(&context, &event);
+        }
+        let checkpoint = Checkpoint {
+            log: Uuid::from_u128(7),
+            epoch: 1,
+            chain: Digest([9; 32]),
+            state,
+        };
+        let pruned = SegmentsPruned {
+            first: Seq(1),
+            last: Seq(last),
+            chain: checkpoint.chain,
+            backup: None,
+            reason: "a test".to_owned(),
+        };
+        (Base::new(&checkpoint, &pruned, None), checkpoint)
+    }
+
+    fn written(disk: &SimDisk) -> Option<Base> {
+        let file = read(disk, Path::new("/data")).expect("readable");
+        file.map(|file| file.expect("whole").base)
+    }
+
+    const FAULTS: [Fault; 5] = [
+        Fault::PowerCut,
+        Fault::NoSpace,
+        Fault::WriteError,
+        Fault::SyncError,
+        Fault::DirectorySyncError,
+    ];
+
+    #[test]
+    fn a_fault_at_any_step_leaves_the_old_base_or_the_new_one() {
+        let (old, new) = (based(3), based(5));
+        let dir = Path::new("/data");
+        for fault in FAULTS {
+            for step in 1.. {
+                let sim = SimDisk::new(step);
+                sim.create_dir_all(dir).expect("created");
+                write(&sim, dir, &old.0, &old.1).expect("written");
+                sim.schedule(fault, step);
+                let done = write(&sim, dir, &new.0, &new.1);
+                sim.crash();
+                let found = written(&sim);
+                match &done {
+                    Ok(()) => assert_eq!(found.as_ref(), Some(&new.0), "{fault:?} {step}"),
+                    Err(_) => assert!(
+                        found.as_ref() == Some(&old.0) || found.as_ref() == Some(&new.0),
+                        "{fault:?} {step}: {found:?}"
+                    ),
+                }
+                // What is left of the attempt is in nobody's way.
+                write(&sim, dir, &new.0, &new.1).expect("written");
+                assert_eq!(written(&sim).as_ref(), Some(&new.0));
+                if done.is_ok() {
+                    assert!(step > 1, "{fault:?} meets nothing");
+                    break;
+                }
+            }
+        }
+    }
+}

@@ -211,7 +211,7 @@ impl Log {
             threads,
         };
         let log = Self(Arc::new(handle));
-        log.finish_prune()?;
+        log.finish_prune(&origin)?;
         Ok((log, recovery))
     }
 

@@ -73,9 +73,7 @@ impl Log {
         let _one_at_a_time = shared.pruning.lock().expect("no holder panics");
         let (disk, data_dir) = (shared.disk.as_ref(), &shared.options.data_dir);
         let origin = Origin::find(disk, data_dir)?;
-        if let Some(base) = origin.base() {
-            self.finish(base, step)?;
-        }
+        self.finish_earlier(&origin, step)?;
         let Some((last, next)) = end(&origin.locations, ask.to) else {
             return Ok(None);
         };
@@ -129,22 +127,44 @@ impl Log {
     }
 
     /// Finishes what a crash left half done.
-    pub(crate) fn finish_prune(&self) -> Result<(), LogError> {
-        let base = self.shared().base.read().expect("no holder panics").clone();
-        match base {
-            Some(base) if self.shared().read_only.is_none() => self.finish(&base, &mut |_| {}),
-            Some(_) | None => Ok(()),
+    pub(crate) fn finish_prune(&self, origin: &Origin) -> Result<(), LogError> {
+        match self.shared().read_only {
+            Some(_) => Ok(()),
+            None => self.finish_earlier(origin, &mut |_| {}),
         }
+    }
+
+    fn finish_earlier(
+        &self,
+        origin: &Origin,
+        step: &mut dyn FnMut(&'static str),
+    ) -> Result<(), LogError> {
+        let Some(base) = origin.base() else {
+            return Ok(());
+        };
+        if !self.is_told(base)
+            && let Some(checkpoint) = origin.checkpoint()?
+        {
+            // What was read may be in the page cache only: a sync that failed is no base.
+            let shared = self.shared();
+            let (disk, data_dir) = (shared.disk.as_ref(), &shared.options.data_dir);
+            base::write(disk, data_dir, base, &checkpoint)?;
+        }
+        self.finish(base, step)
+    }
+
+    /// Whether the event of this base is recorded.
+    fn is_told(&self, base: &Base) -> bool {
+        self.state(|state| {
+            let pruned = state.pruned();
+            pruned.is_some_and(|pruned| (pruned.last, pruned.chain.0) == (base.last, base.chain))
+        })
     }
 
     /// Everything after the base is durable.
     fn finish(&self, base: &Base, step: &mut dyn FnMut(&'static str)) -> Result<(), LogError> {
         let shared = self.shared();
-        let told = |state: &hindcast_model::State| {
-            let pruned = state.pruned();
-            pruned.is_some_and(|pruned| (pruned.last, pruned.chain.0) == (base.last, base.chain))
-        };
-        if !self.state(told) {
+        if !self.is_told(base) {
             self.submit_and_wait(submission(base))
                 .map_err(|error| LogError::NotPruned(error.to_string()))?;
             step("event");
