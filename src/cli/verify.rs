@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use hindcast_actors::history::{Archive, Recomputed, recompute};
-use hindcast_log::{Problem, Reader, Report, StoreCheck, Vault, verify};
+use hindcast_log::{LogError, Problem, Reader, Report, StoreCheck, Vault, verify};
 use hindcast_model::Seq;
 use serde_json::{Value, json};
 
@@ -69,10 +69,15 @@ pub(crate) fn prove(data_dir: &Path) -> Result<Report, Failure> {
         }
     });
     let bar = Progress::new();
-    let mut report = verify(data_dir, &mut checkpoints, &|progress| {
+    let verified = verify(data_dir, &mut checkpoints, &|progress| {
         let (done, total) = (progress.segments as u64, progress.segments_total as u64);
         bar.set("verifying", done, total);
-    })?;
+    });
+    let mut report = match verified {
+        // A server has removed segments since they were listed.
+        Err(LogError::Pruned(_)) => return prove(data_dir),
+        verified => verified?,
+    };
     drop(bar);
     drop(checkpoints);
     for what in bad {
