@@ -108,13 +108,8 @@ pub(super) fn visit(before: Option<&State>, after: &State, sink: &mut dyn Sink) 
     entries(sink, "heads", pairs, |key| id(key), |n| json!(n));
     let (was, is) = (b.map(|b| keys(b.shredded)), keys(shredded));
     let pairs = (was.as_ref(), &is);
-    entries(
-        sink,
-        "shredded",
-        pairs,
-        |key| key.0.to_string(),
-        |()| json!(true),
-    );
+    let number = |key: &KeyId| key.0.to_string();
+    entries(sink, "shredded", pairs, number, |()| json!(true));
     backed_up(sink, b, (backups_open, backups));
     sets(sink, b, deadlines, idempotency_order);
 }
