@@ -23,6 +23,7 @@ pub struct Config {
     pub http: HttpConfig,
     pub log: LogConfig,
     pub scrub: ScrubConfig,
+    pub retention: RetentionConfig,
     pub runs: RunsConfig,
     pub cache: CacheConfig,
     pub backup: BackupConfig,
@@ -90,6 +91,14 @@ pub struct RunsConfig {
 pub struct ScrubConfig {
     pub pause_ms: u64,
     pub bytes_per_second_max: u64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetentionConfig {
+    pub log_age_ms: u64,
+    pub log_bytes: u64,
+    pub without_backup: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

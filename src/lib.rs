@@ -10,6 +10,7 @@ pub mod http;
 pub mod ids;
 pub mod metrics;
 pub mod nearest;
+mod retention;
 pub mod series;
 mod snapshots;
 pub mod startup;

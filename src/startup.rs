@@ -23,7 +23,7 @@ use crate::backups::{self, TargetProblem};
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError};
 use crate::http::{self, App, Running};
-use crate::{clock, disk, ids, metrics, snapshots};
+use crate::{clock, disk, ids, metrics, retention, snapshots};
 
 /// Why a server did not start, or did not stop in good order.
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +120,7 @@ pub async fn serve(
     };
     let chores = rt::spawn(http::chores(app.clone()));
     let snapshots = rt::spawn(snapshots::take_snapshots(log.clone(), config.clone()));
+    let retention = rt::spawn(retention::retain(log.clone(), config.clone()));
     tracing::info!(%address, head = %log.head(), "ready");
     tell(Moment::Ready(address));
     let reason = tokio::select! {
@@ -134,6 +135,7 @@ pub async fn serve(
     stop_http(&handle, &config).await;
     chores.abort();
     snapshots.abort();
+    retention.abort();
     close(log, actors, &config, reason).await
 }
 

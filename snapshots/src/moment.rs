@@ -23,7 +23,8 @@ pub struct Moment {
     pub unknown: Option<String>,
 }
 
-/// The state after the event at `seq`, which the log of `reader` holds.
+/// The state after the event at `seq`, which the log of `reader` holds. A moment that was pruned is
+/// an error, though a snapshot of it may be left: the log does not bear it out any more.
 pub fn at(reader: &Reader, seq: Seq) -> Result<Moment, LogError> {
     let folder = folder(reader.data_dir());
     let paths = list(&folder).map_err(|source| LogError::Io {
@@ -55,6 +56,7 @@ fn moment(folded: Folded, from_snapshot: Option<Seq>) -> Moment {
         state,
         events,
         unknown,
+        ..
     } = folded;
     Moment {
         state,

@@ -51,6 +51,16 @@ pub fn take(data_dir: &Path, checkpoint: &Checkpoint, bytes_max: u64) -> io::Res
     Ok(Taken { seq, path, bytes })
 }
 
+/// Removes the snapshots of what was pruned: those before `oldest`, the first sequence that is left.
+/// Returns how many.
+pub fn forget(data_dir: &Path, oldest: Seq) -> io::Result<usize> {
+    let paths = list(&folder(data_dir))?;
+    let before = |path: &PathBuf| place_of(path).is_some_and(|seq| seq < Seq(oldest.0 - 1));
+    let old: Vec<PathBuf> = paths.into_iter().filter(before).collect();
+    old.iter().try_for_each(fs::remove_file)?;
+    Ok(old.len())
+}
+
 fn thin(folder: &Path, bytes_max: u64) -> io::Result<()> {
     let mut kept = Vec::new();
     for path in list(folder)? {

@@ -382,8 +382,8 @@ pub(crate) enum Events {
         #[command(flatten)]
         filter: EventFilter,
         /// Start at this sequence number.
-        #[arg(long, default_value_t = 1)]
-        from: u64,
+        #[arg(long)]
+        from: Option<u64>,
         /// How many.
         #[arg(long, default_value_t = 50)]
         limit: usize,
@@ -398,8 +398,8 @@ pub(crate) enum Events {
         #[command(flatten)]
         filter: EventFilter,
         /// Start at this sequence number.
-        #[arg(long, default_value_t = 1)]
-        from: u64,
+        #[arg(long)]
+        from: Option<u64>,
         #[arg(long, value_enum, default_value_t = ExportFormat::Jsonl)]
         format: ExportFormat,
     },

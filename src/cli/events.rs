@@ -35,7 +35,7 @@ pub(crate) fn run(global: &Global, verb: Events, output: &Output) -> Result<(), 
         } => {
             let mut source = Source::open(global, &filter)?;
             let mut items = Vec::new();
-            source.each(Seq(from.max(1)), limit, |event| {
+            source.each(from.map(|from| Seq(from.max(1))), limit, |event| {
                 items.push(event.clone());
                 Ok(())
             })?;
@@ -47,7 +47,7 @@ pub(crate) fn run(global: &Global, verb: Events, output: &Output) -> Result<(), 
         Events::Show { sequence } => {
             let mut source = Source::open(global, &EventFilter::default())?;
             let mut found = None;
-            source.each(Seq(sequence.max(1)), 1, |event| {
+            source.each(Some(Seq(sequence.max(1))), 1, |event| {
                 found = Some(event.clone());
                 Ok(())
             })?;
@@ -64,10 +64,14 @@ pub(crate) fn run(global: &Global, verb: Events, output: &Output) -> Result<(), 
             format,
         } => {
             let mut source = Source::open(global, &filter)?;
-            source.each(Seq(from.max(1)), usize::MAX, |event| match format {
-                ExportFormat::Jsonl => output.value(event),
-                ExportFormat::Cloudevents => output.value(&cloud_event(event)),
-            })
+            source.each(
+                from.map(|from| Seq(from.max(1))),
+                usize::MAX,
+                |event| match format {
+                    ExportFormat::Jsonl => output.value(event),
+                    ExportFormat::Cloudevents => output.value(&cloud_event(event)),
+                },
+            )
         }
     }
 }
@@ -181,20 +185,20 @@ impl Source {
         }
     }
 
-    /// Calls `visit` with up to `limit` events from `from` on.
+    /// Calls `visit` with up to `limit` events from `from` on, or from the oldest that is left.
     fn each(
         &mut self,
-        from: Seq,
+        from: Option<Seq>,
         limit: usize,
         mut visit: impl FnMut(&Value) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let mut left = limit;
         match self {
             Self::Server { client, filter } => {
-                let mut start = format!("from={}", from.0);
+                let mut start = from.map_or_else(String::new, |from| format!("&from={}", from.0));
                 while left > 0 {
                     let size = left.min(500);
-                    let path = format!("/api/v1/events?{start}&limit={size}{filter}");
+                    let path = format!("/api/v1/events?limit={size}{start}{filter}");
                     let page = client.get(&path)?.value()?;
                     for event in page["items"].as_array().into_iter().flatten() {
                         visit(event)?;
@@ -203,7 +207,7 @@ impl Source {
                     if page["more"].as_bool() != Some(true) {
                         break;
                     }
-                    start = format!("cursor={}", page["next"].as_str().unwrap_or(""));
+                    start = format!("&cursor={}", page["next"].as_str().unwrap_or(""));
                 }
                 Ok(())
             }
@@ -218,7 +222,13 @@ impl Source {
                     return Ok(());
                 };
                 let read = |key, payload: &_| directory.text(key, payload);
-                let mut next = from;
+                if let (Some(stream), None) = (filter.stream, from)
+                    && !reader.gaps().is_empty()
+                {
+                    // An error when its beginning is pruned.
+                    reader.read_stream(stream)?;
+                }
+                let mut next = from.unwrap_or(reader.oldest());
                 while left > 0 {
                     let events = reader.read(next, PIECE)?;
                     for recorded in events.iter().filter(|recorded| filter.admits(recorded)) {
@@ -256,7 +266,7 @@ impl Source {
             if head >= next {
                 let wanted = usize::try_from(head.0 - next.0 + 1).unwrap_or(usize::MAX);
                 let last = head;
-                self.each(next, wanted, |event| {
+                self.each(Some(next), wanted, |event| {
                     let seq = event["seq"].as_u64().unwrap_or(0);
                     if seq <= last.0 { visit(event) } else { Ok(()) }
                 })?;

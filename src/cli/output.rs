@@ -4,6 +4,7 @@
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
+use hindcast_log::LogError;
 use serde::Serialize;
 use serde_json::json;
 
@@ -118,9 +119,14 @@ impl Failure {
     }
 }
 
-impl<E: std::error::Error> From<E> for Failure {
+impl<E: std::error::Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::failed(error.to_string())
+        let known = (&error as &(dyn std::error::Error + 'static)).downcast_ref();
+        let hint = match known {
+            Some(LogError::Pruned(gap)) => Some(gap.hint()),
+            Some(_) | None => None,
+        };
+        Self::failed(error.to_string()).with_hint(hint)
     }
 }
 

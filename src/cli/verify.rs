@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use hindcast_actors::history::{Archive, Recomputed, recompute};
-use hindcast_log::{MasterKey, Problem, Reader, Report, StoreCheck, Vault, verify};
+use hindcast_log::{LogError, MasterKey, Problem, Reader, Report, StoreCheck, Vault, verify};
 use hindcast_model::Seq;
 use serde_json::{Value, json};
 
@@ -71,10 +71,15 @@ pub(crate) fn prove(data_dir: &Path) -> Result<Report, Failure> {
         }
     });
     let bar = Progress::new();
-    let mut report = verify(data_dir, &mut checkpoints, &|progress| {
+    let verified = verify(data_dir, &mut checkpoints, &|progress| {
         let (done, total) = (progress.segments as u64, progress.segments_total as u64);
         bar.set("verifying", done, total);
-    })?;
+    });
+    let mut report = match verified {
+        // A server has removed segments since they were listed.
+        Err(LogError::Pruned(_)) => return prove(data_dir),
+        verified => verified?,
+    };
     drop(bar);
     drop(checkpoints);
     for what in bad {
@@ -136,6 +141,11 @@ fn document(report: &Report) -> Value {
         "epoch": report.epoch,
         "events": report.events,
         "segments": report.segments,
+        "pruned": report.pruned.iter().map(|gap| json!({
+            "from": gap.from.0,
+            "to": gap.to.0,
+            "backup": gap.backup,
+        })).collect::<Vec<_>>(),
         "chain": report.chain.map(|chain| chain.to_string()),
         "state_hash": report.state_hash.to_string(),
         "decided_again": report.decided_again,
@@ -176,6 +186,8 @@ fn text(report: &Report, recomputed: Option<&Recomputed>) -> String {
         format!("snapshots   {}", report.checkpoints.len()),
         format!("store       {}", store(report.store)),
     ];
+    let pruned = report.pruned.iter();
+    lines.extend(pruned.map(|gap| format!("pruned      {gap}")));
     if report.decided_elsewhere > 0 {
         let count = report.decided_elsewhere;
         lines.push(format!(

@@ -12,7 +12,7 @@ const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 
 /// Key, least and greatest value.
-const RANGES: [(&str, u64, u64); 46] = [
+const RANGES: [(&str, u64, u64); 48] = [
     ("server.workers", 0, 1_024),
     ("server.stop_grace_ms", 0, HOUR_MS),
     ("http.body_bytes_max", KIB, 4 * GIB),
@@ -40,6 +40,8 @@ const RANGES: [(&str, u64, u64); 46] = [
     ("log.snapshots_bytes_max", 0, 1_024 * GIB),
     ("scrub.pause_ms", 0, 30 * DAY_MS),
     ("scrub.bytes_per_second_max", KIB, 64 * GIB),
+    ("retention.log_age_ms", 0, 3_650 * DAY_MS),
+    ("retention.log_bytes", 0, 1_024 * KIB * GIB),
     ("runs.in_flight_max", 1, 1_000_000),
     ("runs.threads", 0, 1_024),
     ("runs.deadline_ms", 0, 30 * DAY_MS),

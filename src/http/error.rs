@@ -63,6 +63,7 @@ kinds! {
     CANCELLED 409 "cancelled" "The run was cancelled";
     OTHER_LOG 409 "other-log" "The position belongs to another log";
     GONE 410 "gone" "It was there and cannot be read any more";
+    PRUNED 410 "pruned" "The events are removed from this log";
     TOO_LARGE 413 "too-large" "The request is over a limit of size";
     MEDIA_TYPE 415 "media-type" "The body is of a kind that is not read here";
     INVALID 422 "invalid" "A field of the request is wrong";
@@ -396,6 +397,9 @@ impl From<PayloadError> for Problem {
 
 impl From<LogError> for Problem {
     fn from(error: LogError) -> Self {
+        if let LogError::Pruned(gap) = &error {
+            return Self::new(&PRUNED, gap.to_string()).hint(gap.hint());
+        }
         Self::new(&INTERNAL, error.to_string())
     }
 }

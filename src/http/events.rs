@@ -4,7 +4,7 @@ use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use hindcast_actors::views::{self, EventView};
 use hindcast_log::{Log, Recorded};
-use hindcast_model::{Event, Seq, Stream};
+use hindcast_model::{Event, Seq, Stream, StreamKind};
 use serde::Serialize;
 use tokio::sync::watch;
 use utoipa::ToSchema;
@@ -67,6 +67,23 @@ impl Filter {
             && self.kind.is_none_or(|wanted| kind() == Some(wanted))
     }
 
+    /// Where to begin after: where it was asked for, or at the oldest event that is left. What is
+    /// asked for and pruned is an error; whether a stream lies whole behind that is seen when it is
+    /// read.
+    fn begin(&self, log: &Log, after: Option<Seq>) -> Result<Seq, Problem> {
+        let one_stream = self
+            .stream
+            .is_some_and(|stream| stream.kind != StreamKind::System);
+        match after {
+            _ if one_stream => Ok(after.unwrap_or(Seq(0))),
+            Some(after) => {
+                log.check_kept(after.next())?;
+                Ok(after)
+            }
+            None => Ok(Seq(log.oldest().0 - 1)),
+        }
+    }
+
     /// The last event that may be shown.
     fn last(&self, head: Seq) -> Seq {
         self.to.map_or(head, |to| to.min(head))
@@ -117,7 +134,8 @@ fn view(running: &Running, recorded: &Recorded) -> EventView {
 ///
 /// With `Accept: text/event-stream` the events are sent as they happen, each with its cursor as
 /// `id`; a client that reconnects with `Last-Event-ID` misses nothing. A cursor of another log is
-/// refused with 409, one from before a restore with 410.
+/// refused with 409, one from before a restore with 410, and so is one to events that are pruned:
+/// the hint says which backup holds them.
 #[utoipa::path(
     get, path = "/api/v1/events", tag = "history", operation_id = "events",
     params(
@@ -148,6 +166,9 @@ pub(crate) async fn list(app: Data<App>, request: HttpRequest) -> Result<HttpRes
         if filter.to.is_some() {
             return Err(wrong("to", "no end: a stream goes on; a page has one"));
         }
+        if let Some(after) = after {
+            running.log.check_kept(after.next())?;
+        }
         let permit = stream::admit(&app)?;
         let head = app.head.get().expect("set before the server is running");
         let source = LogSource {
@@ -171,7 +192,8 @@ fn page(
     limit: usize,
 ) -> Result<EventPage, Problem> {
     let log = &running.log;
-    let (events, last) = filter.page(log, after.unwrap_or(Seq(0)), limit)?;
+    let after = filter.begin(log, after)?;
+    let (events, last) = filter.page(log, after, limit)?;
     let head = log.head().seq;
     let end = filter.last(head);
     Ok(EventPage {

@@ -12,7 +12,8 @@ const SCAN_PIECE: usize = 1_000;
 /// What a look back into the log found.
 pub(crate) struct Found<T> {
     pub(crate) items: Vec<T>,
-    /// The position to go on before; none at the beginning of the log.
+    /// The position to go on before; none at the beginning of the log. Where the log was pruned there
+    /// is one, and to go on before it is answered with where the rest is.
     pub(crate) next: Option<Seq>,
 }
 
@@ -23,6 +24,7 @@ pub(crate) fn back<T>(
     limit: usize,
     mut item: impl FnMut(&Recorded) -> Result<Option<T>, Problem>,
 ) -> Result<Found<T>, Problem> {
+    let oldest = log.oldest();
     let mut before = before.unwrap_or(Seq(u64::MAX));
     let mut items = Vec::new();
     for _ in 0..SCAN_EVENTS_MAX / SCAN_PIECE {
@@ -35,8 +37,9 @@ pub(crate) fn back<T>(
                 return Ok(Found { items, next });
             }
         }
-        if events.len() < SCAN_PIECE {
-            return Ok(Found { items, next: None });
+        if events.len() < SCAN_PIECE || before <= oldest {
+            let next = (oldest > Seq(1)).then_some(oldest);
+            return Ok(Found { items, next });
         }
     }
     let next = (before > Seq(1)).then_some(before);

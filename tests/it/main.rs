@@ -15,6 +15,7 @@ mod inputs;
 mod life;
 mod redact;
 mod repair;
+mod retention;
 mod runbook;
 mod runs;
 mod sealed;

@@ -127,6 +127,7 @@ pub(crate) const fn ended_run(event: &Event) -> Option<RunId> {
         | Event::DamageFound(_)
         | Event::DamageGone(_)
         | Event::SubjectRedacted(_)
+        | Event::SegmentsPruned(_)
         | Event::RequestsShed(_)
         | Event::WhatIfAsked(_)
         | Event::BackupEnded(_)

@@ -96,6 +96,7 @@ fn event_at(source: &dyn Source, seq: Seq) -> Result<Option<Recorded>, LogError>
 /// where that does not lead to it, a bounded part of the log's end is read.
 fn event_of(source: &dyn Source, id: EventId) -> Result<Option<Recorded>, LogError> {
     let (reader, head) = (source.reader(), source.head());
+    let mut pruned = None;
     if let Some(time) = id.0.get_timestamp() {
         let (seconds, nanos) = time.to_unix();
         let minted = UnixMicros(
@@ -105,15 +106,27 @@ fn event_of(source: &dyn Source, id: EventId) -> Result<Option<Recorded>, LogErr
         );
         // The log's time may stand before the clock that minted the id.
         let early = UnixMicros(minted.0.saturating_sub(1_000_000));
-        let first = source.cut(early)?.next();
+        let cut = match source.cut(early) {
+            // It may have been recorded after what is pruned.
+            Err(LogError::Pruned(gap)) => {
+                pruned = Some(gap);
+                Seq(reader.oldest().0 - 1)
+            }
+            cut => cut?,
+        };
+        let first = cut.next();
         let last = source.cut(minted.plus(MINTED_BEFORE_MICROS))?;
         let last = last.min(Seq(first.0.saturating_add(SCAN_EVENTS_MAX)));
         if let Some(found) = reader.find_event((first, last), id)? {
             return Ok(Some(found));
         }
     }
-    let first = Seq(head.0.saturating_sub(SCAN_EVENTS_MAX) + 1);
-    reader.find_event((first, head), id)
+    let first = Seq(head.0.saturating_sub(SCAN_EVENTS_MAX) + 1).max(reader.oldest());
+    let found = reader.find_event((first, head), id)?;
+    match (found, pruned) {
+        (None, Some(gap)) => Err(LogError::Pruned(gap)),
+        (found, _) => Ok(found),
+    }
 }
 
 /// The event that a decided one follows from: the number in its id says how far before.

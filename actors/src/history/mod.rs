@@ -40,7 +40,7 @@ pub trait Source {
     /// The present.
     fn now(&self) -> UnixMicros;
 
-    /// Every event of a stream up to the head, ascending.
+    /// Every event of a stream up to the head, ascending; of a system's stream, what is not pruned.
     fn stream(&self, stream: Stream) -> Result<Vec<Recorded>, LogError>;
 
     /// The text of a payload, if it can be read.

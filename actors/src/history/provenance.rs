@@ -340,6 +340,10 @@ impl<'a> Tracer<'a> {
         let started = before(&self.starts, |event| {
             matches!(event, Event::ServerStarted(_))
         });
+        if loaded.is_none() || started.is_none() {
+            // Where they are pruned, that is said.
+            source.read(Seq(1), 1)?;
+        }
         if let Some(recorded) = &loaded
             && let Some(Event::ConfigurationLoaded(loaded)) = recorded.event()
         {

@@ -185,7 +185,7 @@ pub fn recompute(
         known: BTreeMap::new(),
         report: Recomputed::default(),
     };
-    let range = (Seq(1), Seq(u64::MAX));
+    let range = (archive.reader.oldest(), Seq(u64::MAX));
     archive.reader.select(range, &numbers, |recorded| {
         pass.see(&recorded);
         if pass.batch.len() >= BATCH {

@@ -55,11 +55,15 @@ pub fn state(source: &dyn Source, about: About, when: When) -> Result<StateAt, H
         About::Stream(stream) => {
             let events = source.stream(stream)?;
             let Some(shown) = of_stream(source, stream, &events, &moment.state) else {
+                if moment.state.version(stream) > 0 {
+                    // It had begun: where that is pruned, it is said.
+                    source.read(Seq(1), 1)?;
+                }
                 return Err(unknown(stream, seq, &events, &moment.state));
             };
             let so_far = until(&events, seq);
             let place = |recorded: Option<&Recorded>| recorded.map_or(0, |it| it.seq().0);
-            let version = so_far.len() as u64;
+            let version = so_far.last().map_or(0, |last| last.version);
             let ends = (version, place(so_far.first()), place(so_far.last()));
             ((shown, BTreeMap::new()), ends)
         }
@@ -163,6 +167,7 @@ fn of_system(stream: Stream, events: &[Recorded], state: &State, read: &views::R
             "damaged": parts.damaged.iter()
                 .map(|(file, damage)| (file.clone(), views::damage(damage)))
                 .collect::<serde_json::Map<_, _>>(),
+            "pruned": views::pruned_range(parts.pruned),
         }),
         it if it == Stream::system("privacy") => json!({
             "shredded": parts.shredded.iter().map(|key| key.0).collect::<Vec<_>>(),

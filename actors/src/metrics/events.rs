@@ -193,6 +193,7 @@ impl EventMetrics {
             | Event::DamageFound(_)
             | Event::DamageGone(_)
             | Event::SubjectRedacted(_)
+            | Event::SegmentsPruned(_)
             | Event::RunAdmitted(_)
             | Event::DatasetRefused(_)
             | Event::IntakePaused(_)

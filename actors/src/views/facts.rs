@@ -8,7 +8,7 @@ use hindcast_model::event::{Idempotency, Settings, Tally};
 use hindcast_model::parts::Parts;
 use hindcast_model::state::{
     Context, Damage, DatasetMeta, IdempotencyKey, OpenBackup, OpenExperiment, OpenRun, Proposal,
-    Proposed, Remembered, Server, Subject, Totals, VerifiedBackup,
+    Proposed, Pruned, Remembered, Server, Subject, Totals, VerifiedBackup,
 };
 use hindcast_model::{BackupId, KeyId, RunId, State, UnixMicros};
 use serde_json::{Map, Value, json};
@@ -68,6 +68,7 @@ pub(super) fn visit(before: Option<&State>, after: &State, sink: &mut dyn Sink) 
         paused,
         damaged,
         shredded,
+        pruned,
         heads,
         backups_open,
         backups,
@@ -83,6 +84,11 @@ pub(super) fn visit(before: Option<&State>, after: &State, sink: &mut dyn Sink) 
     sink.one("experiments_total", b.map(count), json!(experiments_total));
     sink.one("shed", b.map(|b| json!(b.shed)), json!(shed));
     sink.one("paused", b.map(|b| json!(b.paused)), json!(paused));
+    sink.one(
+        "pruned",
+        b.map(|b| pruned_range(b.pruned)),
+        pruned_range(pruned),
+    );
     let id = |id: &dyn ToString| id.to_string();
     let pairs = (b.map(|b| b.runs), runs);
     entries(sink, "runs", pairs, |key| id(key), run);
@@ -102,15 +108,21 @@ pub(super) fn visit(before: Option<&State>, after: &State, sink: &mut dyn Sink) 
     entries(sink, "heads", pairs, |key| id(key), |n| json!(n));
     let (was, is) = (b.map(|b| keys(b.shredded)), keys(shredded));
     let pairs = (was.as_ref(), &is);
-    entries(
-        sink,
-        "shredded",
-        pairs,
-        |key| key.0.to_string(),
-        |()| json!(true),
-    );
+    let number = |key: &KeyId| key.0.to_string();
+    entries(sink, "shredded", pairs, number, |()| json!(true));
     backed_up(sink, b, (backups_open, backups));
     sets(sink, b, deadlines, idempotency_order);
+}
+
+pub(crate) fn pruned_range(pruned: Option<&Pruned>) -> Value {
+    pruned.map_or(Value::Null, |pruned| {
+        json!({
+            "last": pruned.last.0,
+            "chain": pruned.chain.to_string(),
+            "lost_to": pruned.lost_to.0,
+            "backup": pruned.backup,
+        })
+    })
 }
 
 fn keys(set: &BTreeSet<KeyId>) -> BTreeMap<KeyId, ()> {

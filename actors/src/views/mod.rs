@@ -16,7 +16,7 @@ pub use experiment::{
     DatasetView, ExperimentView, OperationStats, Stats, dataset, datasets, experiment, stats,
 };
 pub use facts::state;
-pub(crate) use facts::{damage, process, set};
+pub(crate) use facts::{damage, process, pruned_range, set};
 pub use run::{Cause, Durations, RunError, RunStatus, RunView, open_run, run};
 pub use time::{moment, rfc3339};
 

@@ -96,8 +96,8 @@ impl Reader {
     /// The segments, in order.
     #[must_use]
     pub fn segments(&self) -> Vec<SegmentAt> {
-        let count = self.locations.len();
-        let locations = self.locations.iter().enumerate();
+        let count = self.origin.locations.len();
+        let locations = self.origin.locations.iter().enumerate();
         locations
             .map(|(index, location)| SegmentAt {
                 first: location.first,
@@ -126,7 +126,8 @@ impl Reader {
     }
 
     fn segment_at(&self, first: Seq) -> Result<Segment, LogError> {
-        let mut found = self.locations.iter().filter(|l| l.first == first);
+        self.origin.check(first)?;
+        let mut found = self.origin.locations.iter().filter(|l| l.first == first);
         let (head, wanted) = (Seq(first.0.saturating_sub(1)), first);
         let location = found.next().ok_or(LogError::Ends { head, wanted })?;
         Segment::open(self.disk.as_ref(), location)
@@ -150,9 +151,10 @@ impl Reader {
             take(window.slice(begin, end - begin))?;
         }
         let after = self
+            .origin
             .locations
             .partition_point(|l| l.first <= cursor.segment);
-        match self.locations.get(after) {
+        match self.origin.locations.get(after) {
             Some(next) if next.first != cursor.place.next && cursor.place.next <= to => {
                 Err(segment
                     .corrupt(cursor.place.next, cursor.offset, "the frame is damaged")

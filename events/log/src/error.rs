@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use hindcast_model::{Seq, Stream};
 
+use crate::base::Gap;
+
 /// A fault of the log: the operator has to act.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -45,6 +47,25 @@ pub enum LogError {
     ForeignCheckpoint(Seq),
     #[error("the log ends at sequence {head}, before {wanted}")]
     Ends { head: Seq, wanted: Seq },
+    /// A query into what was removed.
+    #[error("{0}")]
+    Pruned(Gap),
+    /// The state that the log goes on from was folded by other rules.
+    #[error(
+        "the log was pruned to sequence {to} by version {binary} with rules {rules}, and these are \
+         rules {here}, which have to fold it from its beginning: put the segments from sequence 1 \
+         on back into archive/ from {}",
+        .backup.as_ref().map_or_else(|| "a backup".to_owned(), |id| format!("backup {id}"))
+    )]
+    PrunedByOtherRules {
+        to: Seq,
+        rules: u32,
+        here: u32,
+        binary: String,
+        backup: Option<String>,
+    },
+    #[error("the log cannot be pruned: {0}")]
+    NotPruned(String),
     #[error("the lookup store: {0}")]
     Store(#[from] sled::Error),
     #[error("the lookup store is damaged: {0}")]

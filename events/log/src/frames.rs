@@ -12,16 +12,17 @@ use crate::segment::{self, Segment};
 impl Reader {
     /// Calls `visit` with the events of each frame from `from` to `to`, until it breaks. The first
     /// and the last frame may be cut by these bounds. Checksums are checked, the hash chain is not:
-    /// that is done where the state before `from` is folded, and by `verify`.
+    /// that is done where the state before `from` is folded, and by `verify`. An error when they are
+    /// pruned.
     pub fn frames(
         &self,
         (from, to): (Seq, Seq),
         visit: &mut dyn FnMut(Vec<Recorded>) -> ControlFlow<()>,
     ) -> Result<(), LogError> {
-        let start = self
-            .locations
-            .partition_point(|location| location.first <= from);
-        for location in &self.locations[start.saturating_sub(1)..] {
+        self.origin.check(from)?;
+        let locations = &self.origin.locations;
+        let start = locations.partition_point(|location| location.first <= from);
+        for location in &locations[start.saturating_sub(1)..] {
             if location.first > to {
                 break;
             }

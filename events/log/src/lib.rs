@@ -7,6 +7,7 @@
 //! This crate knows no actor, no HTTP and no lab; it reads no clock but the one it is given.
 
 mod background;
+mod base;
 mod blobs;
 mod chunk;
 mod codec;
@@ -24,6 +25,7 @@ mod log;
 mod moment;
 mod offline;
 mod position;
+mod prune;
 mod rebuild;
 mod record;
 mod recovery;
@@ -42,6 +44,7 @@ mod verify;
 mod wal;
 
 pub use background::background;
+pub use base::Gap;
 pub use blobs::{BlobError, Blobs, Pinned};
 pub use codec::{decode_state, encode_state, state_hash};
 pub use copying::{FrameCursor, Place, SegmentAt, blobs_in, header_at};
@@ -53,6 +56,7 @@ pub use log::{Log, Options, Receipt, Reply, Subscriber};
 pub use moment::Folded;
 pub use offline::Reader;
 pub use position::{BadPosition, Position};
+pub use prune::{Prune, Sealed};
 pub use rebuild::{Cut, Rebuild, Rebuilt, begin_epoch};
 pub use record::{Body, Recorded};
 pub use recovery::{Recovery, open_journal};

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use hindcast_model::{Digest, Event, Seq, State, Stream, Submission, UnixMicros};
 
+use crate::base::Base;
 use crate::blobs::Blobs;
 use crate::disk::{Disk, RealDisk};
 use crate::error::{CommitError, LogError, SubmitError};
@@ -20,10 +21,10 @@ use crate::frame::Chain;
 use crate::journal::Batch;
 use crate::position::Position;
 use crate::record::{self, Recorded, Records};
-use crate::recovery::{self, Recovery};
+use crate::recovery::{self, Recovered, Recovery};
 use crate::replay::{Checkpoint, Progress};
 use crate::segment;
-use crate::stats::{Counters, Stats};
+use crate::stats::Counters;
 use crate::store::Store;
 use crate::tail::OpenSegments;
 use crate::threads::{self, Job};
@@ -101,6 +102,10 @@ pub(crate) struct Shared {
     pub(crate) queued: AtomicUsize,
     pub(crate) counters: Counters,
     pub(crate) read_only: Option<String>,
+    /// What was removed.
+    pub(crate) base: RwLock<Option<Base>>,
+    /// Held while segments are removed.
+    pub(crate) pruning: Mutex<()>,
     _lock: File,
 }
 
@@ -160,8 +165,12 @@ impl Log {
             .map_err(LogError::io("open", data_dir.join("blobs")))?;
         let sizes = (options.cache_bytes, new_log);
         let start = options.checkpoint.take();
-        let (replayed, lookup, rebuilt) =
-            recovery::recover(&disk, &data_dir, sizes, start, progress)?;
+        let Recovered {
+            replayed,
+            lookup,
+            rebuilt,
+            origin,
+        } = recovery::recover(&disk, &data_dir, sizes, start, progress)?;
         let state = replayed.state.clone();
         let spare = Spare::background(Arc::clone(&disk), &wal, options.segment_bytes)
             .map_err(LogError::io("start", &wal))?;
@@ -183,6 +192,8 @@ impl Log {
             queued: AtomicUsize::new(0),
             counters: Counters::default(),
             read_only: recovery.read_only.clone(),
+            base: RwLock::new(origin.base().cloned()),
+            pruning: Mutex::default(),
             options,
             _lock: held,
         });
@@ -199,7 +210,13 @@ impl Log {
             jobs,
             threads,
         };
-        Ok((Self(Arc::new(handle)), recovery))
+        let log = Self(Arc::new(handle));
+        log.finish_prune(&origin)?;
+        Ok((log, recovery))
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.0.shared
     }
 
     /// Queues a submission. Never blocks: a full queue is an error. `reply` is called once it is
@@ -294,11 +311,12 @@ impl Log {
         self.head()
     }
 
-    /// Up to `max` events from `from` on, ascending.
+    /// Up to `max` events from `from` on, ascending. An error when they are pruned.
     pub fn read(&self, from: Seq, max: usize) -> Result<Vec<Recorded>, LogError> {
         let head = self.0.shared.head.load(Ordering::Acquire);
         let mut found = Vec::new();
         let mut next = from.max(Seq(1));
+        self.check_kept(next)?;
         while next.0 <= head && found.len() < max {
             let last = Seq(head.min(next.0 + (max - found.len()) as u64 - 1));
             let before = next;
@@ -312,9 +330,12 @@ impl Log {
     }
 
     /// The last sequence whose time is not after `at`: where the log is cut to see that moment.
-    /// Events of one frame share their time, and the later ones count.
+    /// Events of one frame share their time, and the later ones count. An error when the moment is
+    /// before what is pruned ends.
     pub fn cut(&self, at: UnixMicros) -> Result<Seq, LogError> {
-        let (mut before, mut after) = (0, self.0.shared.head.load(Ordering::Acquire) + 1);
+        self.check_moment(at)?;
+        let pruned_to = self.oldest().0 - 1;
+        let (mut before, mut after) = (pruned_to, self.0.shared.head.load(Ordering::Acquire) + 1);
         // Times never fall, so that halving finds the place.
         while after - before > 1 {
             let middle = before + (after - before) / 2;
@@ -330,22 +351,32 @@ impl Log {
         Ok(Seq(before))
     }
 
-    /// Up to `max` events before `before`, descending.
+    /// Up to `max` events before `before`, descending. It ends where the log was pruned, and is an
+    /// error when everything that is asked for was.
     pub fn read_back(&self, before: Seq, max: usize) -> Result<Vec<Recorded>, LogError> {
         let head = self.0.shared.head.load(Ordering::Acquire);
         let end = before.0.min(head + 1);
-        let from = end.saturating_sub(max as u64).max(1);
-        let mut found = self.read(Seq(from), usize::try_from(end - from).unwrap_or(0))?;
+        let oldest = self.oldest();
+        if end > 1 && max > 0 {
+            self.check_kept(Seq(end - 1))?;
+        }
+        let from = end.saturating_sub(max as u64).max(oldest.0);
+        let mut found = self.read(
+            Seq(from),
+            usize::try_from(end.saturating_sub(from)).unwrap_or(0),
+        )?;
         found.reverse();
         Ok(found)
     }
 
-    /// Every event of a stream, ascending.
+    /// Every event of a stream, ascending. An error when some of them are pruned; of a system's
+    /// stream, what is left is read.
     pub fn read_stream(&self, stream: Stream) -> Result<Vec<Recorded>, LogError> {
         self.read_stream_after(stream, Seq(0), usize::MAX)
     }
 
-    /// Up to `max` events of a stream after `after`, ascending.
+    /// Up to `max` events of a stream after `after`, ascending. An error when some of them are
+    /// pruned.
     pub fn read_stream_after(
         &self,
         stream: Stream,
@@ -365,12 +396,18 @@ impl Log {
         for &seq in wanted.take(max) {
             self.visit(seq, seq, |recorded| found.push(recorded))?;
         }
+        let first: Option<&Recorded> = found.first();
+        self.check_stream((stream, after), first.map(|first| first.version))?;
         Ok(found)
     }
 
     /// Decodes the records from `from` to `last` that lie in one chunk or frame.
     fn visit(&self, from: Seq, last: Seq, mut each: impl FnMut(Recorded)) -> Result<(), LogError> {
-        let missing = || LogError::StoreDamaged(format!("sequence {from} is in no chunk"));
+        // It may have been pruned since it was found.
+        let missing = || match self.check_kept(from) {
+            Err(gap) => gap,
+            Ok(()) => LogError::StoreDamaged(format!("sequence {from} is in no chunk")),
+        };
         let open = match from > self.0.shared.store.applied() {
             true => self.0.shared.open.read(from)?,
             false => None,
@@ -418,59 +455,10 @@ impl Log {
         &self.0.shared.blobs
     }
 
-    /// Removes the blobs that no event names. Returns how many.
-    pub fn sweep_blobs(&self) -> Result<usize, LogError> {
-        let path = self.0.shared.options.data_dir.join("blobs");
-        let swept = self.0.shared.blobs.sweep(|candidates| {
-            let mut next = Seq(1);
-            while !candidates.is_empty() {
-                let page = self.read(next, 1_024).map_err(std::io::Error::other)?;
-                let Some(last) = page.last() else { break };
-                next = last.seq().next();
-                for digest in page
-                    .iter()
-                    .filter_map(Recorded::event)
-                    .flat_map(Event::blobs)
-                {
-                    candidates.remove(&digest);
-                }
-            }
-            Ok::<_, std::io::Error>(())
-        });
-        Ok(swept.map_err(LogError::io("sweep", path))?.len())
-    }
-
     /// Why nothing can be written, if so.
     #[must_use]
     pub fn read_only(&self) -> Option<&str> {
         self.0.shared.read_only.as_deref()
-    }
-
-    /// Figures for metrics and health.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        let Shared {
-            counters,
-            store,
-            blobs,
-            ..
-        } = &*self.0.shared;
-        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let (blobs, blob_bytes) = blobs.size();
-        Stats {
-            head: Seq(self.0.shared.head.load(Ordering::Acquire)),
-            applied: store.applied(),
-            queued: self.0.shared.queued.load(Ordering::Relaxed),
-            frames: load(&counters.frames),
-            events: load(&counters.events),
-            frame_bytes: load(&counters.frame_bytes),
-            sync_micros: load(&counters.sync_micros),
-            sync_micros_max: load(&counters.sync_micros_max),
-            segments_sealed: store.sealed_count(),
-            store_bytes: store.size().0,
-            blobs,
-            blob_bytes,
-        }
     }
 
     /// Finishes what is queued, syncs the lookup store and ends the threads. Submissions after it

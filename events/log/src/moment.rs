@@ -2,7 +2,7 @@
 //! one sequence, and no more of the segments is read than that takes. Nothing is written, and
 //! whatever a running server holds in memory is left alone.
 
-use hindcast_model::{Seq, State, UnixMicros};
+use hindcast_model::{Digest, Seq, State, UnixMicros};
 
 use crate::error::LogError;
 use crate::frame;
@@ -23,6 +23,9 @@ pub struct Folded {
     pub events: u64,
     /// The first event type on the way that this version does not know and may not skip.
     pub unknown: Option<String>,
+    /// Epoch and hash of the last frame that was folded.
+    pub epoch: u32,
+    pub chain: Digest,
 }
 
 /// A place between two frames.
@@ -38,15 +41,15 @@ impl Reader {
     /// whose place in the hash chain is not that of this log is refused; what is folded is checked
     /// as it is when the log is opened.
     pub fn fold(&self, start: Option<Checkpoint>, to: Seq) -> Result<Folded, LogError> {
-        let mut place = match &start {
-            Some(start) => self.place_of(start)?,
-            None => self.beginning()?,
+        let (mut place, start) = match start {
+            Some(start) => (self.place_of(&start)?, Some(start)),
+            None => self.beginning(to)?,
         };
         let from = place.link.next;
         assert!(to.next() >= from, "a fold goes forward");
         let mut folder = Folder::new(start);
         while place.link.next <= to {
-            let Some(location) = self.locations.get(place.index) else {
+            let Some(location) = self.origin.locations.get(place.index) else {
                 let head = Seq(place.link.next.0 - 1);
                 return Err(LogError::Ends { head, wanted: to });
             };
@@ -62,16 +65,30 @@ impl Reader {
             state: folder.state,
             events: to.next().0 - from.0,
             unknown: folder.unknown,
+            epoch: place.link.epoch,
+            chain: Digest(place.link.chain),
         })
     }
 
-    fn beginning(&self) -> Result<Place, LogError> {
-        let Some(first) = self.locations.first() else {
+    /// Where the log begins, with what is folded onto there when it was pruned.
+    fn beginning(&self, to: Seq) -> Result<(Place, Option<Checkpoint>), LogError> {
+        if let Some(base) = self.origin.base() {
+            if to < base.last {
+                return Err(base.gap(to));
+            }
+            let place = Place {
+                index: 0,
+                offset: segment::HEADER_BYTES,
+                link: base.link(),
+            };
+            return Ok((place, self.origin.checkpoint()?));
+        }
+        let Some(first) = self.origin.locations.first() else {
             let (head, wanted) = (Seq(0), Seq(1));
             return Err(LogError::Ends { head, wanted });
         };
         let header = Segment::open(self.disk.as_ref(), first)?.header;
-        Ok(Place {
+        let place = Place {
             index: 0,
             offset: segment::HEADER_BYTES,
             link: Link {
@@ -80,7 +97,8 @@ impl Reader {
                 next: Seq(1),
                 chain: [0; 32],
             },
-        })
+        };
+        Ok((place, None))
     }
 
     /// The place after the frame that the checkpoint was taken at.
@@ -88,10 +106,11 @@ impl Reader {
         let seq = start.state.seq();
         let foreign = || LogError::ForeignCheckpoint(seq);
         let after = self
+            .origin
             .locations
             .partition_point(|location| location.first <= seq);
         let index = after.checked_sub(1).ok_or_else(foreign)?;
-        let segment = Segment::open(self.disk.as_ref(), &self.locations[index])?;
+        let segment = Segment::open(self.disk.as_ref(), &self.origin.locations[index])?;
         let mut offset = segment::HEADER_BYTES;
         loop {
             let (window, begin) = (segment.window(offset)?, offset);
@@ -124,22 +143,27 @@ impl Reader {
     }
 
     /// The last sequence whose time is not after `at`; 0 when every event is later. Reads the times
-    /// of the segments' beginnings, and then of one segment's frames.
+    /// of the segments' beginnings, and then of one segment's frames. An error when the moment is
+    /// before what is pruned ends.
     pub fn cut(&self, at: UnixMicros) -> Result<Seq, LogError> {
-        let (mut before, mut after) = (0, self.locations.len());
+        let pruned_to = self.origin.pruned_to();
+        if let Some(base) = self.origin.base().filter(|base| at < base.at) {
+            return Err(base.gap(base.last));
+        }
+        let (mut before, mut after) = (0, self.origin.locations.len());
         while before < after {
             let middle = before + (after - before) / 2;
-            let segment = Segment::open(self.disk.as_ref(), &self.locations[middle])?;
+            let segment = Segment::open(self.disk.as_ref(), &self.origin.locations[middle])?;
             match cut_of(&segment, at, true)? {
                 Some(_) => before = middle + 1,
                 None => after = middle,
             }
         }
         let Some(index) = before.checked_sub(1) else {
-            return Ok(Seq(0));
+            return Ok(pruned_to);
         };
-        let segment = Segment::open(self.disk.as_ref(), &self.locations[index])?;
-        Ok(cut_of(&segment, at, false)?.unwrap_or(Seq(0)))
+        let segment = Segment::open(self.disk.as_ref(), &self.origin.locations[index])?;
+        Ok(cut_of(&segment, at, false)?.unwrap_or(pruned_to))
     }
 }
 

@@ -9,35 +9,37 @@ use std::sync::Arc;
 use hindcast_model::{EventId, Seq, State, Stream};
 use uuid::Uuid;
 
+use crate::base::{Base, Gap, Origin};
 use crate::blobs::Blobs;
 use crate::disk::{Disk, RealDisk};
 use crate::error::LogError;
 use crate::frame;
 use crate::position::Position;
+use crate::prune;
 use crate::record::{self, Recorded, Records};
 use crate::replay::replay;
-use crate::segment::{self, Location, Segment};
+use crate::segment::{self, Segment};
 
 /// The log under a data directory, for reading.
 pub struct Reader {
     pub(crate) disk: Arc<dyn Disk>,
     data_dir: PathBuf,
-    pub(crate) locations: Vec<Location>,
+    pub(crate) origin: Origin,
 }
 
 impl Reader {
     /// Finds the segments under `data_dir`; there may be none.
     pub fn open(data_dir: &Path) -> Result<Self, LogError> {
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-        let locations = segment::list(disk.as_ref(), data_dir)?;
+        let origin = Origin::find(disk.as_ref(), data_dir)?;
         Ok(Self {
             disk,
             data_dir: data_dir.to_owned(),
-            locations,
+            origin,
         })
     }
 
-    /// Calls `visit` with every event from `from` on until it breaks.
+    /// Calls `visit` with every event from `from` on until it breaks. An error when they are pruned.
     fn each(
         &self,
         from: Seq,
@@ -47,11 +49,13 @@ impl Reader {
             Seq,
         ) -> Result<ControlFlow<()>, String>,
     ) -> Result<Option<(Uuid, u32, Seq)>, LogError> {
-        let start = self
-            .locations
-            .partition_point(|location| location.first <= from);
+        if from > Seq(0) {
+            self.origin.check(from)?;
+        }
+        let locations = &self.origin.locations;
+        let start = locations.partition_point(|location| location.first <= from);
         let mut last = None;
-        for location in &self.locations[start.saturating_sub(1)..] {
+        for location in &locations[start.saturating_sub(1)..] {
             let segment = Segment::open(self.disk.as_ref(), location)?;
             let mut offset = segment::HEADER_BYTES;
             loop {
@@ -84,6 +88,18 @@ impl Reader {
             }
         }
         Ok(last)
+    }
+
+    /// The first sequence that can be read: 1, unless the log was pruned.
+    #[must_use]
+    pub fn oldest(&self) -> Seq {
+        self.origin.pruned_to().next()
+    }
+
+    /// What was removed, in the order of the sequences.
+    #[must_use]
+    pub fn gaps(&self) -> Vec<Gap> {
+        self.origin.base().map(Base::gaps).unwrap_or_default()
     }
 
     /// Where the log is.
@@ -148,12 +164,12 @@ impl Reader {
 
     /// The newest position; `None` when nothing is recorded.
     pub fn head(&self) -> Result<Option<Position>, LogError> {
-        let Some(from) = self.locations.last().map(|location| location.first) else {
+        let Some(from) = self.origin.locations.last() else {
             return Ok(None);
         };
-        let last = self.each(Seq(from.0.saturating_sub(1)), |_, _, _| {
-            Ok(ControlFlow::Continue(()))
-        })?;
+        // The last segment may hold nothing yet.
+        let from = Seq(from.first.0 - 1).max(self.oldest());
+        let last = self.each(from, |_, _, _| Ok(ControlFlow::Continue(())))?;
         Ok(last.map(|(log, epoch, seq)| Position { log, epoch, seq }))
     }
 
@@ -173,25 +189,37 @@ impl Reader {
         Ok(found)
     }
 
-    /// Up to `max` events before `before`, descending.
+    /// Up to `max` events before `before`, descending. It ends where the log was pruned, and is an
+    /// error when everything that is asked for was.
     pub fn read_back(&self, before: Seq, max: usize) -> Result<Vec<Recorded>, LogError> {
         let head = self.head()?.map_or(Seq(0), |head| head.seq);
         let end = before.0.min(head.0 + 1);
-        let from = end.saturating_sub(max as u64).max(1);
-        let mut found = self.read(Seq(from), usize::try_from(end - from).unwrap_or(0))?;
+        if end > 1 && max > 0 {
+            self.origin.check(Seq(end - 1))?;
+        }
+        let from = end.saturating_sub(max as u64).max(self.oldest().0);
+        let wanted = usize::try_from(end.saturating_sub(from)).unwrap_or(0);
+        let mut found = self.read(Seq(from), wanted)?;
         found.reverse();
         Ok(found)
     }
 
-    /// Every event of a stream, ascending. Reads the headers of the whole log.
+    /// Every event of a stream, ascending. Reads the headers of the whole log. An error when some of
+    /// them are pruned.
     pub fn read_stream(&self, stream: Stream) -> Result<Vec<Recorded>, LogError> {
         let mut found = Vec::new();
-        self.each(Seq(1), |header, decode, _| {
+        self.each(self.oldest(), |header, decode, _| {
             if header.stream == stream {
                 found.push(decode()?);
             }
             Ok(ControlFlow::Continue(()))
         })?;
+        if let Some(base) = self.origin.base() {
+            let checkpoint = self.origin.checkpoint()?;
+            let grew = || checkpoint.is_some_and(|base| base.state.version(stream) > 0);
+            let first: Option<&Recorded> = found.first();
+            prune::check_stream(base, stream, first.map(|first| first.version), grew)?;
+        }
         Ok(found)
     }
 

@@ -9,12 +9,13 @@ use uuid::Uuid;
 use hindcast_model::event::{StoreRebuilt, TornTailCut};
 use hindcast_model::{Event, Seq};
 
+use crate::base::Origin;
 use crate::disk::{Disk, DiskFile};
 use crate::error::LogError;
 use crate::journal::Journal;
 use crate::record::{Header, Recorded};
 use crate::replay::{self, Checkpoint, Progress, Replayed, Visit};
-use crate::scan::{Link, Scanned, Stretch};
+use crate::scan::{Begin, Link, Scanned, Stretch};
 use crate::segment::{self, Location};
 use crate::store::{Store, Writer};
 use crate::tail::{OpenSegment, OpenSegments};
@@ -112,14 +113,15 @@ pub(crate) struct Lookup {
 }
 
 impl Lookup {
-    /// Opens the store of `log`, whose segments are at `locations`.
+    /// Opens the store of `log`, whose segments are at `locations` and were pruned to `pruned_to`.
     fn open(
         disk: &Arc<dyn Disk>,
         data_dir: &Path,
         (cache_bytes, log): (u64, Uuid),
-        locations: &[Location],
+        (locations, pruned_to): (&[Location], Seq),
     ) -> Result<Self, LogError> {
-        let store = match Store::open(&data_dir.join("sled"), cache_bytes, log) {
+        let dir = data_dir.join("sled");
+        let store = match Store::open(&dir, cache_bytes, (log, pruned_to)) {
             // A store alone is what a lost log leaves, or the first start if it was cut short.
             Err(LogError::StoreForeign { known }) if locations.is_empty() && known > Seq(0) => {
                 return Err(tail_lost(Seq(0), known, STORE));
@@ -127,7 +129,7 @@ impl Lookup {
             other => Arc::new(other?),
         };
         let next = store.sealed_to().next();
-        if next > Seq(1) && !locations.iter().any(|location| location.first == next) {
+        if next > pruned_to.next() && !locations.iter().any(|location| location.first == next) {
             let known = store.known()?.max(next);
             let head = locations.last().map_or(0, |_| next.0 - 1);
             return Err(tail_lost(Seq(head), known, STORE));
@@ -229,6 +231,14 @@ impl Visit for Lookup {
     }
 }
 
+/// A log that is folded and a lookup store that holds it.
+pub(crate) struct Recovered {
+    pub(crate) replayed: Replayed,
+    pub(crate) lookup: Lookup,
+    pub(crate) rebuilt: Option<StoreRebuilt>,
+    pub(crate) origin: Origin,
+}
+
 /// Folds the log and brings the lookup store up to it. A store that does not open or does not
 /// agree with the log is moved aside and written again.
 pub(crate) fn recover(
@@ -237,50 +247,32 @@ pub(crate) fn recover(
     (cache_bytes, new_log): (u64, Uuid),
     start: Option<Checkpoint>,
     progress: &dyn Fn(Progress),
-) -> Result<(Replayed, Lookup, Option<StoreRebuilt>), LogError> {
-    let dir = data_dir.join("sled");
-    let attempt = |start: Option<Checkpoint>| -> Result<(Replayed, Lookup), LogError> {
-        let locations = segment::list(disk.as_ref(), data_dir)?;
-        let log = match locations.first() {
-            Some(first) => segment::Segment::header_of(disk.as_ref(), first)?.log,
-            None => new_log,
-        };
-        let mut lookup = Lookup::open(disk, data_dir, (cache_bytes, log), &locations)?;
-        let start = start.filter(|start| start.log == log);
-        let wanted = start.as_ref().map_or(Seq(1), |start| {
-            // What the state and the lookup store both have need not be read.
-            start.state.seq().min(lookup.store.sealed_to()).next()
-        });
-        let skip = locations.partition_point(|location| location.first <= wanted);
-        let rest = &locations[skip.saturating_sub(1)..];
-        let replayed = replay::replay_from(disk.as_ref(), rest, start, progress, &mut lookup)?;
-        let known = lookup.store.known()?;
-        match known > replayed.head() {
-            true => Err(tail_lost(replayed.head(), known, STORE)),
-            false => Ok((replayed, lookup)),
-        }
-    };
+) -> Result<Recovered, LogError> {
+    let sizes = (cache_bytes, new_log);
+    let attempt = |start| attempt(disk, data_dir, sizes, start, progress);
     let snapshot = start.as_ref().map(|start| (start.log, start.state.seq()));
     // A checkpoint that does not fit the log is of no use: the log counts.
     let first = match attempt(start) {
         Err(LogError::ForeignCheckpoint(_)) => attempt(None),
         other => other,
     };
-    if let (Some((log, seq)), Ok((replayed, _))) = (snapshot, &first) {
+    if let (Some((log, seq)), Ok(Recovered { replayed, .. })) = (snapshot, &first) {
         let same = |scanned: &Scanned| scanned.link.log == log;
         if replayed.scanned.as_ref().is_none_or(same) && seq > replayed.head() {
             return Err(tail_lost(replayed.head(), seq, "a snapshot"));
         }
     }
     let reason = match first {
-        Ok((replayed, lookup)) => {
+        Ok(mut recovered) => {
             // A store that was deleted or emptied has been written again, which is told as well.
-            let rebuilt = (lookup.store.is_fresh() && lookup.written > 0).then(|| StoreRebuilt {
-                reason: "the lookup store was empty".to_owned(),
-                moved_to: String::new(),
-                events: lookup.written,
-            });
-            return Ok((replayed, lookup, rebuilt));
+            let lookup = &recovered.lookup;
+            recovered.rebuilt =
+                (lookup.store.is_fresh() && lookup.written > 0).then(|| StoreRebuilt {
+                    reason: "the lookup store was empty".to_owned(),
+                    moved_to: String::new(),
+                    events: lookup.written,
+                });
+            return Ok(recovered);
         }
         Err(
             error @ (LogError::Store(_)
@@ -290,14 +282,61 @@ pub(crate) fn recover(
         ) => error.to_string(),
         Err(error) => return Err(error),
     };
-    let moved_to = move_aside(data_dir, &dir)?.display().to_string();
-    let (replayed, lookup) = attempt(None)?;
-    let rebuilt = StoreRebuilt {
+    let moved_to = move_aside(data_dir, &data_dir.join("sled"))?;
+    let mut recovered = attempt(None)?;
+    recovered.rebuilt = Some(StoreRebuilt {
         reason,
-        moved_to,
-        events: lookup.written,
+        moved_to: moved_to.display().to_string(),
+        events: recovered.lookup.written,
+    });
+    Ok(recovered)
+}
+
+fn attempt(
+    disk: &Arc<dyn Disk>,
+    data_dir: &Path,
+    (cache_bytes, new_log): (u64, Uuid),
+    start: Option<Checkpoint>,
+    progress: &dyn Fn(Progress),
+) -> Result<Recovered, LogError> {
+    let origin = Origin::find(disk.as_ref(), data_dir)?;
+    if let Some(base) = origin.base() {
+        base.check_rules()?;
+    }
+    let (locations, pruned_to) = (origin.locations.as_slice(), origin.pruned_to());
+    let log = match locations.first() {
+        Some(first) => segment::Segment::header_of(disk.as_ref(), first)?.log,
+        None => new_log,
     };
-    Ok((replayed, lookup, Some(rebuilt)))
+    let place = (locations, pruned_to);
+    let mut lookup = Lookup::open(disk, data_dir, (cache_bytes, log), place)?;
+    let usable = |start: &Checkpoint| start.log == log && start.state.seq() >= pruned_to;
+    let start = match start.filter(usable) {
+        Some(start) => Some(start),
+        None => origin.checkpoint()?,
+    };
+    let wanted = start.as_ref().map_or(Seq(1), |start| {
+        // What the state and the lookup store both have need not be read.
+        start.state.seq().min(lookup.store.sealed_to()).next()
+    });
+    let skip = locations.partition_point(|location| location.first <= wanted);
+    let skip = skip.saturating_sub(1);
+    let begin = match skip {
+        0 => origin.begin(),
+        _ => Begin::Header,
+    };
+    let (rest, from) = (&locations[skip..], (begin, start));
+    let replayed = replay::replay_from(disk.as_ref(), rest, from, progress, &mut lookup)?;
+    let known = lookup.store.known()?;
+    if known > replayed.head() {
+        return Err(tail_lost(replayed.head(), known, STORE));
+    }
+    Ok(Recovered {
+        replayed,
+        lookup,
+        rebuilt: None,
+        origin,
+    })
 }
 
 const STORE: &str = "the lookup store";

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use hindcast_model::{Digest, Seq};
 use uuid::Uuid;
 
+use crate::base::Origin;
 use crate::disk::{Disk, RealDisk, read_from};
 use crate::error::LogError;
 use crate::frame;
@@ -89,11 +90,13 @@ pub struct Repair {
 pub fn repair(data_dir: &Path, spares: &dyn Spares, apply: bool) -> Result<Repair, LogError> {
     let _held = crate::lock::lock(data_dir)?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let locations = segment::list(disk.as_ref(), data_dir)?;
-    let log = log_id(disk.as_ref(), &locations);
+    let origin = Origin::find(disk.as_ref(), data_dir)?;
+    let locations = &origin.locations;
+    let log = origin.base().map(|base| base.log);
+    let log = log.or_else(|| log_id(disk.as_ref(), locations));
     let mut repair = Repair::default();
     let (store, why) = match log {
-        Some(log) => open_store(data_dir, log),
+        Some(log) => open_store(data_dir, (log, origin.pruned_to())),
         None => (None, None),
     };
     let mut pass = Pass {
@@ -102,17 +105,29 @@ pub fn repair(data_dir: &Path, spares: &dyn Spares, apply: bool) -> Result<Repai
         spares,
         store: store.as_ref(),
         store_differs: None,
-        blobs: BTreeMap::new(),
+        blobs: origin.checkpoint()?.map_or_else(BTreeMap::new, |base| {
+            let named = base.state.blobs();
+            named.map(|digest| (digest, base.state.seq())).collect()
+        }),
         apply,
     };
-    pass.segments(&locations, log, &mut repair)?;
+    let begin = log.map(|log| match origin.base() {
+        Some(base) => base.link(),
+        None => Link {
+            log,
+            epoch: 1,
+            next: Seq(1),
+            chain: [0; 32],
+        },
+    });
+    pass.segments(locations, begin, &mut repair)?;
     let Pass {
         store_differs,
         blobs: named,
         ..
     } = pass;
     blobs::heal(&disk, data_dir, (named, spares, apply), &mut repair)?;
-    let behind = store.as_ref().zip(archived_to(&locations));
+    let behind = store.as_ref().zip(archived_to(locations));
     let behind = behind.filter(|(store, archived)| store.applied() < *archived);
     let behind = behind.map(|(store, archived)| {
         let applied = store.applied();
@@ -136,7 +151,7 @@ fn log_id(disk: &dyn Disk, locations: &[Location]) -> Option<Uuid> {
 }
 
 /// The lookup store, or why there is none to use.
-fn open_store(data_dir: &Path, log: Uuid) -> (Option<Store>, Option<String>) {
+fn open_store(data_dir: &Path, log: (Uuid, Seq)) -> (Option<Store>, Option<String>) {
     let dir = data_dir.join("sled");
     if !dir.exists() {
         return (None, None);
@@ -163,22 +178,17 @@ impl Pass<'_> {
     fn segments(
         &mut self,
         locations: &[Location],
-        log: Option<Uuid>,
+        begin: Option<Link>,
         repair: &mut Repair,
     ) -> Result<(), LogError> {
-        let Some(log) = log else {
+        let Some(mut link) = begin else {
             if !locations.is_empty() {
                 let what = "no segment has a header that can be read".to_owned();
                 repair.lost.push(Lost { seq: Seq(1), what });
             }
             return Ok(());
         };
-        let mut link = Link {
-            log,
-            epoch: 1,
-            next: Seq(1),
-            chain: [0; 32],
-        };
+        repair.whole_to = Seq(link.next.0 - 1);
         let mut index = 0;
         while index < locations.len() {
             let location = &locations[index];

@@ -3,12 +3,13 @@
 use hindcast_model::{Digest, Seq, State};
 use uuid::Uuid;
 
+use crate::base::Origin;
 use crate::copying::Place;
 use crate::disk::Disk;
 use crate::error::LogError;
 use crate::record::{self, Body, Recorded, Records};
-use crate::scan::{self, Scanned, Stretch};
-use crate::segment::{self, Location};
+use crate::scan::{self, Begin, Scanned, Stretch};
+use crate::segment::Location;
 
 /// How far a replay is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,8 +175,10 @@ pub fn replay(
     data_dir: &std::path::Path,
     progress: &dyn Fn(Progress),
 ) -> Result<Replayed, LogError> {
-    let locations = segment::list(disk, data_dir)?;
-    replay_from(disk, &locations, None, progress, &mut FoldOnly)
+    let origin = Origin::find(disk, data_dir)?;
+    let start = origin.checkpoint()?;
+    let from = (origin.begin(), start);
+    replay_from(disk, &origin.locations, from, progress, &mut FoldOnly)
 }
 
 /// Folds the whole log under `data_dir` and shows every record on the way.
@@ -196,18 +199,20 @@ pub fn replay_seen(
             Ok(())
         }
     }
-    let locations = segment::list(disk, data_dir)?;
-    replay_from(disk, &locations, None, &|_| {}, &mut Seen(seen))
+    let origin = Origin::find(disk, data_dir)?;
+    let from = (origin.begin(), origin.checkpoint()?);
+    replay_from(disk, &origin.locations, from, &|_| {}, &mut Seen(seen))
 }
 
-/// Shows every record of the log under `data_dir` in order, decoded and as it stands there.
+/// Shows every record of the log under `data_dir` that is not pruned, in order, decoded and as it
+/// stands there.
 pub fn walk(
     disk: &dyn Disk,
     data_dir: &std::path::Path,
     mut visit: impl FnMut(&Recorded, &[u8]) -> Result<(), LogError>,
 ) -> Result<(), LogError> {
-    let locations = segment::list(disk, data_dir)?;
-    scan::scan(disk, &locations, false, |stretch| {
+    let origin = Origin::find(disk, data_dir)?;
+    scan::scan(disk, &origin.locations, origin.begin(), |stretch| {
         records(stretch, |_, record, recorded| {
             if !record::intact(record) {
                 let what = "the record's checksum does not hold";
@@ -219,22 +224,21 @@ pub fn walk(
     Ok(())
 }
 
-/// Folds `locations` onto a state, or from nothing.
+/// Folds `locations`, which join `begin`, onto a state or from nothing.
 pub(crate) fn replay_from(
     disk: &dyn Disk,
     locations: &[Location],
-    start: Option<Checkpoint>,
+    (begin, start): (Begin, Option<Checkpoint>),
     progress: &dyn Fn(Progress),
     visitor: &mut dyn Visit,
 ) -> Result<Replayed, LogError> {
-    let from_middle = start.is_some();
     let mut folder = Folder::new(start);
     let mut done = Progress {
         events: 0,
         segments: 0,
         segments_total: locations.len(),
     };
-    let scanned = scan::scan(disk, locations, from_middle, |stretch| {
+    let scanned = scan::scan(disk, locations, begin, |stretch| {
         if stretch.begins {
             visitor.begin(&stretch.segment.location)?;
         }

@@ -64,21 +64,31 @@ pub(crate) struct Scanned {
     pub(crate) tail: Option<Tail>,
 }
 
+/// What the first segment has to join.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Begin {
+    /// The beginning of a log.
+    Beginning,
+    /// This place, the end of what was removed.
+    After(Link),
+    /// What its own header says.
+    Header,
+}
+
 /// Stretches read ahead of the one that is folded.
 const STRETCHES_AHEAD: usize = 4;
 
-/// Reads `locations` and hands each stretch of intact frames to `visit` on the calling thread. The log begins with sequence 1, unless it is
-/// read from the middle: then the first segment's header is taken at its word.
+/// Reads `locations` and hands each stretch of intact frames to `visit` on the calling thread.
 pub(crate) fn scan(
     disk: &dyn Disk,
     locations: &[Location],
-    from_middle: bool,
+    begin: Begin,
     mut visit: impl FnMut(&Stretch) -> Result<(), LogError>,
 ) -> Result<Option<Scanned>, LogError> {
     std::thread::scope(|scope| {
         let (send, receive): (SyncSender<Stretch>, Receiver<Stretch>) =
             sync_channel(STRETCHES_AHEAD);
-        let reader = scope.spawn(move || read_all(disk, locations, from_middle, &send));
+        let reader = scope.spawn(move || read_all(disk, locations, begin, &send));
         for stretch in receive {
             visit(&stretch)?;
         }
@@ -106,7 +116,7 @@ pub(crate) fn each_damage(
 ) -> Result<(), LogError> {
     let mut next = 0;
     while let Some(rest) = locations.get(next..).filter(|rest| !rest.is_empty()) {
-        match scan(disk, rest, true, &mut visit) {
+        match scan(disk, rest, Begin::Header, &mut visit) {
             Ok(_) => return Ok(()),
             Err(LogError::Corrupt {
                 seq,
@@ -136,7 +146,7 @@ pub(crate) fn each_damage(
 fn read_all(
     disk: &dyn Disk,
     locations: &[Location],
-    from_middle: bool,
+    begin: Begin,
     send: &SyncSender<Stretch>,
 ) -> Result<Option<Scanned>, LogError> {
     let mut link = None;
@@ -145,7 +155,7 @@ fn read_all(
         let segment = Arc::new(Segment::open(disk, location)?);
         // A segment is archived only when another follows it: its end is never torn.
         let may_be_torn = index + 1 == locations.len() && !location.archived;
-        let from = link.unwrap_or_else(|| beginning(&segment, from_middle));
+        let from = link.unwrap_or_else(|| beginning(&segment, begin));
         check_header(&segment, &from)?;
         let (after, end) = read_segment(&segment, from, may_be_torn, send)?;
         link = Some(after);
@@ -154,10 +164,11 @@ fn read_all(
     Ok(link.map(|link| Scanned { link, tail }))
 }
 
-fn beginning(segment: &Segment, from_middle: bool) -> Link {
-    let (next, chain) = match from_middle {
-        true => (segment.header.first, segment.header.previous),
-        false => (Seq(1), [0; 32]),
+fn beginning(segment: &Segment, begin: Begin) -> Link {
+    let (next, chain) = match begin {
+        Begin::Beginning => (Seq(1), [0; 32]),
+        Begin::After(link) => return link,
+        Begin::Header => (segment.header.first, segment.header.previous),
     };
     Link {
         log: segment.header.log,

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use hindcast_model::Seq;
 
+use crate::base::Origin;
 use crate::blobs::{BlobError, Blobs};
 use crate::disk::{Disk, RealDisk};
 use crate::error::LogError;
 use crate::scan::{self, DamagedAt};
-use crate::segment;
+use crate::segment::{self, Location};
 
 /// A damaged file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,11 +44,21 @@ pub enum ScrubError {
 /// Reads all segments and blobs under `data_dir`, beside a server that is writing. `pace` is called
 /// with the bytes read since its last call; it may wait, and `false` ends the reading.
 pub fn scrub(data_dir: &Path, pace: &mut dyn FnMut(u64) -> bool) -> Result<Scrubbed, ScrubError> {
+    loop {
+        match read_all(data_dir, pace) {
+            // Segments were removed since they were listed: what is left is read anew.
+            Err(ScrubError::Log(LogError::Pruned(_))) => {}
+            other => return other,
+        }
+    }
+}
+
+fn read_all(data_dir: &Path, pace: &mut dyn FnMut(u64) -> bool) -> Result<Scrubbed, ScrubError> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let mut scrubbed = Scrubbed::default();
     let mut stopped = false;
-    let locations = segment::list(disk.as_ref(), data_dir)?;
     let mut damaged = Vec::new();
+    let locations = locations(disk.as_ref(), data_dir, &mut damaged)?;
     let mut bytes = 0;
     let visit = |stretch: &scan::Stretch| {
         let read: usize = stretch.frames.iter().map(|frame| frame.len).sum();
@@ -96,6 +107,36 @@ pub fn scrub(data_dir: &Path, pace: &mut dyn FnMut(u64) -> bool) -> Result<Scrub
         }
     }
     Ok(scrubbed)
+}
+
+/// The segments to read. What the log goes on from is read here.
+fn locations(
+    disk: &dyn Disk,
+    data_dir: &Path,
+    damaged: &mut Vec<Damaged>,
+) -> Result<Vec<Location>, LogError> {
+    let found = Origin::find(disk, data_dir).and_then(|origin| {
+        origin.checkpoint()?;
+        Ok(origin.locations)
+    });
+    match found {
+        Err(LogError::Corrupt {
+            seq,
+            file,
+            offset,
+            what,
+        }) => {
+            let found = DamagedAt {
+                seq,
+                file,
+                offset,
+                what,
+            };
+            damaged.push(below(data_dir, found));
+            segment::list(disk, data_dir)
+        }
+        other => other,
+    }
 }
 
 fn below(data_dir: &Path, found: DamagedAt) -> Damaged {

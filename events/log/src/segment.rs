@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use hindcast_model::Seq;
 
+use crate::base;
 use crate::disk::{Disk, DiskFile};
 use crate::error::LogError;
 use crate::frame::{self, Chain};
@@ -114,7 +115,8 @@ pub(crate) fn archive_dir(data_dir: &Path) -> PathBuf {
     data_dir.join("archive")
 }
 
-/// Opens a segment, which a running server may have moved to the archive since it was listed.
+/// Opens a segment, which a running server may have moved to the archive since it was listed, or
+/// removed.
 fn open_moved(disk: &dyn Disk, location: &Location) -> Result<Box<dyn DiskFile>, LogError> {
     let path = &location.path;
     let moved = || {
@@ -124,7 +126,11 @@ fn open_moved(disk: &dyn Disk, location: &Location) -> Result<Box<dyn DiskFile>,
     };
     match disk.open(path, false) {
         Ok(file) => Ok(file),
-        Err(error) => moved().ok_or_else(|| LogError::io("open", path)(error)),
+        Err(error) => moved().ok_or_else(|| {
+            let data_dir = path.parent().and_then(Path::parent);
+            let pruned = data_dir.and_then(|dir| base::gap_at(disk, dir, location.first));
+            pruned.unwrap_or_else(|| LogError::io("open", path)(error))
+        }),
     }
 }
 

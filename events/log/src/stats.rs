@@ -1,8 +1,10 @@
 //! Figures about an open log.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hindcast_model::Seq;
+
+use crate::log::{Log, Shared};
 
 /// Figures about the log since it was opened, and its sizes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,4 +32,33 @@ pub(crate) struct Counters {
     pub(crate) frame_bytes: AtomicU64,
     pub(crate) sync_micros: AtomicU64,
     pub(crate) sync_micros_max: AtomicU64,
+}
+
+impl Log {
+    /// Figures for metrics and health.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let Shared {
+            counters,
+            store,
+            blobs,
+            ..
+        } = self.shared();
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (blobs, blob_bytes) = blobs.size();
+        Stats {
+            head: Seq(self.shared().head.load(Ordering::Acquire)),
+            applied: store.applied(),
+            queued: self.shared().queued.load(Ordering::Relaxed),
+            frames: load(&counters.frames),
+            events: load(&counters.events),
+            frame_bytes: load(&counters.frame_bytes),
+            sync_micros: load(&counters.sync_micros),
+            sync_micros_max: load(&counters.sync_micros_max),
+            segments_sealed: store.sealed_count(),
+            store_bytes: store.size().0,
+            blobs,
+            blob_bytes,
+        }
+    }
 }

@@ -14,6 +14,8 @@
 //! | `f` first sequence, piece | filter of a sealed segment |
 //! | `m` name | `log`, `durable`, `known` |
 
+mod writer;
+
 use std::collections::VecDeque;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -26,11 +28,12 @@ use uuid::Uuid;
 
 use hindcast_model::{Seq, Stream, UnixMicros};
 
-use crate::chunk::{CHUNK_BYTES, pack, unpack};
+use crate::chunk::unpack;
 use crate::codec;
 use crate::error::LogError;
 use crate::frame::Chain;
-use crate::index::{self, Filter, SegmentIndex};
+use crate::index::{self, Filter};
+pub(crate) use writer::Writer;
 
 const FORMAT: u8 = 1;
 const FILTER_PIECE_BYTES: usize = 60 * 1024;
@@ -76,8 +79,10 @@ pub(crate) struct Store {
     /// Nothing was in it when it was opened.
     fresh: bool,
     sealed: RwLock<Vec<Sealed>>,
-    /// Every record up to here is in a chunk.
+    /// Every record up to here is in a chunk, but for those that are pruned.
     applied: AtomicU64,
+    /// What stands up to here is pruned, and is read by nobody.
+    pruned_to: AtomicU64,
     cache: Mutex<VecDeque<CachedChunk>>,
 }
 
@@ -120,8 +125,13 @@ fn open_sled(dir: &Path, cache_bytes: u64) -> Result<sled::Db, LogError> {
 }
 
 impl Store {
-    /// Opens the store of `log`. An error says why it has to be rebuilt.
-    pub(crate) fn open(dir: &Path, cache_bytes: u64, log: Uuid) -> Result<Self, LogError> {
+    /// Opens the store of `log`, which begins after `pruned_to`. An error says why it has to be
+    /// rebuilt.
+    pub(crate) fn open(
+        dir: &Path,
+        cache_bytes: u64,
+        (log, pruned_to): (Uuid, Seq),
+    ) -> Result<Self, LogError> {
         let db = open_sled(dir, cache_bytes)?;
         let fresh = !db.contains_key(b"mlog")?;
         let store = Self {
@@ -130,6 +140,7 @@ impl Store {
             fresh,
             sealed: RwLock::new(Vec::new()),
             applied: AtomicU64::new(0),
+            pruned_to: AtomicU64::new(pruned_to.0),
             cache: Mutex::new(VecDeque::new()),
         };
         match store.db.get(b"mlog")? {
@@ -154,7 +165,12 @@ impl Store {
         for entry in self.db.scan_prefix(b"s") {
             let (_, value) = entry?;
             let descriptor: Descriptor = codec::decode(&value)?;
-            let expected = sealed.last().map_or(Seq(1), |last| last.descriptor.next());
+            if descriptor.first <= self.pruned_to() {
+                continue;
+            }
+            let expected = sealed
+                .last()
+                .map_or(self.pruned_to().next(), |last| last.descriptor.next());
             if descriptor.first != expected {
                 return Err(damaged("sealed segments are missing"));
             }
@@ -214,6 +230,7 @@ impl Store {
                     .map_err(|_| damaged("the durable position"))?,
             ),
         };
+        let durable = durable.max(self.pruned_to().0);
         let sealed = self.sealed.read().expect("no holder panics");
         if sealed
             .last()
@@ -232,7 +249,7 @@ impl Store {
         for key in stale {
             self.db.remove(key)?;
         }
-        if durable > 0 {
+        if durable > self.pruned_to().0 {
             let (first, count, _) = self
                 .chunk(Seq(durable))?
                 .ok_or_else(|| damaged("the newest chunk is missing"))?;
@@ -254,10 +271,50 @@ impl Store {
         Seq(self.applied.load(Ordering::Acquire))
     }
 
+    /// The last record that is pruned.
+    pub(crate) fn pruned_to(&self) -> Seq {
+        Seq(self.pruned_to.load(Ordering::Acquire))
+    }
+
     /// The last record of the sealed segments.
     pub(crate) fn sealed_to(&self) -> Seq {
         let sealed = self.sealed.read().expect("no holder panics");
-        Seq(sealed.last().map_or(0, |last| last.descriptor.next().0 - 1))
+        let last = sealed.last().map(|last| last.descriptor.next().0 - 1);
+        last.map_or(self.pruned_to(), Seq)
+    }
+
+    /// The sealed segments, oldest first.
+    pub(crate) fn descriptors(&self) -> Vec<Descriptor> {
+        let sealed = self.sealed.read().expect("no holder panics");
+        sealed
+            .iter()
+            .map(|sealed| sealed.descriptor.clone())
+            .collect()
+    }
+
+    /// Hides everything up to `to`, the end of a sealed segment, and then removes it. `false` when
+    /// nothing of it was there.
+    pub(crate) fn prune(&self, to: Seq) -> Result<bool, LogError> {
+        self.pruned_to.fetch_max(to.0, Ordering::AcqRel);
+        let mut sealed = self.sealed.write().expect("no holder panics");
+        sealed.retain(|sealed| sealed.descriptor.first > to);
+        drop(sealed);
+        let mut cache = self.cache.lock().expect("no holder panics");
+        cache.retain(|chunk| chunk.0 > to);
+        drop(cache);
+        // The descriptor goes first: what is left of a segment without one is found by nobody.
+        let mut removed = false;
+        for kind in [b's', b'p', b'f', b'c'] {
+            let old = key(kind, Seq(0)).to_vec()..key(kind, to.next()).to_vec();
+            for found in self.db.range(old).keys() {
+                self.db.remove(found?)?;
+                removed = true;
+            }
+        }
+        if removed {
+            self.flush()?;
+        }
+        Ok(removed)
     }
 
     /// How many segments are sealed.
@@ -372,109 +429,4 @@ impl Store {
 
 fn damaged(what: &str) -> LogError {
     LogError::StoreDamaged(what.to_owned())
-}
-
-/// The writing end of the store.
-pub(crate) struct Writer {
-    store: Arc<Store>,
-    records: Vec<u8>,
-    first: Seq,
-    count: u32,
-    times: (UnixMicros, UnixMicros),
-}
-
-impl Writer {
-    pub(crate) fn new(store: Arc<Store>) -> Self {
-        let first = store.applied().next();
-        let records = Vec::with_capacity(CHUNK_BYTES);
-        Self {
-            store,
-            records,
-            first,
-            count: 0,
-            times: (UnixMicros(0), UnixMicros(0)),
-        }
-    }
-
-    /// The next record that is wanted.
-    pub(crate) const fn next(&self) -> Seq {
-        Seq(self.first.0 + self.count as u64)
-    }
-
-    /// Takes the next record.
-    pub(crate) fn push(&mut self, at: UnixMicros, record: &[u8]) -> Result<(), LogError> {
-        if self.records.len() + record.len() > CHUNK_BYTES {
-            self.write_chunk()?;
-        }
-        if self.count == 0 {
-            self.times.0 = at;
-        }
-        self.times.1 = at;
-        self.records.extend_from_slice(record);
-        self.count += 1;
-        Ok(())
-    }
-
-    /// Writes what has been taken, however little.
-    fn write_chunk(&mut self) -> Result<(), LogError> {
-        if self.count == 0 {
-            return Ok(());
-        }
-        let value = pack(self.count, self.times, &self.records);
-        self.store.put(key(b'c', self.first), &value)?;
-        let next = self.next();
-        self.store.applied.store(next.0 - 1, Ordering::Release);
-        self.first = next;
-        self.count = 0;
-        self.records.clear();
-        Ok(())
-    }
-
-    /// Writes the index of a full segment, whose records have all been pushed, and syncs.
-    pub(crate) fn seal(
-        &mut self,
-        index: &SegmentIndex,
-        (chain, bytes): (Chain, u64),
-    ) -> Result<(), LogError> {
-        self.write_chunk()?;
-        let first = index.first;
-        let pieces = index.pieces();
-        let starts = pieces
-            .iter()
-            .map(|(start, _)| (start.kind.number(), start.id))
-            .collect();
-        for (number, (_, piece)) in pieces.iter().enumerate() {
-            self.store.put(piece_key(b'p', first, number), piece)?;
-        }
-        let filter = index.filter();
-        for (number, piece) in filter.bytes().chunks(FILTER_PIECE_BYTES).enumerate() {
-            self.store.put(piece_key(b'f', first, number), piece)?;
-        }
-        self.store.sync(Seq(self.first.0 - 1))?;
-        let descriptor = Descriptor {
-            first,
-            count: index.count() as u64,
-            min_at: index.min_at,
-            max_at: index.max_at,
-            chain,
-            bytes,
-            pieces: starts,
-        };
-        self.store
-            .db
-            .insert(key(b's', first), codec::encode(&descriptor)?)?;
-        self.store.flush()?;
-        self.store
-            .sealed
-            .write()
-            .expect("no holder panics")
-            .push(Sealed { descriptor, filter });
-        Ok(())
-    }
-
-    /// Writes everything and syncs: nothing has to be written again at the next start.
-    pub(crate) fn finish(&mut self) -> Result<(), LogError> {
-        self.write_chunk()?;
-        self.store.sync(Seq(self.first.0 - 1))
-    }
 }

@@ -4,6 +4,8 @@
 //! It reads the segments without the lock, so that a running server can be checked; the lookup
 //! store is compared only when no process has it open.
 
+mod report;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use std::sync::Arc;
 use hindcast_model::{DECIDER_VERSION, Digest, Event, Seq, State};
 use uuid::Uuid;
 
+use crate::base::{Base, Origin};
 use crate::blobs::{BlobError, Blobs};
 use crate::codec;
 use crate::disk::{Disk, RealDisk};
@@ -20,79 +23,11 @@ use crate::replay::{self, Checkpoint, Progress};
 use crate::scan;
 use crate::segment;
 use crate::store::Store;
-
-/// Problems named before the rest is only counted.
-const PROBLEMS_MAX: usize = 100;
-
-/// Something that does not hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// Where in the log.
-    pub seq: Seq,
-    pub what: String,
-}
-
-/// How the lookup store was checked.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum StoreCheck {
-    /// There is none; the next start writes it again.
-    #[default]
-    Absent,
-    /// A process has the data directory open, or it may not be written to.
-    InUse,
-    /// It does not open, which is a problem that is named.
-    Unreadable,
-    /// So many records were compared.
-    Compared(u64),
-}
-
-/// What was proved, and what was not.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
-    pub log: Option<Uuid>,
-    pub epoch: u32,
-    pub events: u64,
-    pub segments: u64,
-    /// Hash of the last frame: with it, nobody can change what came before. `None` when the log is
-    /// damaged; what follows the damage is not folded.
-    pub chain: Option<Digest>,
-    /// Hash of the state that the log folds to, up to the damage if there is any.
-    pub state_hash: Digest,
-    /// Observed events that were decided again.
-    pub decided_again: u64,
-    /// Observed events of another decider version, which are not decided again.
-    pub decided_elsewhere: u64,
-    pub blobs: u64,
-    pub store: StoreCheck,
-    /// Positions of the checkpoints that agree with the log.
-    pub checkpoints: Vec<Seq>,
-    /// Positions of the checkpoints that do not.
-    pub checkpoints_differing: Vec<Seq>,
-    /// Bytes after the last intact frame, which the next start cuts.
-    pub torn_bytes: u64,
-    pub problems: Vec<Problem>,
-    pub problems_total: u64,
-}
-
-impl Report {
-    /// Whether everything holds.
-    #[must_use]
-    pub const fn holds(&self) -> bool {
-        self.problems_total == 0
-    }
-
-    fn problem(&mut self, seq: Seq, what: impl Into<String>) {
-        self.problems_total += 1;
-        if self.problems.len() < PROBLEMS_MAX {
-            let what = what.into();
-            self.problems.push(Problem { seq, what });
-        }
-    }
-}
+pub use report::{Problem, Report, StoreCheck};
 
 /// Checks the log under `data_dir`, and that the log folds to each of the `checkpoints` at its
-/// place; these are asked for one by one, in the order of their places. An error means that there is no log or it could not be read; what is damaged is in the
-/// report.
+/// place; these are asked for one by one, in the order of their places. An error means that there
+/// is no log or it could not be read; what is damaged is in the report.
 pub fn verify(
     data_dir: &Path,
     checkpoints: &mut dyn Iterator<Item = Checkpoint>,
@@ -104,15 +39,16 @@ pub fn verify(
         let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
         return Err(LogError::io("read", wal)(missing));
     }
-    let locations = segment::list(disk.as_ref(), data_dir)?;
-    let opened = open_store(data_dir, disk.as_ref(), &locations);
-    let mut check = Check::new(opened, checkpoints);
+    let origin = Origin::find(disk.as_ref(), data_dir)?;
+    let locations = &origin.locations;
+    let opened = open_store(data_dir, disk.as_ref(), &origin);
+    let mut check = Check::new(opened, checkpoints, origin.checkpoint()?);
     let mut done = Progress {
         events: 0,
         segments: 0,
         segments_total: locations.len(),
     };
-    let scanned = scan::scan(disk.as_ref(), &locations, false, |stretch| {
+    let scanned = scan::scan(disk.as_ref(), locations, origin.begin(), |stretch| {
         replay::records(stretch, |_, bytes, recorded| {
             check.record(bytes, &recorded);
             done.events += 1;
@@ -123,7 +59,7 @@ pub fn verify(
         progress(done);
         Ok(())
     });
-    if let Some(behind) = archived_to(&locations) {
+    if let Some(behind) = archived_to(locations) {
         check.behind(behind);
     }
     if scanned.is_ok() {
@@ -131,6 +67,7 @@ pub fn verify(
     }
     let mut report = check.finish(data_dir, &disk)?;
     report.segments = locations.len() as u64;
+    report.pruned = origin.base().map(Base::gaps).unwrap_or_default();
     match scanned {
         Ok(None) => {}
         Ok(Some(scanned)) => {
@@ -147,7 +84,7 @@ pub fn verify(
         }) => {
             let what = format!("{file} at byte {offset}: {what}; what follows is not folded");
             report.problem(seq, what);
-            examine_rest(disk.as_ref(), &locations, (&file, offset), &mut report)?;
+            examine_rest(disk.as_ref(), locations, (&file, offset), &mut report)?;
         }
         Err(error) => return Err(error),
     }
@@ -191,7 +128,7 @@ enum Opened {
     Open(std::fs::File, Store),
 }
 
-fn open_store(data_dir: &Path, disk: &dyn Disk, locations: &[segment::Location]) -> Opened {
+fn open_store(data_dir: &Path, disk: &dyn Disk, origin: &Origin) -> Opened {
     let dir = data_dir.join("sled");
     if !dir.exists() {
         return Opened::Absent;
@@ -199,7 +136,7 @@ fn open_store(data_dir: &Path, disk: &dyn Disk, locations: &[segment::Location])
     let Ok(lock) = crate::lock::lock(data_dir) else {
         return Opened::InUse;
     };
-    let first = locations.first();
+    let first = origin.locations.first();
     let header = first.map(|first| segment::Segment::header_of(disk, first));
     // Without a segment any store that holds something belongs to a log that is gone.
     let log = match header {
@@ -207,7 +144,7 @@ fn open_store(data_dir: &Path, disk: &dyn Disk, locations: &[segment::Location])
         Some(Err(_)) => return Opened::Absent,
         None => Uuid::nil(),
     };
-    match Store::open(&dir, 16 << 20, log) {
+    match Store::open(&dir, 16 << 20, (log, origin.pruned_to())) {
         Ok(store) => Opened::Open(lock, store),
         Err(error) => Opened::Failed(error),
     }
@@ -228,7 +165,11 @@ struct Check<'a> {
 }
 
 impl<'a> Check<'a> {
-    fn new(opened: Opened, checkpoints: &'a mut dyn Iterator<Item = Checkpoint>) -> Self {
+    fn new(
+        opened: Opened,
+        checkpoints: &'a mut dyn Iterator<Item = Checkpoint>,
+        base: Option<Checkpoint>,
+    ) -> Self {
         let mut report = Report::default();
         let mut store = None;
         report.store = match opened {
@@ -244,13 +185,24 @@ impl<'a> Check<'a> {
                 StoreCheck::Compared(0)
             }
         };
+        let mut checkpoints = checkpoints.peekable();
+        if let Some(base) = &base {
+            // What was taken of the removed events cannot be compared.
+            let before = |taken: &Checkpoint| taken.state.seq() < base.state.seq();
+            while checkpoints.next_if(before).is_some() {}
+            let at = |taken: &Checkpoint| taken.state.seq() == base.state.seq();
+            while let Some(taken) = checkpoints.next_if(at) {
+                report.checkpoint(taken.state.seq(), taken == *base);
+            }
+        }
+        let state = base.map_or_else(State::default, |base| base.state);
         Self {
-            state: State::default(),
+            blobs: state.blobs().map(|digest| (digest, state.seq())).collect(),
+            state,
             expected: VecDeque::new(),
-            blobs: BTreeMap::new(),
             store,
             chunk: None,
-            checkpoints: checkpoints.peekable(),
+            checkpoints,
             unplaced: Vec::new(),
             report,
         }
@@ -276,14 +228,8 @@ impl<'a> Check<'a> {
             .next_if(|checkpoint| checkpoint.state.seq() <= seq)
         {
             self.unplaced.push((seq, checkpoint.chain));
-            match checkpoint.state == self.state {
-                true => self.report.checkpoints.push(seq),
-                false => {
-                    let what = "a snapshot holds another state than the log folds to";
-                    self.report.checkpoints_differing.push(seq);
-                    self.report.problem(seq, what);
-                }
-            }
+            let same = checkpoint.state == self.state;
+            self.report.checkpoint(seq, same);
         }
     }
 

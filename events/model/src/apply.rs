@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 
 use crate::event::{
     BackupEnded, BackupRequested, ConfigurationLoaded, DamageFound, DatasetUploaded, Event,
-    ExperimentRequested, Idempotency, OutcomeObserved, RunRequested, ServerStarted, Tally,
+    ExperimentRequested, Idempotency, OutcomeObserved, RunRequested, SegmentsPruned, ServerStarted,
+    Tally,
 };
-use crate::ids::{Digest, ExperimentId, RunId};
+use crate::ids::{Digest, ExperimentId, RunId, Seq};
 use crate::limits::{BACKUP_TARGETS_MAX, BACKUPS_OPEN_MAX, DAMAGED_MAX};
 use crate::state::{
     Context, Count, Damage, DatasetMeta, OpenBackup, OpenExperiment, OpenRun, Proposal, Proposed,
-    Remembered, State, Subject, Totals, VerifiedBackup,
+    Pruned, Remembered, State, Subject, Totals, VerifiedBackup,
 };
 use crate::stream::{Stream, StreamKind};
 
@@ -56,7 +57,8 @@ impl State {
             Event::StoreRebuilt(_)
             | Event::TornTailCut(_)
             | Event::DamageFound(_)
-            | Event::DamageGone(_) => Stream::system("store"),
+            | Event::DamageGone(_)
+            | Event::SegmentsPruned(_) => Stream::system("store"),
             Event::SubjectRedacted(_) => Stream::system("privacy"),
             Event::DiskSampled(_)
             | Event::IntakePaused(_)
@@ -142,6 +144,7 @@ impl State {
                 self.damaged.remove(&e.file);
             }
             Event::SubjectRedacted(e) => self.shredded.extend(&e.keys),
+            Event::SegmentsPruned(e) => self.note_pruned(e),
             Event::CancelRequested(_)
             | Event::Restored(_)
             | Event::ClockStepped(_)
@@ -151,6 +154,19 @@ impl State {
             | Event::DiskSampled(_)
             | Event::WhatIfAsked(_) => {}
         }
+    }
+
+    fn note_pruned(&mut self, pruned: &SegmentsPruned) {
+        let before = self.pruned.as_ref().map_or(Seq(0), |known| known.lost_to);
+        self.pruned = Some(Pruned {
+            last: pruned.last,
+            chain: pruned.chain,
+            lost_to: match pruned.backup {
+                Some(_) => before,
+                None => pruned.last,
+            },
+            backup: pruned.backup.clone(),
+        });
     }
 
     /// Names that are over the bound are in the log alone.

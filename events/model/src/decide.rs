@@ -46,6 +46,7 @@ impl State {
             | Event::DamageFound(_)
             | Event::DamageGone(_)
             | Event::SubjectRedacted(_)
+            | Event::SegmentsPruned(_)
             | Event::RunAdmitted(_)
             | Event::RunRefused(_)
             | Event::RunDeduplicated(_)

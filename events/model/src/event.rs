@@ -148,6 +148,8 @@ events! {
         21:1 DamageGone "damage_gone" observed needed;
         /// Everything that was kept for a subject is to become unreadable.
         22:1 SubjectRedacted "subject_redacted" observed needed;
+        /// The oldest segments of the log are removed.
+        23:1 SegmentsPruned "segments_pruned" observed needed;
 
         /// The run will be computed.
         101:1 RunAdmitted "run_admitted" decided needed;
@@ -187,7 +189,7 @@ impl Event {
         }
     }
 
-    /// The blobs that this event names: they are kept as long as the log.
+    /// The blobs that this event names: they are kept as long as the event is.
     pub fn blobs(&self) -> impl Iterator<Item = Digest> + use<> {
         let (payload, dataset) = match self {
             Self::RunRequested(e) => (e.spec.blob(), None),
@@ -216,6 +218,7 @@ impl Event {
             | Self::DamageFound(_)
             | Self::DamageGone(_)
             | Self::SubjectRedacted(_)
+            | Self::SegmentsPruned(_)
             | Self::RunAdmitted(_)
             | Self::RunRefused(_)
             | Self::RunDeduplicated(_)
@@ -266,6 +269,7 @@ impl Event {
             | Self::DamageFound(_)
             | Self::DamageGone(_)
             | Self::SubjectRedacted(_)
+            | Self::SegmentsPruned(_)
             | Self::RunAdmitted(_)
             | Self::RunCompleted(_)
             | Self::RunFailed(_)

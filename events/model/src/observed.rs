@@ -336,3 +336,16 @@ pub struct Restored {
     /// The state after `cut`.
     pub state_hash: Digest,
 }
+
+/// The oldest segments of the log are removed. What they fold to is kept in `base.bin`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentsPruned {
+    /// The first and the last sequence that is removed.
+    pub first: Seq,
+    pub last: Seq,
+    /// Hash of the frame that ends with `last`: the chain goes on from it.
+    pub chain: Digest,
+    /// The verified backup that holds them; none when they are lost.
+    pub backup: Option<String>,
+    pub reason: String,
+}

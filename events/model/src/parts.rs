@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::event::Settings;
 use crate::ids::{BackupId, Digest, ExperimentId, KeyId, RunId, Seq, UnixMicros};
 use crate::state::{
-    Damage, DatasetMeta, IdempotencyKey, OpenBackup, OpenExperiment, OpenRun, Proposed, Remembered,
-    Server, State, Totals, VerifiedBackup,
+    Damage, DatasetMeta, IdempotencyKey, OpenBackup, OpenExperiment, OpenRun, Proposed, Pruned,
+    Remembered, Server, State, Totals, VerifiedBackup,
 };
 use crate::stream::Stream;
 
@@ -38,6 +38,8 @@ pub struct Parts<'a> {
     pub damaged: &'a BTreeMap<String, Damage>,
     /// Data keys that were shredded.
     pub shredded: &'a BTreeSet<KeyId>,
+    /// The oldest events, which were removed.
+    pub pruned: Option<&'a Pruned>,
     /// Versions of the streams that may still grow.
     pub heads: &'a BTreeMap<Stream, u64>,
     /// Backups that were asked for and have not ended.
@@ -70,6 +72,7 @@ impl State {
             paused,
             damaged,
             shredded,
+            pruned,
             heads,
             backups_open,
             backups,
@@ -94,6 +97,7 @@ impl State {
             paused: *paused,
             damaged,
             shredded,
+            pruned: pruned.as_ref(),
             heads,
             backups_open,
             backups,

@@ -134,6 +134,19 @@ pub struct Damage {
     pub found_at: UnixMicros,
 }
 
+/// The oldest events of the log, which were removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pruned {
+    /// The last sequence that is removed.
+    pub last: Seq,
+    /// Hash of the frame that ends with it.
+    pub chain: Digest,
+    /// The last sequence that was removed without a backup that holds it; 0 for none.
+    pub lost_to: Seq,
+    /// The verified backup that holds what was removed last.
+    pub backup: Option<String>,
+}
+
 /// The process that has the log open, or had it last.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {
@@ -174,6 +187,8 @@ pub struct State {
     pub(crate) damaged: BTreeMap<String, Damage>,
     /// Data keys that were shredded, and must not come back.
     pub(crate) shredded: BTreeSet<KeyId>,
+    /// The oldest events, which were removed.
+    pub(crate) pruned: Option<Pruned>,
     /// Versions of the streams that may still grow.
     pub(crate) heads: BTreeMap<Stream, u64>,
     pub(crate) backups_open: BTreeMap<BackupId, OpenBackup>,
@@ -302,6 +317,21 @@ impl State {
         self.shredded.iter().copied()
     }
 
+    /// The oldest events, if they were removed.
+    #[must_use]
+    pub const fn pruned(&self) -> Option<&Pruned> {
+        self.pruned.as_ref()
+    }
+
+    /// The blobs that the state names: they are kept though the events that named them are not.
+    pub fn blobs(&self) -> impl Iterator<Item = Digest> {
+        let specs = self
+            .runs
+            .values()
+            .filter_map(|run| run.spec.as_ref()?.blob());
+        specs.chain(self.datasets.keys().copied())
+    }
+
     /// When the next `TimeReached` is due.
     #[must_use]
     pub fn next_timer(&self) -> Option<UnixMicros> {
@@ -377,6 +407,7 @@ impl State {
             paused,
             damaged,
             shredded,
+            pruned,
             heads,
             backups_open,
             backups,
@@ -413,6 +444,9 @@ impl State {
         shredded
             .iter()
             .for_each(|key| line(format!("shredded {}", key.0)));
+        pruned
+            .iter()
+            .for_each(|pruned| line(format!("pruned {pruned:?}")));
         damaged
             .iter()
             .for_each(|(file, damage)| line(format!("damaged {file} {damage:?}")));

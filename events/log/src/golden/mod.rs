@@ -17,10 +17,12 @@ use uuid::Uuid;
 
 use samples::{digest, experiment, inline, older_records, recorded, records, requested, run};
 
+use crate::base::{self, Base};
 use crate::frame;
 use crate::index::{self, Filter, SegmentIndex};
 use crate::position::Position;
 use crate::record::{self, Recorded};
+use crate::replay::Checkpoint;
 use crate::segment;
 use crate::{chunk, store};
 use crate::{codec, decode_state, encode_state};
@@ -28,6 +30,8 @@ use crate::{codec, decode_state, encode_state};
 /// A state belongs to the rules that folded it: one of other rules is passed over and folded again,
 /// so that only this version's has a file.
 const STATE: &str = "state_2.bin";
+/// As the state in it.
+const BASE: &str = "base_1_2.bin";
 const LOG: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_c0de);
 
 fn path(name: &str) -> PathBuf {
@@ -89,6 +93,7 @@ fn every_golden_file_is_read_by_a_test() {
         "descriptor_1.bin",
         STATE,
         "cursor_1.bin",
+        BASE,
     ];
     let records = records().into_iter().chain(older_records());
     let names = records.map(|(name, _)| name).chain(others);
@@ -282,6 +287,43 @@ fn state_of_these_rules_decodes() {
     let known = golden(STATE, &encode_state(&state).expect("encodes"));
     let read = decode_state(&known).expect("decodes");
     assert_eq!(read.dump(), state.dump());
+}
+
+#[test]
+fn format_1_base_decodes() {
+    let mut loaded = recorded(Event::IntakePaused(IntakePaused {
+        free_bytes: 5,
+        reserve_bytes: 10,
+    }));
+    loaded.context.seq = Seq(4_000);
+    let mut state = State::default();
+    state.apply(&loaded.context, loaded.event().expect("known"));
+    let checkpoint = Checkpoint {
+        log: LOG,
+        epoch: 2,
+        chain: digest(9),
+        state,
+    };
+    let pruned = SegmentsPruned {
+        first: Seq(1),
+        last: Seq(4_000),
+        chain: digest(9),
+        backup: Some("20270115T080000Z".to_owned()),
+        reason: "older than 30 days".to_owned(),
+    };
+    let base = Base::new(&checkpoint, &pruned, None);
+    assert_eq!(BASE, format!("base_1_{DECIDER_VERSION}.bin"));
+    let known = golden(BASE, &base::encode(&base, &checkpoint).expect("encodes"));
+    assert_eq!(base::decode(&known), Ok((base, checkpoint)));
+    for at in [0, 8, 40, 111, 112, 150, known.len() - 1] {
+        let mut bad = known.clone();
+        bad[at] ^= 1;
+        assert!(
+            base::decode(&bad).is_err(),
+            "a bit flipped at {at} goes unseen"
+        );
+    }
+    assert!(base::decode(&known[..100]).is_err());
 }
 
 #[test]

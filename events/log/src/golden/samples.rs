@@ -258,6 +258,19 @@ pub(super) fn server_events() -> Vec<(&'static str, Event)> {
 }
 
 /// Repairs, samples and sums.
+fn pruned() -> (&'static str, Event) {
+    (
+        "record_23_1_segments_pruned.bin",
+        Event::SegmentsPruned(SegmentsPruned {
+            first: Seq(1),
+            last: Seq(4_000),
+            chain: digest(9),
+            backup: Some("20270115T080000Z".to_owned()),
+            reason: "older than 30 days".to_owned(),
+        }),
+    )
+}
+
 pub(super) fn reports() -> Vec<(&'static str, Event)> {
     vec![
         (
@@ -319,6 +332,7 @@ pub(super) fn reports() -> Vec<(&'static str, Event)> {
                 file: "archive/00000000000000000001.seg".to_owned(),
             }),
         ),
+        pruned(),
     ]
 }
 
