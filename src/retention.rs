@@ -15,9 +15,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// The last sequence up to which a verified backup holds every event, with the id of that backup,
 /// which its own retention then keeps.
-fn held_to(_state: &State) -> Option<(Seq, String)> {
-    // Nothing records backups yet, so that none can be relied on.
-    None
+///
+/// Every backup names the whole log, what was removed here included, and the newest of a target
+/// always stays.
+fn held_to(state: &State) -> Option<(Seq, String)> {
+    let backups = state.backups().map(|(_, backup)| backup);
+    let furthest = backups.max_by_key(|backup| (backup.to_seq, backup.backup));
+    furthest.map(|backup| (backup.to_seq, backup.backup.to_string()))
 }
 
 /// When events may go. Times are in microseconds.

@@ -33,6 +33,7 @@ const AT_ONCE: u64 = 512;
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Drill {
     /// The drills that there are.
+    #[command(after_help = "Examples:\n  hindcast drill list")]
     List,
     /// Run a drill in a directory of its own; nothing else is touched.
     #[command(after_help = "Examples:\n  hindcast drill run restore\n  \

@@ -109,6 +109,7 @@ impl From<BackupError> for Problem {
             }
             BackupError::UnknownBackup(_) => (&error::NOT_FOUND, "path.id"),
             BackupError::BeyondEnd { .. } | BackupError::Empty => (&error::INVALID, "to"),
+            BackupError::Pruned { .. } => (&error::CONFLICT, "target"),
             BackupError::Target(_)
             | BackupError::Log(_)
             | BackupError::Blob(_)

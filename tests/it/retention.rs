@@ -205,3 +205,63 @@ fn segments_are_removed_and_whoever_asks_for_them_is_told() {
     let (report, errors, code) = offline(&["verify"], dir.path());
     assert_eq!(code, Some(0), "{errors} {report}");
 }
+
+#[test]
+fn what_a_verified_backup_holds_may_go_and_comes_back_with_a_restore() {
+    let dir = temporary();
+    let (data, far) = (dir.path().join("data"), dir.path().join("far"));
+    let early = grow(&data);
+    let target = format!(
+        "backup.targets=[{{ name = \"far\", url = {:?} }}]",
+        far.display().to_string()
+    );
+    let pruning = [
+        SMALL,
+        &target,
+        "retention.log_age_ms=1",
+        "runs.idempotency_ttl_ms=0",
+        "cache.results_age_max_ms=0",
+    ];
+    // Nothing goes before there is a backup.
+    let server = Server::start_with(serve(&data, &pruning));
+    let backup = json!({ "target": "far" });
+    let made = server.post("/api/v1/backups", &backup).expect(201);
+    assert_eq!(made["verified"], true);
+    assert!(!data.join("base.bin").exists());
+    server.stop();
+    let server = Server::start_with(serve(&data, &pruning));
+    let found = server.wait_until("/api/v1/events?type=segments_pruned", |page| {
+        let items = page["items"].as_array();
+        items.is_some_and(|items| !items.is_empty())
+    });
+    assert_eq!(found["items"][0]["data"]["backup"], made["id"], "{found}");
+    let last = found["items"][0]["data"]["last"]
+        .as_u64()
+        .expect("a sequence");
+    is_pruned(&server, "/api/v1/events/1", &[], last);
+    // The next backup is of the whole log, and so is a full one.
+    for kind in ["incremental", "full"] {
+        let asked = json!({ "target": "far", "kind": kind });
+        let again = server.post("/api/v1/backups", &asked).expect(201);
+        assert_eq!(again["verified"], true, "{again}");
+    }
+    // Another target has no copy of what is gone, and says so.
+    let (_, errors, code) = offline(&["backup", "create"], &data);
+    assert_eq!(code, Some(1));
+    let told = errors.to_string();
+    assert!(told.contains("were removed here"), "{told}");
+    server.stop();
+    fs::rename(&data, dir.path().join("lost")).expect("lost");
+    let from = far.display().to_string();
+    let (restored, errors, code) = offline(&["restore", "--from", &from], &data);
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(restored["to_seq"].as_u64().is_some_and(|seq| seq > last));
+    let server = Server::start_with(serve(&data, &[SMALL]));
+    server.get("/api/v1/events/1").expect(200);
+    server
+        .get(&format!("/api/v1/runs/{}", early.run))
+        .expect(200);
+    server.stop();
+    let (report, errors, code) = offline(&["verify"], &data);
+    assert_eq!(code, Some(0), "{errors} {report}");
+}

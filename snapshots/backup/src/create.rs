@@ -47,7 +47,11 @@ pub fn create(
         .log;
     repository.begin(log)?;
     work.step(Step::RepositoryReady)?;
-    let parent = parent_of(repository, request)?;
+    let begins = reader
+        .segments()
+        .first()
+        .map_or(Seq(1), |first| first.first);
+    let parent = parent_of(repository, request, begins)?;
     let known = Known::new(repository, parent.as_ref())?;
     work.step(Step::Compared)?;
     let mut sender = Sender::new(repository, &reader, known.blobs);
@@ -117,12 +121,14 @@ pub fn redact(
     Ok(())
 }
 
-/// The backup to go on from; none for a full one.
+/// The backup to go on from; none for a full one. A log whose oldest events were removed cannot be
+/// sent anew: what the target has of them is gone on from.
 fn parent_of(
     repository: &Repository,
     request: &Create<'_>,
+    begins: Seq,
 ) -> Result<Option<Manifest>, BackupError> {
-    if request.kind == BackupKind::Full {
+    if request.kind == BackupKind::Full && begins == Seq(1) {
         return Ok(None);
     }
     let mut before = repository.list()?.into_iter().rev();
@@ -182,7 +188,7 @@ fn send_log(
     work: &Work<'_>,
 ) -> Result<(Vec<Stretch>, u32), BackupError> {
     let segments = sender.reader.segments();
-    let mut stretches = Vec::new();
+    let mut stretches = before_the_log(sender, known)?;
     let mut epoch = 1;
     for (index, segment) in segments.iter().enumerate() {
         let mut cursor = sender.reader.frames_of(segment.first)?;
@@ -203,6 +209,28 @@ fn send_log(
     work.step(Step::SegmentsSent)?;
     work.step(Step::TailSent)?;
     Ok((stretches, epoch))
+}
+
+/// The stretches of the events that were removed from this log, which the repository has to have.
+fn before_the_log(sender: &Sender<'_>, known: &[Stretch]) -> Result<Vec<Stretch>, BackupError> {
+    let segments = sender.reader.segments();
+    let Some(begins) = segments.first().map(|first| first.first) else {
+        return Ok(Vec::new());
+    };
+    let to = Seq(begins.0 - 1);
+    let (mut found, mut next): (Vec<Stretch>, Seq) = (Vec::new(), Seq(1));
+    while next < begins {
+        let fits = |stretch: &&Stretch| stretch.first == next && stretch.last < begins;
+        let longest = known.iter().filter(fits).max_by_key(|stretch| stretch.last);
+        let stretch = longest.ok_or(BackupError::Pruned { to })?;
+        next = stretch.last.next();
+        found.push(stretch.clone());
+    }
+    let chain = sender.reader.frames_of(begins)?.place.chain;
+    match found.last().is_none_or(|last| last.chain == chain) {
+        true => Ok(found),
+        false => Err(BackupError::Pruned { to }),
+    }
 }
 
 /// Sends the frames of the open segment: those after the parts that are known, or all of them as

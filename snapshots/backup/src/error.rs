@@ -72,6 +72,11 @@ pub enum BackupError {
     #[error("nothing is left of the log before that moment")]
     Empty,
     #[error(
+        "the events up to {to} were removed here, and this target has no backup of them: a backup \
+         would not be the whole log"
+    )]
+    Pruned { to: Seq },
+    #[error(
         "what was restored has the state {found} at sequence {seq}, and the backup says {told}"
     )]
     StateDiffers {
