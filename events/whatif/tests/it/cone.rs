@@ -398,8 +398,40 @@ proptest! {
         let completed = |state: &hindcast_model::State| -> u64 {
             state.totals().map(|(_, totals)| totals.tally.completed).sum()
         };
-        prop_assert_eq!(completed(&answer.fork), completed(&before));
+        // What was open and was cancelled, without ever an outcome, ends by itself now.
+        let told: BTreeSet<_> = events
+            .iter()
+            .filter_map(|recorded| match recorded.event() {
+                Some(Event::OutcomeObserved(observed)) => Some(observed.run),
+                Some(_) | None => None,
+            })
+            .collect();
+        let untold = before.runs().filter(|(run, _)| !told.contains(run)).count() as u64;
+        let ended = completed(&before)..=completed(&before) + untold;
+        prop_assert!(ended.contains(&completed(&answer.fork)));
     }
+}
+
+#[test]
+fn a_run_whose_cancellation_is_dropped_ends_by_itself() {
+    // Found by the property above: the cancelled run is open at the fork and has no outcome.
+    let server = worked(6_793_509_504_906_834_000, 40);
+    let at = Seq(39);
+    let events = server.events();
+    let cancelled = |event: &Event| matches!(event, Event::CancelRequested(_));
+    let asked = events.iter().find(|recorded| recorded.seq() == at);
+    assert!(
+        asked
+            .and_then(|recorded| recorded.event())
+            .is_some_and(cancelled)
+    );
+    let answer = server.what_if(at, &dropping([at]));
+    let found = &answer.differences;
+    assert_eq!(kinds(&found.vanished), [("cancel_requested", 1)]);
+    assert_eq!(kinds(&found.appeared), [("outcome_observed", 1)]);
+    // It ends all the same, otherwise.
+    assert_eq!(kinds(&found.changed), [("run_completed", 1)]);
+    assert_eq!((answer.counts.recomputed, answer.counts.modelled), (1, 0));
 }
 
 #[test]
