@@ -9,7 +9,6 @@ mod load;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use hindcast_log::MasterKey;
 use serde::{Deserialize, Serialize};
 
 pub use backup::{BackupConfig, TargetConfig};
@@ -277,20 +276,6 @@ impl Config {
         crate::telemetry::filter(&self.telemetry.filter)
             .map_err(|error| ConfigError::value("telemetry.filter", error.to_string()))?;
         Ok(())
-    }
-
-    /// The key that the data keys are wrapped with, if there is one.
-    pub fn master_key(&self) -> Result<Option<MasterKey>, ConfigError> {
-        let path = &self.privacy.master_key_file;
-        if path.as_os_str().is_empty() {
-            return Ok(None);
-        }
-        let refused = |what: &dyn std::fmt::Display| {
-            let message = format!("{}: {what}", path.display());
-            ConfigError::value("privacy.master_key_file", message)
-        };
-        let bytes = hindcast_log::key_file(path).map_err(|error| refused(&error))?;
-        Ok(Some(MasterKey::new(bytes)))
     }
 
     /// Refuses to offer an open server to a network.

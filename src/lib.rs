@@ -10,6 +10,7 @@ pub mod http;
 pub mod ids;
 pub mod metrics;
 pub mod nearest;
+pub mod privacy;
 mod retention;
 pub mod series;
 mod snapshots;

@@ -23,7 +23,7 @@ use crate::backups::{self, TargetProblem};
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError};
 use crate::http::{self, App, Running};
-use crate::{clock, disk, ids, metrics, retention, snapshots};
+use crate::{clock, disk, ids, metrics, privacy, retention, snapshots};
 
 /// Why a server did not start, or did not stop in good order.
 #[derive(Debug, thiserror::Error)]
@@ -276,7 +276,7 @@ fn actor_options(config: &Config) -> ActorOptions {
 /// Time, ids and facts of this host, for the actors.
 fn environment(config: &Config, shredded: Vec<KeyId>) -> Result<Environment, ServeError> {
     let data_dir = config.server.data_dir.clone();
-    let vault = Vault::open(&data_dir, config.master_key()?.as_ref())?;
+    let vault = Vault::open(&data_dir, privacy::master_key(config)?.as_ref())?;
     let wrapped = vault.wrap()?;
     if wrapped > 0 {
         tracing::info!(wrapped, "data keys wrapped with the master key");

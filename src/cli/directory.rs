@@ -11,6 +11,7 @@ use hindcast_model::{Digest, KeyId, Payload, Stream};
 
 use super::arguments::Global;
 use super::output::{Failure, note};
+use crate::privacy::master_key;
 
 /// What is read from a data directory.
 pub(crate) struct Directory {
@@ -34,7 +35,7 @@ pub(crate) fn existing(global: &Global) -> Result<PathBuf, Failure> {
 /// The master key that the configuration names, if it names one.
 pub(crate) fn master(global: &Global) -> Result<Option<MasterKey>, Failure> {
     let config = global.configuration()?;
-    config.master_key().map_err(Failure::configuration)
+    master_key(&config).map_err(Failure::configuration)
 }
 
 impl Directory {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::arguments::Global;
 use super::client::Progress;
 use super::output::{Failure, Output};
+use crate::privacy::master_key;
 use crate::startup::numeric_profile;
 
 /// What is proved.
@@ -26,7 +27,7 @@ pub(crate) fn run(global: &Global, options: &Options, output: &Output) -> Result
         return Err(Failure::Usage(message.to_owned()));
     }
     let config = global.configuration()?;
-    let master = config.master_key().map_err(Failure::configuration)?;
+    let master = master_key(&config).map_err(Failure::configuration)?;
     let data_dir = config.server.data_dir;
     let mut report = prove(&data_dir)?;
     // What is damaged cannot be computed again, and is told.

@@ -45,7 +45,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    pub(super) fn value(key: &str, message: impl Into<String>) -> Self {
+    pub(crate) fn value(key: &str, message: impl Into<String>) -> Self {
         Self::Value {
             key: key.to_owned(),
             message: message.into(),
