@@ -14,4 +14,4 @@ mod take;
 pub use file::{Bad, FORMAT};
 pub use load::{Checked, Found, SetAside, all, damaged, newest, path, set_aside};
 pub use moment::{Moment, at};
-pub use take::{Taken, forget, take};
+pub use take::{Step, Taken, forget, take, take_watched};

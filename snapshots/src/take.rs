@@ -35,6 +35,42 @@ pub(crate) fn place_of(path: &Path) -> Option<Seq> {
 /// Writes the checkpoint to the snapshots of `data_dir` and returns once it is on the medium.
 /// Older ones are thinned until all together take at most `bytes_max`; the newest two stay.
 pub fn take(data_dir: &Path, checkpoint: &Checkpoint, bytes_max: u64) -> io::Result<Taken> {
+    take_watched(data_dir, checkpoint, bytes_max, &|_| {})
+}
+
+/// What taking a snapshot has done so far. A process may end after any of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    /// The bytes are in a file of another name.
+    Written,
+    /// They are on the medium.
+    Synced,
+    /// The file has its name.
+    Named,
+    /// The name is on the medium.
+    NameSynced,
+    /// Older snapshots, and what earlier ends left half written, are gone.
+    Thinned,
+}
+
+impl Step {
+    /// Every step, in order.
+    pub const ALL: [Self; 5] = [
+        Self::Written,
+        Self::Synced,
+        Self::Named,
+        Self::NameSynced,
+        Self::Thinned,
+    ];
+}
+
+/// As [`take`]; `done` hears of each step.
+pub fn take_watched(
+    data_dir: &Path,
+    checkpoint: &Checkpoint,
+    bytes_max: u64,
+    done: &dyn Fn(Step),
+) -> io::Result<Taken> {
     let folder = folder(data_dir);
     fs::create_dir_all(&folder)?;
     let bytes = file::encode(checkpoint).map_err(io::Error::other)?;
@@ -43,10 +79,15 @@ pub fn take(data_dir: &Path, checkpoint: &Checkpoint, bytes_max: u64) -> io::Res
     let half = path.with_extension("tmp");
     let mut file = File::create(&half)?;
     file.write_all(&bytes)?;
+    done(Step::Written);
     file.sync_data()?;
+    done(Step::Synced);
     fs::rename(&half, &path)?;
+    done(Step::Named);
     File::open(&folder)?.sync_all()?;
+    done(Step::NameSynced);
     thin(&folder, bytes_max)?;
+    done(Step::Thinned);
     let bytes = bytes.len() as u64;
     Ok(Taken { seq, path, bytes })
 }
@@ -62,6 +103,13 @@ pub fn forget(data_dir: &Path, oldest: Seq) -> io::Result<usize> {
 }
 
 fn thin(folder: &Path, bytes_max: u64) -> io::Result<()> {
+    // One snapshot is taken at a time: whatever is half written was left by a process that ended.
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "tmp") {
+            fs::remove_file(path)?;
+        }
+    }
     let mut kept = Vec::new();
     for path in list(folder)? {
         if let Some(seq) = place_of(&path) {

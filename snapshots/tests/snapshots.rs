@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hindcast_log::{Clock, Log, LogError, Options, Reader, RealDisk, replay, walk};
 use hindcast_model::event::{RequestsShed, TimeReached};
 use hindcast_model::{Command, Event, EventId, KeyId, Name16, Seq, State, Submission, UnixMicros};
-use hindcast_snapshots::{Bad, at, newest, take};
+use hindcast_snapshots::{Bad, Step, at, newest, take, take_watched};
 use uuid::Uuid;
 
 /// Bytes that hold every snapshot of these tests.
@@ -179,4 +179,58 @@ fn snapshots_of_another_history_are_passed_over_and_left_in_place() {
     let moment = at(&reader, other.state.seq()).expect("folded");
     assert_eq!((moment.state, moment.from_snapshot), (other.state, None));
     assert!(foreign.exists() && damaged.exists());
+}
+
+/// What the child is to do: the directory, and the step at which it ends itself.
+const TASK: &str = "HINDCAST_TEST_SNAPSHOT_KILL";
+
+/// Runs only when a test starts it: takes a snapshot and kills itself at the step.
+#[test]
+fn child() {
+    let Ok(task) = std::env::var(TASK) else {
+        return;
+    };
+    let (dir, last) = task.split_once('|').expect("two words");
+    let log = open(Path::new(dir));
+    let done = |step: Step| {
+        if format!("{step:?}") == last {
+            let own = rustix::process::getpid();
+            rustix::process::kill_process(own, rustix::process::Signal::KILL).expect("killed");
+        }
+    };
+    take_watched(Path::new(dir), &log.checkpoint(), BUDGET, &done).expect("taken");
+    panic!("it was not killed");
+}
+
+#[test]
+fn killed_at_any_step_it_is_whole_or_not_there_and_the_next_one_cleans_up() {
+    use std::os::unix::process::ExitStatusExt;
+    for step in Step::ALL {
+        let dir = tempfile::tempdir().expect("a directory");
+        let log = open(dir.path());
+        for id in 1..20 {
+            record(&log, id);
+        }
+        let live = log.checkpoint();
+        log.close();
+        drop(log);
+        let child = std::process::Command::new(std::env::current_exe().expect("this test"))
+            .args(["--exact", "child", "--nocapture"])
+            .env(TASK, format!("{}|{step:?}", dir.path().display()))
+            .output()
+            .expect("runs");
+        let said = String::from_utf8_lossy(&child.stderr);
+        assert_eq!(child.status.signal(), Some(9), "{step:?}: {said}");
+        let found = newest(dir.path()).expect("readable");
+        assert_eq!(found.set_aside, [], "{step:?}");
+        let there = found.checkpoint.is_some();
+        assert_eq!(there, step >= Step::Named, "{step:?}");
+        let log = open(dir.path());
+        assert_eq!(log.checkpoint().state, live.state, "{step:?}");
+        record(&log, 50);
+        take(dir.path(), &log.checkpoint(), BUDGET).expect("taken");
+        let folder = fs::read_dir(dir.path().join("snapshots")).expect("a folder");
+        let half = folder.filter_map(|entry| entry.ok()?.path().extension().map(ToOwned::to_owned));
+        assert!(half.into_iter().all(|end| end == "snap"), "{step:?}");
+    }
 }
