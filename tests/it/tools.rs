@@ -2,7 +2,9 @@
 
 use std::process::{Command, Stdio};
 
-use crate::support::{DISCOVER, ROOT, Server, VALIDATE, finish, sachs, temporary, validation};
+use crate::support::{
+    DISCOVER, ROOT, Server, VALIDATE, finish, sachs, serve, temporary, validation,
+};
 use serde_json::json;
 use ureq::http::Method;
 
@@ -22,7 +24,9 @@ fn program(name: &str) -> Option<Command> {
 
 /// A server that has done something of each kind.
 fn busy(dir: &std::path::Path) -> Server {
-    let server = Server::start(dir);
+    // A tool that asks for a hundred backups at once waits for each no longer than this.
+    let waits = ["http.wait_default_ms=3000", "http.wait_max_ms=10000"];
+    let server = Server::start_with(serve(dir, &waits));
     let headers = [("content-type", "text/csv")];
     let stored = server
         .send(Method::POST, "/api/v1/datasets", &headers, &sachs())
