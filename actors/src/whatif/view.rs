@@ -269,12 +269,28 @@ fn event(recorded: &Recorded) -> ForkEvent {
     }
 }
 
+/// A result that was never computed has no hash: the zeros that stand in for it are not shown.
+fn without_results(data: &mut Value) {
+    for (name, value) in data.as_object_mut().into_iter().flatten() {
+        match name.as_str() {
+            "result_hash" => *value = Value::Null,
+            _ => without_results(value),
+        }
+    }
+}
+
 fn difference(difference: &Difference) -> EventDifference {
+    let mut fork = difference.fork.as_ref().map(event);
+    if difference.basis == Basis::Modelled
+        && let Some(fork) = &mut fork
+    {
+        without_results(&mut fork.data);
+    }
     EventDifference {
         position: difference.position.0,
         basis: word(difference.basis),
         baseline: difference.baseline.as_ref().map(event),
-        fork: difference.fork.as_ref().map(event),
+        fork,
     }
 }
 
@@ -413,4 +429,22 @@ pub(super) fn view(
         minimal: smallest.map(minimal),
         point_of_no_return: last.map(point),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn hashes_that_stand_for_no_result_are_not_shown() {
+        let zeros = "0".repeat(64);
+        let mut data = json!({ "run": "r", "result_hash": zeros,
+            "outcome": { "completed": { "result": null, "result_hash": zeros, "schema": 1 } } });
+        without_results(&mut data);
+        let expected = json!({ "run": "r", "result_hash": null,
+            "outcome": { "completed": { "result": null, "result_hash": null, "schema": 1 } } });
+        assert_eq!(data, expected);
+    }
 }
