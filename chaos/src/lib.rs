@@ -2,6 +2,7 @@
 //! disk does. After every start the log is compared with a small reference. The simulated disk
 //! and clocks are the only things that are not real; nothing here starts a server or an actor.
 
+pub mod copies;
 pub mod faults;
 pub mod flips;
 pub mod reference;
@@ -10,14 +11,16 @@ pub mod world;
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hindcast_log::{
-    CommitError, Fault, Journal, LogError, NotStaged, Recovery, open_journal, state_hash,
+    Blobs, CommitError, Fault, Journal, LogError, NotStaged, Recovery, open_journal, state_hash,
 };
 use hindcast_model::event::{ServerStarted, ServerStopped};
 use hindcast_model::{DECIDER_VERSION, Event, EventId, Submission};
 
+use copies::{Copies, Counts};
 use faults::{End, Plan};
 use reference::{InFlight, Reference, ensure};
 use workload::Workload;
@@ -34,6 +37,7 @@ pub struct Tally {
     pub torn_tails: u64,
     pub segments: u64,
     pub refused_for_room: u64,
+    pub copies: Counts,
     pub flips_named: u64,
     pub flips_cut: u64,
     pub flips_harmless: u64,
@@ -59,6 +63,10 @@ impl Tally {
         self.torn_tails += other.torn_tails;
         self.segments += other.segments;
         self.refused_for_room += other.refused_for_room;
+        self.copies.snapshots += other.copies.snapshots;
+        self.copies.backups += other.copies.backups;
+        self.copies.restores += other.copies.restores;
+        self.copies.broken_off += other.copies.broken_off;
         self.flips_named += other.flips_named;
         self.flips_cut += other.flips_cut;
         self.flips_harmless += other.flips_harmless;
@@ -71,6 +79,7 @@ pub type Tell<'a> = &'a mut dyn FnMut(String);
 /// Plays one seed. The error says which promise was broken.
 pub fn play(seed: u64, tell: Tell<'_>) -> Result<Tally, String> {
     let mut game = Game::new(seed);
+    game.store_datasets()?;
     let lives = 2 + game.world.random.below(4);
     for _ in 0..lives {
         game.live(tell)?;
@@ -81,6 +90,7 @@ pub fn play(seed: u64, tell: Tell<'_>) -> Result<Tally, String> {
     let segments = game.world.segments().map_err(|error| error.to_string())?;
     game.tally.segments = segments.len() as u64;
     game.tally.bytes_hash = fnv(segments.iter().flat_map(|(_, bytes)| bytes));
+    game.tally.copies = game.copies.counts.clone();
     game.tally.events = game.reference.events().len() as u64;
     flips::check(&mut game.world, &game.reference, &mut game.tally, tell)?;
     Ok(game.tally)
@@ -118,6 +128,7 @@ struct Game {
     world: World,
     workload: Workload,
     reference: Reference,
+    copies: Copies,
     tally: Tally,
     segment_bytes: u64,
 }
@@ -138,9 +149,20 @@ impl Game {
             world,
             workload: Workload::default(),
             reference: Reference::default(),
+            copies: Copies::default(),
             tally: Tally::default(),
             segment_bytes,
         }
+    }
+
+    fn store_datasets(&self) -> Result<(), String> {
+        let blobs = Blobs::open(Arc::clone(&self.world.disk), data_dir());
+        let blobs = blobs.map_err(|error| error.to_string())?;
+        for n in 0..workload::DATASETS {
+            let stored = blobs.put(&workload::dataset(n));
+            drop(stored.map_err(|error| error.to_string())?);
+        }
+        Ok(())
     }
 
     /// From one start of the process to its end, expected or not.
@@ -193,6 +215,11 @@ impl Game {
                     ensure!(recovery.read_only.is_none(), "read-only: {recovery:?}");
                     self.reference
                         .check_recovered(&self.world, journal.state())?;
+                    if self.copies.check(&mut self.world, tell)? {
+                        tell("the power went during a restore".to_owned());
+                        fault = None;
+                        continue;
+                    }
                     return Ok((journal, recovery));
                 }
                 Err(LogError::Io { action, source, .. }) if fault.is_some() => {
@@ -228,6 +255,10 @@ impl Game {
                 return Ok(Over::DiskFailed);
             }
             tell(format!("frame {frame}: up to {}", journal.state().seq()));
+            self.copies.take(&mut self.world, journal, tell)?;
+            if self.world.sim.is_down() {
+                return Ok(Over::DiskFailed);
+            }
         }
         if plan.end == End::Stopped {
             let reason = "asked to".to_owned();

@@ -69,7 +69,8 @@ fn report(out: &mut impl Write, seeds: &Range<u64>, verdicts: &[Verdict]) -> io:
     writeln!(
         out,
         "seeds {}..{}: {failed} failed; {} events in {} frames and {} segments, {} lives, \
-         {} faults, {} torn tails, {} refused for room, bit flips: {} named, {} cut, {} harmless",
+         {} faults, {} torn tails, {} refused for room, {} snapshots, {} backups, {} restores, {} \
+         of these broken off, bit flips: {} named, {} cut, {} harmless",
         seeds.start,
         seeds.end,
         sum.events,
@@ -79,6 +80,10 @@ fn report(out: &mut impl Write, seeds: &Range<u64>, verdicts: &[Verdict]) -> io:
         sum.faults,
         sum.torn_tails,
         sum.refused_for_room,
+        sum.copies.snapshots,
+        sum.copies.backups,
+        sum.copies.restores,
+        sum.copies.broken_off,
         sum.flips_named,
         sum.flips_cut,
         sum.flips_harmless

@@ -1,5 +1,6 @@
 //! What is asked of the log: submissions of every kind, sensible and not, drawn from the seed.
 
+use hindcast_log::Blobs;
 use hindcast_model::command::Expect;
 use hindcast_model::event::{
     CancelRequested, ConfigurationLoaded, DatasetUploaded, DiskSampled, ExperimentRequested,
@@ -24,6 +25,15 @@ fn digest(n: u64) -> Digest {
     let mut bytes = [0xd5; 32];
     bytes[..8].copy_from_slice(&n.to_be_bytes());
     Digest(bytes)
+}
+
+/// Datasets that are uploaded now and then.
+pub const DATASETS: u64 = 6;
+
+/// The content of one; it is a blob from the beginning.
+#[must_use]
+pub fn dataset(n: u64) -> Vec<u8> {
+    format!("x,y\n{n},{n}\n").into_bytes()
 }
 
 /// Specs of some bytes to some kilobytes: segments fill up at different speeds.
@@ -176,9 +186,9 @@ impl Workload {
     }
 
     fn upload(&mut self, random: &mut Random) -> Submission {
-        let n = random.below(6);
+        let n = random.below(DATASETS);
         let upload = DatasetUploaded {
-            digest: digest(n),
+            digest: Blobs::digest(&dataset(n)),
             name: format!("data {n}"),
             format: "csv".to_owned(),
             bytes: 1_000,
@@ -264,7 +274,7 @@ fn request_of(
         spec_hash: digest(random.number()),
         seed: random.number(),
         datasets: match random.below(5) {
-            0 => vec![digest(random.below(7))],
+            0 => vec![Blobs::digest(&dataset(random.below(DATASETS + 1)))],
             _ => Vec::new(),
         },
         deadline_micros: if deadline {

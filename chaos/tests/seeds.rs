@@ -43,6 +43,7 @@ fn reaches_everything(sum: &Tally) {
         torn_tails,
         segments,
         refused_for_room,
+        ref copies,
         flips_named,
         flips_cut,
         flips_harmless,
@@ -56,6 +57,10 @@ fn reaches_everything(sum: &Tally) {
         flips_named,
         flips_cut,
         flips_harmless,
+        copies.snapshots,
+        copies.backups,
+        copies.restores,
+        copies.broken_off,
     ] {
         assert!(count > 10, "{sum:?}");
     }

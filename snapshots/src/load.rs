@@ -1,10 +1,9 @@
 //! Finding the newest snapshot that verifies.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use hindcast_log::Checkpoint;
+use hindcast_log::{Checkpoint, Disk, RealDisk};
 use hindcast_model::Seq;
 
 use crate::file::{self, Bad};
@@ -27,15 +26,20 @@ pub struct Found {
 
 /// Reads the newest snapshot under `data_dir` that verifies and sets aside those that do not.
 pub fn newest(data_dir: &Path) -> io::Result<Found> {
+    newest_on(&RealDisk, data_dir)
+}
+
+/// As [`newest`], on a disk.
+pub fn newest_on(disk: &dyn Disk, data_dir: &Path) -> io::Result<Found> {
     let mut found = Found::default();
-    for path in list(&folder(data_dir))?.into_iter().rev() {
-        match file::decode(&fs::read(&path)?) {
+    for path in list(disk, &folder(data_dir))?.into_iter().rev() {
+        match file::decode(&disk.read(&path)?) {
             Ok(checkpoint) => {
                 found.checkpoint = Some(checkpoint);
                 break;
             }
             Err(why) => {
-                let aside = set_aside(&path)?;
+                let aside = aside(disk, &path)?;
                 found.set_aside.push(SetAside { path: aside, why });
             }
         }
@@ -45,8 +49,12 @@ pub fn newest(data_dir: &Path) -> io::Result<Found> {
 
 /// Renames a snapshot, so that it is neither used nor lost. Returns its new path.
 pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    aside(&RealDisk, path)
+}
+
+fn aside(disk: &dyn Disk, path: &Path) -> io::Result<PathBuf> {
     let aside = path.with_extension("bad");
-    fs::rename(path, &aside)?;
+    disk.rename(path, &aside)?;
     Ok(aside)
 }
 
@@ -63,8 +71,8 @@ pub fn damaged(
     pace: &mut dyn FnMut(u64) -> bool,
 ) -> io::Result<Vec<(PathBuf, Bad)>> {
     let mut found = Vec::new();
-    for path in list(&folder(data_dir))? {
-        let bytes = match fs::read(&path) {
+    for path in list(&RealDisk, &folder(data_dir))? {
+        let bytes = match RealDisk.read(&path) {
             Ok(bytes) => bytes,
             // It was thinned out since it was listed.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -86,8 +94,8 @@ pub type Checked = (PathBuf, Result<Checkpoint, Bad>);
 /// Reads every snapshot under `data_dir`, oldest first and one at a time, and changes nothing. One
 /// that a running server has removed meanwhile is left out.
 pub fn all(data_dir: &Path) -> io::Result<impl Iterator<Item = io::Result<Checked>>> {
-    let paths = list(&folder(data_dir))?.into_iter();
-    Ok(paths.filter_map(|path| match fs::read(&path) {
+    let paths = list(&RealDisk, &folder(data_dir))?.into_iter();
+    Ok(paths.filter_map(|path| match RealDisk.read(&path) {
         Ok(bytes) => Some(Ok((path, file::decode(&bytes)))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => Some(Err(error)),

@@ -3,8 +3,6 @@
 //! another, is passed over for an older one. Nothing is written and nothing is set aside, so that
 //! this works beside a server.
 
-use std::fs;
-
 use hindcast_log::{Folded, LogError, Reader};
 use hindcast_model::{Seq, State};
 
@@ -27,7 +25,7 @@ pub struct Moment {
 /// an error, though a snapshot of it may be left: the log does not bear it out any more.
 pub fn at(reader: &Reader, seq: Seq) -> Result<Moment, LogError> {
     let folder = folder(reader.data_dir());
-    let paths = list(&folder).map_err(|source| LogError::Io {
+    let paths = list(reader.disk(), &folder).map_err(|source| LogError::Io {
         action: "list",
         path: folder,
         source,
@@ -35,7 +33,9 @@ pub fn at(reader: &Reader, seq: Seq) -> Result<Moment, LogError> {
     let near = paths.into_iter().rev();
     for path in near.filter(|path| place_of(path).is_some_and(|place| place <= seq)) {
         // A snapshot may be removed at any time by a running server.
-        let read = fs::read(&path)
+        let read = reader
+            .disk()
+            .read(&path)
             .ok()
             .and_then(|bytes| file::decode(&bytes).ok());
         let Some(start) = read.filter(|start| start.state.seq() <= seq) else {

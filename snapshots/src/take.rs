@@ -1,10 +1,9 @@
 //! Taking a snapshot while writing goes on.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use hindcast_log::Checkpoint;
+use hindcast_log::{Checkpoint, Disk, RealDisk};
 use hindcast_model::Seq;
 
 use crate::file;
@@ -35,7 +34,7 @@ pub(crate) fn place_of(path: &Path) -> Option<Seq> {
 /// Writes the checkpoint to the snapshots of `data_dir` and returns once it is on the medium.
 /// Older ones are thinned until all together take at most `bytes_max`; the newest two stay.
 pub fn take(data_dir: &Path, checkpoint: &Checkpoint, bytes_max: u64) -> io::Result<Taken> {
-    take_watched(data_dir, checkpoint, bytes_max, &|_| {})
+    take_watched((&RealDisk, data_dir), checkpoint, bytes_max, &|_| {})
 }
 
 /// What taking a snapshot has done so far. A process may end after any of them.
@@ -64,29 +63,33 @@ impl Step {
     ];
 }
 
-/// As [`take`]; `done` hears of each step.
+/// As [`take`], on a disk; `done` hears of each step.
 pub fn take_watched(
-    data_dir: &Path,
+    (disk, data_dir): (&dyn Disk, &Path),
     checkpoint: &Checkpoint,
     bytes_max: u64,
     done: &dyn Fn(Step),
 ) -> io::Result<Taken> {
     let folder = folder(data_dir);
-    fs::create_dir_all(&folder)?;
+    disk.create_dir_all(&folder)?;
     let bytes = file::encode(checkpoint).map_err(io::Error::other)?;
     let seq = checkpoint.state.seq();
     let path = folder.join(file_name(seq));
     let half = path.with_extension("tmp");
-    let mut file = File::create(&half)?;
-    file.write_all(&bytes)?;
+    match disk.remove(&half) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let file = disk.create(&half)?;
+    file.write_at(&bytes, 0)?;
     done(Step::Written);
     file.sync_data()?;
     done(Step::Synced);
-    fs::rename(&half, &path)?;
+    disk.rename(&half, &path)?;
     done(Step::Named);
-    File::open(&folder)?.sync_all()?;
+    disk.sync_dir(&folder)?;
     done(Step::NameSynced);
-    thin(&folder, bytes_max)?;
+    thin(disk, &folder, bytes_max)?;
     done(Step::Thinned);
     let bytes = bytes.len() as u64;
     Ok(Taken { seq, path, bytes })
@@ -95,50 +98,33 @@ pub fn take_watched(
 /// Removes the snapshots of what was pruned: those before `oldest`, the first sequence that is left.
 /// Returns how many.
 pub fn forget(data_dir: &Path, oldest: Seq) -> io::Result<usize> {
-    let paths = list(&folder(data_dir))?;
+    let paths = list(&RealDisk, &folder(data_dir))?;
     let before = |path: &PathBuf| place_of(path).is_some_and(|seq| seq < Seq(oldest.0 - 1));
     let old: Vec<PathBuf> = paths.into_iter().filter(before).collect();
-    old.iter().try_for_each(fs::remove_file)?;
+    old.iter().try_for_each(|path| RealDisk.remove(path))?;
     Ok(old.len())
 }
 
-fn thin(folder: &Path, bytes_max: u64) -> io::Result<()> {
-    // One snapshot is taken at a time: whatever is half written was left by a process that ended.
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "tmp") {
-            fs::remove_file(path)?;
-        }
-    }
+fn thin(disk: &dyn Disk, folder: &Path, bytes_max: u64) -> io::Result<()> {
     let mut kept = Vec::new();
-    for path in list(folder)? {
-        if let Some(seq) = place_of(&path) {
-            kept.push((seq, fs::metadata(&path)?.len()));
+    for (path, bytes) in disk.tree(folder)? {
+        match (path.extension().and_then(|e| e.to_str()), place_of(&path)) {
+            // One snapshot is taken at a time: whatever is half written was left by a process
+            // that ended.
+            (Some("tmp"), _) => disk.remove(&path)?,
+            (Some("snap"), Some(seq)) => kept.push((seq, bytes)),
+            (Some(_) | None, _) => {}
         }
     }
     for seq in surplus(kept, bytes_max) {
-        fs::remove_file(folder.join(file_name(seq)))?;
+        disk.remove(&folder.join(file_name(seq)))?;
     }
     Ok(())
 }
 
 /// The snapshots in a folder, oldest first.
-pub(crate) fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let mut paths = Vec::new();
-    for entry in entries {
-        let path = entry?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "snap")
-        {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    Ok(paths)
+pub(crate) fn list(disk: &dyn Disk, folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let names = disk.list(folder)?.into_iter();
+    let names = names.filter(|name| name.ends_with(".snap"));
+    Ok(names.map(|name| folder.join(name)).collect())
 }

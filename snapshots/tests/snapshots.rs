@@ -198,7 +198,13 @@ fn child() {
             rustix::process::kill_process(own, rustix::process::Signal::KILL).expect("killed");
         }
     };
-    take_watched(Path::new(dir), &log.checkpoint(), BUDGET, &done).expect("taken");
+    take_watched(
+        (&RealDisk, Path::new(dir)),
+        &log.checkpoint(),
+        BUDGET,
+        &done,
+    )
+    .expect("taken");
     panic!("it was not killed");
 }
 

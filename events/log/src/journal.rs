@@ -12,13 +12,14 @@ use hindcast_model::event::{ClockStepped, Outcome, TimeReached};
 use hindcast_model::limits::{EVENT_BYTES_MAX, TIMERS_MAX};
 use hindcast_model::state::Context;
 use hindcast_model::{
-    Command, Event, EventId, KeyId, Name16, Seq, State, Stream, Submission, UnixMicros,
+    Command, Digest, Event, EventId, KeyId, Name16, Seq, State, Stream, Submission, UnixMicros,
 };
 
 use crate::codec;
 use crate::error::{CommitError, LogError};
 use crate::frame;
 use crate::record::{self, Body, Recorded};
+use crate::replay::Checkpoint;
 use crate::scan::Link;
 use crate::time::TimeKeeper;
 use crate::wal::{Wal, Written};
@@ -90,6 +91,18 @@ impl Journal {
     #[must_use]
     pub const fn state(&self) -> &State {
         &self.state
+    }
+
+    /// The state with its place in the chain; everything in it is durable when nothing is staged.
+    #[must_use]
+    pub fn checkpoint(&self) -> Checkpoint {
+        let link = self.link();
+        Checkpoint {
+            log: link.log,
+            epoch: link.epoch,
+            chain: Digest(link.chain),
+            state: self.state.clone(),
+        }
     }
 
     pub(crate) const fn link(&self) -> &Link {

@@ -30,7 +30,11 @@ pub struct Reader {
 impl Reader {
     /// Finds the segments under `data_dir`; there may be none.
     pub fn open(data_dir: &Path) -> Result<Self, LogError> {
-        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        Self::open_on(Arc::new(RealDisk), data_dir)
+    }
+
+    /// As [`Reader::open`], on this disk.
+    pub fn open_on(disk: Arc<dyn Disk>, data_dir: &Path) -> Result<Self, LogError> {
         let origin = Origin::find(disk.as_ref(), data_dir)?;
         Ok(Self {
             disk,
@@ -100,6 +104,12 @@ impl Reader {
     #[must_use]
     pub fn gaps(&self) -> Vec<Gap> {
         self.origin.base().map(Base::gaps).unwrap_or_default()
+    }
+
+    /// The disk that it reads.
+    #[must_use]
+    pub fn disk(&self) -> &dyn Disk {
+        self.disk.as_ref()
     }
 
     /// Where the log is.

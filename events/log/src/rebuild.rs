@@ -8,7 +8,7 @@ use std::sync::Arc;
 use hindcast_model::{Event, EventId, Seq, UnixMicros};
 
 use crate::copying::{Place, time_of};
-use crate::disk::{Disk, DiskFile, RealDisk};
+use crate::disk::{Disk, DiskFile};
 use crate::error::LogError;
 use crate::frame;
 use crate::journal::Journal;
@@ -50,6 +50,7 @@ struct Open {
 
 /// The writing of a log from frames.
 pub struct Rebuild {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     cut: Cut,
     /// The epoch of a frame that has to be made anew, because the cut is within it.
@@ -74,18 +75,18 @@ impl Rebuild {
     /// Begins to write under `data_dir`, which holds no log. `epoch` is that of the history that
     /// follows the cut; it is raised if the source has a later one.
     pub fn begin(
-        data_dir: &Path,
+        (disk, data_dir): (&Arc<dyn Disk>, &Path),
         cut: Cut,
         epoch: u32,
         segment_bytes: u64,
     ) -> Result<Self, LogError> {
         let dir = segment::archive_dir(data_dir);
         for dir in [&dir, &segment::wal_dir(data_dir)] {
-            RealDisk
-                .create_dir_all(dir)
+            disk.create_dir_all(dir)
                 .map_err(LogError::io("create", dir))?;
         }
         Ok(Self {
+            disk: Arc::clone(disk),
             dir,
             cut,
             epoch,
@@ -286,7 +287,8 @@ impl Rebuild {
         self.close_segment()?;
         let link = self.link.expect("a header was accepted");
         let path = self.dir.join(segment::file_name(link.next));
-        let file = RealDisk
+        let file = self
+            .disk
             .create(&path)
             .map_err(LogError::io("create", &path))?;
         file.write_at(&Place::from(link).header(), 0)
@@ -313,7 +315,7 @@ impl Rebuild {
     /// Returns once everything is on the medium; none when there was no frame.
     pub fn finish(mut self) -> Result<Option<Rebuilt>, LogError> {
         self.close_segment()?;
-        RealDisk
+        self.disk
             .sync_dir(&self.dir)
             .map_err(LogError::io("sync", &self.dir))?;
         Ok(self.link.filter(|_| self.bytes > 0).map(|link| Rebuilt {
@@ -337,7 +339,7 @@ impl Rebuild {
 /// Begins an epoch behind a log that was rebuilt: `event` is its first event, recorded at `at` or
 /// at the log's last time, whichever is later. Returns the place after it, once it is durable.
 pub fn begin_epoch(
-    data_dir: &Path,
+    (disk, data_dir): (&Arc<dyn Disk>, &Path),
     segment_bytes: u64,
     replayed: Replayed,
     (epoch, at, event): (u32, UnixMicros, Event),
@@ -361,8 +363,12 @@ pub fn begin_epoch(
         .update(&link.next.0.to_le_bytes());
     let mut id = [0; 16];
     id.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let wal = Wal::begin(disk, data_dir, segment_bytes, (Spare::Inline, link))?;
+    let wal = Wal::begin(
+        Arc::clone(disk),
+        data_dir,
+        segment_bytes,
+        (Spare::Inline, link),
+    )?;
     let mut journal = Journal::new(wal, replayed.state, None);
     journal
         .stage_alone(event, EventId::from_bytes(id), at)

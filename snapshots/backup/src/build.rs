@@ -8,9 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hindcast_log::{
-    Blobs, Cut, Place, Reader, RealDisk, Rebuild, Rebuilt, Replayed, replay_seen, state_hash,
-};
+use hindcast_log::{Blobs, Cut, Place, Rebuild, Rebuilt, Replayed, replay_seen, state_hash};
 use hindcast_model::{Digest, Event, Seq};
 
 use crate::create::END;
@@ -70,7 +68,12 @@ pub(crate) fn build_log(
     shape: &Shape,
     work: &Work<'_>,
 ) -> Result<Built, BackupError> {
-    let mut rebuild = Rebuild::begin(dir, shape.cut, shape.epoch, shape.segment_bytes)?;
+    let mut rebuild = Rebuild::begin(
+        (work.disk, dir),
+        shape.cut,
+        shape.epoch,
+        shape.segment_bytes,
+    )?;
     let mut passed_over = Vec::new();
     match source {
         Source::Repository {
@@ -99,7 +102,7 @@ pub(crate) fn build_log(
     }
     work.step(Step::LogWritten)?;
     let mut blobs = BTreeSet::new();
-    let replayed = replay_seen(&RealDisk, dir, &mut |recorded| {
+    let replayed = replay_seen(work.disk.as_ref(), dir, &mut |recorded| {
         blobs.extend(recorded.event().into_iter().flat_map(Event::blobs));
     })?;
     if replayed.place() != Some(rebuilt.place) {
@@ -145,7 +148,7 @@ fn feed(
     let told = Some((stretch.bytes, stretch.blake3));
     repository.load(&stretch.name, told, |bytes| Ok(rebuild.feed(bytes)?))?;
     let ended = rebuild.end_object();
-    ended.map_err(|error| BackupError::damaged(&stretch.name, error))?;
+    ended.map_err(|error| BackupError::of_object(&stretch.name, error))?;
     let place = rebuild.place();
     let last = |place: Place| (place.last(), place.chain);
     match rebuild.complete() || place.map(last) == Some((stretch.last, stretch.chain)) {
@@ -201,7 +204,7 @@ fn follow(
 
 /// Copies the frames of a data directory.
 fn copy(data_dir: &Path, rebuild: &mut Rebuild, work: &Work<'_>) -> Result<(), BackupError> {
-    let reader = Reader::open(data_dir)?;
+    let reader = work.read(data_dir)?;
     let segments = reader.segments();
     if segments.is_empty() {
         return Err(BackupError::NoLog(data_dir.to_owned()));
@@ -231,7 +234,7 @@ pub(crate) fn build_blobs(
     wanted: &BTreeSet<Digest>,
     work: &Work<'_>,
 ) -> Result<(), BackupError> {
-    let blobs = Blobs::open(Arc::new(RealDisk), dir)
+    let blobs = Blobs::open(Arc::clone(work.disk), dir)
         .map_err(BackupError::io("create", &dir.join("blobs")))?;
     for digest in wanted {
         work.check()?;
@@ -245,7 +248,7 @@ pub(crate) fn build_blobs(
                 content
             }
             Source::DataDir(data_dir) => {
-                Blobs::read_only(Arc::new(RealDisk), data_dir).get(*digest)?
+                Blobs::read_only(Arc::clone(work.disk), data_dir).get(*digest)?
             }
         };
         blobs.put(&content)?;

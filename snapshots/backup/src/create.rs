@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use hindcast_log::{Reader, state_hash};
+use hindcast_log::state_hash;
 use hindcast_model::event::BackupKind;
 use hindcast_model::{BackupId, DECIDER_VERSION, Digest, KeyId, Seq};
 
@@ -39,7 +39,7 @@ pub fn create(
     work: &Work<'_>,
 ) -> Result<Manifest, BackupError> {
     let created_at = work.clock.wall();
-    let reader = Reader::open(request.data_dir)?;
+    let reader = work.read(request.data_dir)?;
     let to = request.to.unwrap_or(END);
     let log = reader
         .head()?

@@ -1,9 +1,11 @@
 //! A directory as a target: a temporary file, fsync, rename, fsync of the directory.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use hindcast_log::{Disk, RealDisk};
 
 use crate::error::TargetError;
 use crate::target::{Entry, Target};
@@ -11,18 +13,26 @@ use crate::target::{Entry, Target};
 /// The end of the names of files that are being written.
 const HALF: &str = ".tmp";
 
-/// A directory of this machine.
+/// A directory.
 pub struct Directory {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     title: String,
     temporary: AtomicU64,
 }
 
 impl Directory {
-    /// The directory at this path, which is made with the first object.
+    /// The directory at this path of this machine, which is made with the first object.
     #[must_use]
     pub fn new(dir: &Path) -> Self {
+        Self::on(Arc::new(RealDisk), dir)
+    }
+
+    /// As [`Directory::new`], on a disk.
+    #[must_use]
+    pub fn on(disk: Arc<dyn Disk>, dir: &Path) -> Self {
         Self {
+            disk,
             dir: dir.to_owned(),
             title: dir.display().to_string(),
             temporary: AtomicU64::new(0),
@@ -43,69 +53,21 @@ impl Directory {
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let path = self.dir.join(name);
+        let (disk, path) = (self.disk.as_ref(), self.dir.join(name));
         let parent = path.parent().unwrap_or(&self.dir).to_owned();
-        make_durably(&parent)?;
+        disk.create_dir_all(&parent)?;
         let number = self.temporary.fetch_add(1, Ordering::Relaxed);
-        // Two processes may write the same object; each has a file of its own until the rename.
         let half = parent.join(format!("{}-{number}{HALF}", std::process::id()));
+        // A process of this number that was killed may have left one.
+        drop(disk.remove(&half));
         let finish = || {
-            let mut file = File::create(&half)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            fs::rename(&half, &path)?;
-            File::open(&parent)?.sync_all()
+            let file = disk.create(&half)?;
+            file.write_at(bytes, 0)?;
+            file.sync_data()?;
+            disk.rename(&half, &path)?;
+            disk.sync_dir(&parent)
         };
-        finish().inspect_err(|_| drop(fs::remove_file(&half)))
-    }
-
-    fn walk(&self, dir: &Path, found: &mut Vec<Entry>) -> io::Result<()> {
-        let entries = match fs::read_dir(dir) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        for entry in entries {
-            let entry = entry?;
-            let path = entry.path();
-            if entry.file_type()?.is_dir() {
-                self.walk(&path, found)?;
-                continue;
-            }
-            let name = path.strip_prefix(&self.dir).ok().and_then(Path::to_str);
-            let Some(name) = name.filter(|name| !name.ends_with(HALF)) else {
-                continue;
-            };
-            // A file may be removed by another process while it is listed.
-            let bytes = match entry.metadata() {
-                Ok(metadata) => metadata.len(),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
-            found.push(Entry {
-                name: name.to_owned(),
-                bytes,
-            });
-        }
-        Ok(())
-    }
-}
-
-/// Makes a directory and those above it, each of them durable.
-fn make_durably(dir: &Path) -> io::Result<()> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = dir.parent() {
-        make_durably(parent)?;
-    }
-    match fs::create_dir(dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
-        Some(_) | None => Ok(()),
+        finish().inspect_err(|_| drop(disk.remove(&half)))
     }
 }
 
@@ -119,21 +81,27 @@ impl Target for Directory {
     }
 
     fn get(&self, name: &str) -> Result<Vec<u8>, TargetError> {
-        fs::read(self.dir.join(name)).map_err(self.failed("read", name))
+        let read = self.disk.read(&self.dir.join(name));
+        read.map_err(self.failed("read", name))
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<Entry>, TargetError> {
-        let mut found = Vec::new();
         let folder = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
-        let listed = self.walk(&self.dir.join(folder), &mut found);
-        listed.map_err(self.failed("list", prefix))?;
-        found.retain(|entry| entry.name.starts_with(prefix));
+        let listed = self.disk.tree(&self.dir.join(folder));
+        let listed = listed.map_err(self.failed("list", prefix))?;
+        let named = listed.into_iter().filter_map(|(path, bytes)| {
+            let name = path.strip_prefix(&self.dir).ok()?.to_str()?.to_owned();
+            let whole = name.starts_with(prefix) && !name.ends_with(HALF);
+            whole.then_some(Entry { name, bytes })
+        });
+        let mut found: Vec<Entry> = named.collect();
+        // By name, which is another order than by path.
         found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(found)
     }
 
     fn remove(&self, name: &str) -> Result<(), TargetError> {
-        match fs::remove_file(self.dir.join(name)) {
+        match self.disk.remove(&self.dir.join(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(self.failed("remove", name)(error))
             }
@@ -144,6 +112,8 @@ impl Target for Directory {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -116,6 +116,15 @@ impl BackupError {
         }
     }
 
+    /// What the log makes of an object: it is damaged, unless the disk under the log is what
+    /// failed.
+    pub(crate) fn of_object(name: &str, error: LogError) -> Self {
+        match matches!(error, LogError::Io { .. }) {
+            true => Self::Log(error),
+            false => Self::damaged(name, error),
+        }
+    }
+
     pub(crate) fn damaged(name: &str, what: impl ToString) -> Self {
         Self::Damaged {
             name: name.to_owned(),

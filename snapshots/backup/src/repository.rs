@@ -179,7 +179,7 @@ impl Repository {
         let packed = self.get(name)?;
         let found = pack::unpack(&packed, take).map_err(|error| match error {
             Unpacking::Broken(error) => BackupError::damaged(name, error),
-            Unpacking::Taken(BackupError::Log(error)) => BackupError::damaged(name, error),
+            Unpacking::Taken(BackupError::Log(error)) => BackupError::of_object(name, error),
             Unpacking::Taken(error) => error,
         })?;
         match told.is_none_or(|told| told == found) {

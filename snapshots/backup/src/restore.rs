@@ -86,7 +86,12 @@ pub fn restore(plan: &Plan, to: &Restore<'_>, work: &Work<'_>) -> Result<Restore
         state_hash: built.state_hash,
     });
     let compared = compared(&plan.source, (place.last(), place.chain));
-    let after = begin_epoch(&dir, to.segment_bytes, built.replayed, (epoch, wall, event))?;
+    let after = begin_epoch(
+        (work.disk, &dir),
+        to.segment_bytes,
+        built.replayed,
+        (epoch, wall, event),
+    )?;
     work.step(Step::EpochBegun)?;
     let kept = switch.finish(work)?;
     Ok(Restored {

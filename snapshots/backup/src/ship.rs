@@ -44,7 +44,7 @@ impl Shipper {
         head: Seq,
         work: &Work<'_>,
     ) -> Result<Shipped, BackupError> {
-        let reader = Reader::open(data_dir)?;
+        let reader = work.read(data_dir)?;
         let known = match self.blobs.take() {
             Some(known) => known,
             None => blobs_there(repository)?,
@@ -112,7 +112,7 @@ pub fn fold(
     head: Seq,
     work: &Work<'_>,
 ) -> Result<Fold, BackupError> {
-    let reader = Reader::open(data_dir)?;
+    let reader = work.read(data_dir)?;
     let (missing, mut open) = missing_segments(repository, &reader, head)?;
     let names = repository.names("tail/")?.into_keys();
     let mut parts: Vec<(Seq, Seq, String)> = names

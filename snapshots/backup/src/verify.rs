@@ -1,10 +1,9 @@
 //! Proving a backup: it is restored into a scratch directory, replayed, and its state hash compared.
 //! A hash over objects would say that they are what was sent, not that they can be restored.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use hindcast_log::Cut;
+use hindcast_log::{Cut, Disk};
 use hindcast_model::{BackupId, DECIDER_VERSION};
 
 use crate::build::{Shape, Source, build_blobs, build_keys, build_log};
@@ -17,12 +16,12 @@ use crate::work::Work;
 const SCRATCH: &str = "scratch";
 
 /// A directory that is removed when this is dropped.
-struct Scratch(PathBuf);
+struct Scratch<'a>(&'a dyn Disk, PathBuf);
 
-impl Drop for Scratch {
+impl Drop for Scratch<'_> {
     fn drop(&mut self) {
         // What cannot be removed is removed before the next one is made.
-        drop(fs::remove_dir_all(&self.0));
+        drop(self.0.remove_dir_all(&self.1));
     }
 }
 
@@ -43,9 +42,12 @@ pub fn verify(
         });
     }
     let dir = root.join(SCRATCH).join(format!("verify-{id}"));
-    drop(fs::remove_dir_all(&dir));
-    fs::create_dir_all(&dir).map_err(BackupError::io("create", &dir))?;
-    let scratch = Scratch(dir);
+    let disk = work.disk.as_ref();
+    disk.remove_dir_all(&dir)
+        .map_err(BackupError::io("remove", &dir))?;
+    disk.create_dir_all(&dir)
+        .map_err(BackupError::io("create", &dir))?;
+    let scratch = Scratch(disk, dir);
     let shape = Shape {
         cut: Cut::Seq(manifest.to_seq),
         epoch: manifest.epoch,
@@ -57,7 +59,7 @@ pub fn verify(
         manifest: Box::new(manifest),
         onward: false,
     };
-    let built = build_log(&source, &scratch.0, &shape, work)?;
+    let built = build_log(&source, &scratch.1, &shape, work)?;
     let place = built.rebuilt.place;
     if place.chain != told_chain || built.state_hash != told {
         return Err(BackupError::StateDiffers {
@@ -66,8 +68,8 @@ pub fn verify(
             found: built.state_hash,
         });
     }
-    build_blobs(&source, &scratch.0, &built.blobs, work)?;
-    build_keys(&source, &scratch.0)?;
+    build_blobs(&source, &scratch.1, &built.blobs, work)?;
+    build_keys(&source, &scratch.1)?;
     let verified = Verified {
         backup: id,
         at: work.clock.wall(),

@@ -1,6 +1,9 @@
 //! What every long piece of work is given: a clock, and who hears of each step.
 
-use hindcast_log::Clock;
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
+
+use hindcast_log::{Clock, Disk, LogError, Reader, RealDisk};
 
 use crate::error::BackupError;
 
@@ -88,6 +91,8 @@ impl Step {
 #[derive(Clone, Copy)]
 pub struct Work<'a> {
     pub clock: &'a dyn Clock,
+    /// Where the log is read and what is built is written.
+    pub disk: &'a Arc<dyn Disk>,
     /// Hears of each step once it is done.
     pub done: &'a dyn Fn(Step),
     /// Whether the work is to end.
@@ -95,14 +100,20 @@ pub struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    /// Work that nobody watches or stops.
+    /// Work on this machine's disk that nobody watches or stops.
     #[must_use]
-    pub const fn new(clock: &'a dyn Clock) -> Self {
+    pub fn new(clock: &'a dyn Clock) -> Self {
+        static REAL: LazyLock<Arc<dyn Disk>> = LazyLock::new(|| Arc::new(RealDisk));
         Self {
             clock,
+            disk: &REAL,
             done: &|_| {},
             stopped: &|| false,
         }
+    }
+
+    pub(crate) fn read(&self, data_dir: &Path) -> Result<Reader, LogError> {
+        Reader::open_on(Arc::clone(self.disk), data_dir)
     }
 
     pub(crate) fn step(&self, step: Step) -> Result<(), BackupError> {

@@ -6,7 +6,7 @@ mod real;
 mod sim;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use real::RealDisk;
 pub use sim::{Fault, SimDisk};
@@ -28,11 +28,22 @@ pub trait Disk: Send + Sync {
     /// The names of the files in a directory, sorted; none when it does not exist.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
 
-    /// Makes a directory and those above it.
+    /// Every file below a directory with its bytes, sorted; none when it does not exist.
+    fn tree(&self, dir: &Path) -> io::Result<Vec<(PathBuf, u64)>>;
+
+    /// Makes a directory and those above it; durable when it returns.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+
+    /// Removes a directory and everything in it; nothing of that is synced.
+    fn remove_dir_all(&self, dir: &Path) -> io::Result<()>;
 
     /// Makes the directory's entries durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// All bytes of a file.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        read_from(self.open(path, false)?.as_ref(), 0)
+    }
 }
 
 /// One open file.

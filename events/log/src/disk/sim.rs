@@ -282,7 +282,27 @@ impl Disk for SimDisk {
             .collect())
     }
 
+    fn tree(&self, dir: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
+        let world = self.world();
+        let below = world
+            .cached
+            .iter()
+            .filter(|(path, _)| path.starts_with(dir));
+        let sized = below.map(|(path, inode)| {
+            let bytes = world.inodes.get(inode).map_or(0, |i| i.cached.len());
+            (path.clone(), bytes as u64)
+        });
+        Ok(sized.collect())
+    }
+
     fn create_dir_all(&self, _dir: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
+        for (path, _) in self.tree(dir)? {
+            self.remove(&path)?;
+        }
         Ok(())
     }
 
