@@ -19,6 +19,7 @@ pub use load::{ConfigError, Overrides, load, misnamed};
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub server: ServerConfig,
+    pub supervision: SupervisionConfig,
     pub http: HttpConfig,
     pub log: LogConfig,
     pub scrub: ScrubConfig,
@@ -40,6 +41,17 @@ pub struct ServerConfig {
     pub allow_unauthenticated: bool,
     pub workers: usize,
     pub stop_grace_ms: u64,
+    /// Empty is the ordinary mode.
+    pub safe_mode: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SupervisionConfig {
+    pub actor_restarts_max: u32,
+    pub actor_restarts_window_ms: u64,
+    pub process_restarts_max: u32,
+    pub process_restarts_window_ms: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -155,6 +167,18 @@ impl Default for ServerConfig {
             allow_unauthenticated: false,
             workers: 0,
             stop_grace_ms: 10_000,
+            safe_mode: String::new(),
+        }
+    }
+}
+
+impl Default for SupervisionConfig {
+    fn default() -> Self {
+        Self {
+            actor_restarts_max: 5,
+            actor_restarts_window_ms: 60_000,
+            process_restarts_max: 3,
+            process_restarts_window_ms: 600_000,
         }
     }
 }

@@ -81,12 +81,22 @@ pub enum Moment {
     Ready(SocketAddr),
 }
 
-/// Runs a server until `stop` ends, and returns after everything is closed in good order.
+/// How a server ended in good order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// Somebody asked for it.
+    Stopped,
+    /// An actor failed for good: the process should begin anew.
+    ActorFailed(String),
+}
+
+/// Runs a server until `stop` ends or an actor fails for good, and returns after everything is
+/// closed in good order.
 pub async fn serve(
     config: Config,
     tell: impl Fn(Moment),
     stop: impl Future<Output = &'static str>,
-) -> Result<(), ServeError> {
+) -> Result<Ended, ServeError> {
     config.check()?;
     config.check_exposure()?;
     let metrics = metrics::process_metrics()?;
@@ -123,11 +133,12 @@ pub async fn serve(
     let retention = rt::spawn(retention::retain(log.clone(), config.clone()));
     tracing::info!(%address, head = %log.head(), "ready");
     tell(Moment::Ready(address));
-    let reason = tokio::select! {
-        reason = &mut stop => reason,
+    let (ended, reason) = tokio::select! {
+        reason = &mut stop => (Ended::Stopped, reason.to_owned()),
+        reason = failed(&config, &actors) => (Ended::ActorFailed(reason.clone()), reason),
         ended = serving => {
             tracing::error!(?ended, "the HTTP server ended by itself");
-            "http server ended"
+            (Ended::Stopped, "http server ended".to_owned())
         }
     };
     tracing::info!(reason, "stopping");
@@ -136,7 +147,18 @@ pub async fn serve(
     chores.abort();
     snapshots.abort();
     retention.abort();
-    close(log, actors, &config, reason).await
+    close(log, actors, &config, &reason).await?;
+    Ok(ended)
+}
+
+/// Waits until an actor has failed for good, where the process is to begin anew then. In safe mode
+/// it has come as far as it can.
+async fn failed(config: &Config, actors: &Actors) -> String {
+    let given_up = actors.supervision.given_up();
+    match config.supervision.process_restarts_max == 0 || !config.server.safe_mode.is_empty() {
+        true => std::future::pending().await,
+        false => given_up.await,
+    }
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
@@ -238,6 +260,9 @@ fn log_options(config: &Config) -> hindcast_log::Options {
         lag_events_max: config.log.lag_events_max,
         cache_bytes: config.log.cache_bytes,
         checkpoint: None,
+        read_only: Some(&config.server.safe_mode)
+            .filter(|reason| !reason.is_empty())
+            .map(|reason| format!("safe mode: {reason}")),
     }
 }
 
@@ -259,6 +284,10 @@ fn newest_snapshot(data_dir: &Path) -> Option<Checkpoint> {
 
 fn actor_options(config: &Config) -> ActorOptions {
     let mut options = ActorOptions::default();
+    let supervision = &config.supervision;
+    options.supervision.restart.restarts_max = supervision.actor_restarts_max;
+    options.supervision.restart.window =
+        Duration::from_millis(supervision.actor_restarts_window_ms);
     options.computation.threads = config.runs.threads;
     options.computation.cache_bytes_max = config.cache.datasets_bytes_max;
     options.results = ResultCacheOptions {
@@ -333,6 +362,9 @@ pub fn settings(config: &Config) -> Settings {
 }
 
 async fn record_start(log: &Log, recovery: &Recovery, config: &Config) -> Result<(), ServeError> {
+    if log.read_only().is_some() {
+        return Ok(());
+    }
     let document = config.document();
     let hash = operation::digest(document.as_bytes());
     let generation = log.state(|state| state.server().configuration_generation) + 1;
@@ -405,11 +437,15 @@ async fn stop_http(handle: &ServerHandle, config: &Config) {
 
 async fn close(log: Log, actors: Actors, config: &Config, reason: &str) -> Result<(), ServeError> {
     actors.stop().await;
+    let writable = log.read_only().is_none();
     let stopped = Event::ServerStopped(ServerStopped {
         reason: reason.to_owned(),
     });
-    let recorded = record(&log, own_command(stopped).into()).await;
-    snapshots::take_snapshot(&log, config).await;
+    let mut recorded = Ok(());
+    if writable {
+        recorded = record(&log, own_command(stopped).into()).await;
+        snapshots::take_snapshot(&log, config).await;
+    }
     let closing = rt::task::spawn_blocking(move || log.close());
     closing
         .await

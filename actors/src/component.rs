@@ -17,6 +17,7 @@ use hindcast_log::Clock;
 use metrics::Histogram;
 
 use crate::lock::{read, write};
+use crate::panics::{self, Traced};
 
 /// The body of an actor.
 pub(crate) trait Component: Sized + Unpin + 'static {
@@ -43,11 +44,17 @@ pub(crate) enum Notice {
     Died {
         actor: usize,
         generation: u64,
-        reason: String,
+        death: Death,
     },
     Stop {
         done: tokio::sync::oneshot::Sender<()>,
     },
+}
+
+/// Why an incarnation has ended.
+pub(crate) struct Death {
+    pub(crate) reason: String,
+    pub(crate) traced: Option<Traced>,
 }
 
 /// What is known of an actor from outside, whichever incarnation lives.
@@ -62,6 +69,11 @@ pub(crate) struct Vitals {
     beat_at: AtomicU64,
     beat_sent: AtomicBool,
     beats: AtomicU64,
+    kinds: &'static [&'static str],
+    /// What it is handling: one more than a place in `kinds`, and behind them the tick; 0 is
+    /// nothing.
+    handling: AtomicUsize,
+    handling_since: AtomicU64,
     durations: Vec<Histogram>,
     tick_duration: Histogram,
     #[cfg(test)]
@@ -90,6 +102,9 @@ impl Vitals {
             beat_at: AtomicU64::new(0),
             beat_sent: AtomicBool::new(false),
             beats: AtomicU64::new(0),
+            kinds: C::KINDS,
+            handling: AtomicUsize::new(0),
+            handling_since: AtomicU64::new(0),
             durations: C::KINDS.iter().map(|kind| duration(kind)).collect(),
             tick_duration: duration("tick"),
             #[cfg(test)]
@@ -115,16 +130,33 @@ impl Vitals {
         now.saturating_sub(self.beat_at.load(Ordering::Acquire))
     }
 
+    /// The kind of message that the actor is in, and for how long in microseconds.
+    pub(crate) fn handling(&self, now: u64) -> Option<(&'static str, u64)> {
+        let place = self.handling.load(Ordering::Acquire).checked_sub(1)?;
+        let since = self.handling_since.load(Ordering::Relaxed);
+        let kind = self.kinds.get(place).copied().unwrap_or("tick");
+        Some((kind, now.saturating_sub(since)))
+    }
+
+    fn enter(&self, place: usize, now: u64) {
+        self.handling_since.store(now, Ordering::Relaxed);
+        self.handling.store(place + 1, Ordering::Release);
+    }
+
+    fn leave(&self) {
+        self.handling.store(0, Ordering::Release);
+    }
+
     /// Starts the age anew, when nobody could have beaten in the meantime.
     pub(crate) fn forgive(&self, now: u64) {
         self.beat_at.store(now, Ordering::Release);
     }
 
-    fn report(&self, generation: u64, reason: String) {
+    fn report(&self, generation: u64, death: Death) {
         let notice = Notice::Died {
             actor: self.index,
             generation,
-            reason,
+            death,
         };
         if self.notices.send(notice).is_err() {
             tracing::debug!(actor = self.name, "died after supervision ended");
@@ -220,6 +252,7 @@ impl<C: Component> Slot<C> {
         vitals.forgive(vitals.clock.monotonic());
         vitals.beat_sent.store(false, Ordering::Release);
         vitals.beats.store(0, Ordering::Release);
+        vitals.leave();
         let address = Shell::start_in_arbiter(arbiter, move |context| {
             context.set_mailbox_capacity(vitals.mailbox_max);
             Shell::new(vitals, generation, &*factory)
@@ -285,15 +318,19 @@ impl<C: Component> Shell<C> {
     }
 
     fn report(&mut self, during: &str, panic: &(dyn std::any::Any + Send)) {
+        let traced = panics::last();
+        let at = traced.as_ref().map_or("", |traced| traced.at.as_str());
         let reason = format!("panicked in {during}: {}", panic_text(panic));
         tracing::error!(
             actor = C::NAME,
             generation = self.generation,
+            at,
             reason,
             "actor panicked"
         );
         self.reported = true;
-        self.vitals.report(self.generation, reason);
+        self.vitals
+            .report(self.generation, Death { reason, traced });
     }
 
     /// Runs `work` on the body, unless this incarnation is over.
@@ -311,6 +348,11 @@ impl<C: Component> Shell<C> {
         let result = catch_unwind(AssertUnwindSafe(|| {
             #[cfg(test)]
             vitals.strike(kind);
+            #[cfg(debug_assertions)]
+            assert!(
+                asked_to_panic() != Some((C::NAME, kind)),
+                "asked for by {PANIC_IN}"
+            );
             work(body);
         }));
         if let Err(panic) = result {
@@ -325,7 +367,9 @@ impl<C: Component> Shell<C> {
 
     fn tick(&mut self, context: &mut Context<Self>) {
         let started = self.vitals.clock.monotonic();
+        self.vitals.enter(C::KINDS.len(), started);
         self.guarded(context, "tick", C::tick);
+        self.vitals.leave();
         record(&self.vitals.tick_duration, &*self.vitals.clock, started);
     }
 }
@@ -345,9 +389,11 @@ impl<C: Component> Handler<Letter<C::Message>> for Shell<C> {
     fn handle(&mut self, letter: Letter<C::Message>, context: &mut Self::Context) {
         let kind = C::kind(&letter.message);
         let started = self.vitals.clock.monotonic();
+        self.vitals.enter(kind, started);
         self.guarded(context, C::KINDS[kind], move |body| {
             body.handle(letter.message)
         });
+        self.vitals.leave();
         record(&self.vitals.durations[kind], &*self.vitals.clock, started);
     }
 }
@@ -376,8 +422,11 @@ impl<C: Component> Handler<Halt> for Shell<C> {
 impl<C: Component> Drop for Shell<C> {
     fn drop(&mut self) {
         if !self.reported {
-            self.vitals
-                .report(self.generation, "stopped unasked".to_owned());
+            let death = Death {
+                reason: "stopped unasked".to_owned(),
+                traced: None,
+            };
+            self.vitals.report(self.generation, death);
         }
     }
 }
@@ -385,6 +434,17 @@ impl<C: Component> Drop for Shell<C> {
 fn record(histogram: &Histogram, clock: &dyn Clock, started: u64) {
     let micros = clock.monotonic().saturating_sub(started);
     histogram.record(Duration::from_micros(micros).as_secs_f64());
+}
+
+/// `actor/kind`: builds for tests panic in every message of this kind.
+#[cfg(debug_assertions)]
+const PANIC_IN: &str = "HINDCAST_PANIC_IN";
+
+#[cfg(debug_assertions)]
+fn asked_to_panic() -> Option<(&'static str, &'static str)> {
+    static ASKED: std::sync::LazyLock<Option<String>> =
+        std::sync::LazyLock::new(|| std::env::var(PANIC_IN).ok());
+    ASKED.as_deref()?.split_once('/')
 }
 
 /// What a panic said.

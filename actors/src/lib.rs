@@ -13,10 +13,14 @@ mod experiment;
 mod handle;
 mod lock;
 mod metrics;
+mod panics;
+mod restarts;
 mod results;
 mod scrub;
+mod standing;
 mod start;
 mod supervisor;
+mod threads;
 
 pub mod disk;
 pub mod history;
@@ -51,8 +55,9 @@ pub use metrics::describe;
 pub use operation::{Computed, Operation};
 pub use results::{Lookups, ResultCacheOptions, ResultCacheStats, ResultKey, TopKey};
 pub use scrub::{ScrubHandle, ScrubOptions};
+pub use standing::{ActorStatus, Phase, SupervisionHandle};
 pub use start::{ActorOptions, Actors};
-pub use supervisor::{ActorStatus, Phase, SupervisionHandle, SupervisionOptions};
+pub use supervisor::SupervisionOptions;
 
 /// Time, ids and facts of the host, as the binary hands them in.
 #[derive(Clone)]

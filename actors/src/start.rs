@@ -16,7 +16,8 @@ use crate::handle::ExperimentHandle;
 use crate::metrics::{self, Metrics};
 use crate::results::{ResultCache, ResultCacheOptions};
 use crate::scrub::{self, ScrubHandle, ScrubOptions, Scrubber};
-use crate::supervisor::{SupervisionHandle, SupervisionOptions, Supervisor};
+use crate::standing::SupervisionHandle;
+use crate::supervisor::{SupervisionOptions, Supervisor};
 
 /// Every setting of the actors.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -9,21 +9,22 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use actix_rt::{Arbiter, System};
-use hindcast_log::{CommitError, Log, SubmitError};
+use hindcast_log::Log;
 use hindcast_model::event::{ActorRestarted, Event};
 use hindcast_model::{Command, KeyId, Name16};
 use metrics::{Counter, Gauge};
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 
 use crate::Environment;
 use crate::budget::{Budget, RestartPolicy, Verdict, micros};
-use crate::component::{Component, Notice, Slot, Vitals};
+use crate::component::{Component, Death, Notice, Slot, Vitals};
 use crate::lock::lock;
+use crate::restarts::{Restart, Restarts, cut};
+use crate::standing::{Phase, Record, SupervisionHandle};
+use crate::{panics, threads};
 
 /// How long the thread sleeps when nothing happens.
 const PASS: Duration = Duration::from_millis(100);
-/// Restart events kept while the log takes none; the oldest goes first, and is logged.
-const EVENTS_KEPT_MAX: usize = 256;
 
 /// When an actor counts as stuck, and how often it may be built anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +32,12 @@ pub struct SupervisionOptions {
     pub restart: RestartPolicy,
     /// How often a heartbeat is sent through every mailbox.
     pub beat_every: Duration,
+    /// The age of the last heartbeat at which it is written down what every thread does.
+    pub beat_age_noticed: Duration,
     /// The age of the last heartbeat at which an actor is replaced.
     pub beat_age_max: Duration,
+    /// Keep the calls that led to a panic.
+    pub trace_panics: bool,
 }
 
 impl Default for SupervisionOptions {
@@ -40,103 +45,11 @@ impl Default for SupervisionOptions {
         Self {
             restart: RestartPolicy::default(),
             beat_every: Duration::from_millis(500),
+            beat_age_noticed: Duration::from_millis(1_500),
             beat_age_max: Duration::from_secs(3),
+            trace_panics: true,
         }
     }
-}
-
-/// Where an actor is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// Built, and no heartbeat has come back yet.
-    Starting,
-    Running,
-    /// Waits for its next incarnation.
-    Restarting,
-    /// The restart budget is spent; it is tried again, rarely.
-    Failed,
-    Stopped,
-}
-
-/// One actor, as health reports show it.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct ActorStatus {
-    pub name: &'static str,
-    pub phase: Phase,
-    /// In this process.
-    pub restarts: u32,
-    pub last_reason: Option<String>,
-    pub heartbeat_age_micros: u64,
-    pub mailbox_depth: usize,
-    pub mailbox_max: usize,
-}
-
-/// Where the supervisor thread leaves what it knows.
-#[derive(Clone)]
-pub struct SupervisionHandle {
-    actors: Arc<Vec<Known>>,
-    environment: Environment,
-    notices: mpsc::Sender<Notice>,
-}
-
-impl SupervisionHandle {
-    /// Every actor, in the order of their start.
-    #[must_use]
-    pub fn statuses(&self) -> Vec<ActorStatus> {
-        let now = self.environment.clock.monotonic();
-        let status = |(vitals, record): &Known| {
-            let record = lock(record);
-            ActorStatus {
-                name: vitals.name,
-                phase: record.phase,
-                restarts: record.restarts,
-                last_reason: record.last_reason.clone(),
-                heartbeat_age_micros: vitals.beat_age_micros(now),
-                mailbox_depth: vitals.depth(),
-                mailbox_max: vitals.mailbox_max,
-            }
-        };
-        self.actors.iter().map(status).collect()
-    }
-
-    /// Whether every actor lives and beats.
-    #[must_use]
-    pub fn healthy(&self) -> bool {
-        self.statuses().iter().all(|status| match status.phase {
-            Phase::Starting | Phase::Running => true,
-            Phase::Restarting | Phase::Failed | Phase::Stopped => false,
-        })
-    }
-
-    /// Ends every actor in good order, last started first, and the thread.
-    pub(crate) async fn stop(&self) {
-        let (done, stopped) = oneshot::channel();
-        if self.notices.send(Notice::Stop { done }).is_ok() && stopped.await.is_err() {
-            tracing::error!("the supervisor thread ended without a word");
-        }
-    }
-
-    /// The same without waiting.
-    pub(crate) fn close(&self) {
-        let (done, _) = oneshot::channel();
-        // After `stop` the thread has gone.
-        let _ = self.notices.send(Notice::Stop { done });
-    }
-
-    #[cfg(test)]
-    pub(crate) fn vitals(&self, name: &str) -> Arc<Vitals> {
-        let found = self.actors.iter().find(|(vitals, _)| vitals.name == name);
-        Arc::clone(&found.expect("an actor of this name").0)
-    }
-}
-
-type Known = (Arc<Vitals>, Arc<Mutex<Record>>);
-
-struct Record {
-    phase: Phase,
-    restarts: u32,
-    last_reason: Option<String>,
 }
 
 /// One kind of actor, with its type erased.
@@ -178,6 +91,8 @@ struct Child {
     budget: Budget,
     /// When to build it, monotonic; `None` while it lives.
     due: Option<u64>,
+    /// What every thread did when its silence was noticed.
+    evidence: Option<String>,
     restarts_total: Counter,
     panics_total: Counter,
     stalls_total: Counter,
@@ -200,24 +115,27 @@ impl Child {
 pub(crate) struct Supervisor {
     options: SupervisionOptions,
     environment: Environment,
-    log: Log,
     children: Vec<Child>,
     notices: mpsc::Receiver<Notice>,
     notify: mpsc::Sender<Notice>,
-    unrecorded: Arc<Mutex<Vec<ActorRestarted>>>,
+    restarts: Arc<Restarts>,
+    given_up: watch::Sender<Option<String>>,
 }
 
 impl Supervisor {
     pub(crate) fn new(log: Log, options: SupervisionOptions, environment: Environment) -> Self {
         let (notify, notices) = mpsc::channel();
+        if options.trace_panics {
+            panics::watch();
+        }
         Self {
             options,
+            restarts: Restarts::new(log, environment.clone()),
             environment,
-            log,
             children: Vec::new(),
             notices,
             notify,
-            unrecorded: Arc::default(),
+            given_up: watch::Sender::default(),
         }
     }
 
@@ -255,6 +173,7 @@ impl Supervisor {
             phase: Phase::Starting,
             restarts: 0,
             last_reason: None,
+            evidence: Arc::new(Mutex::new("".into())),
         };
         self.children.push(Child {
             actor: Box::new(factory),
@@ -263,6 +182,7 @@ impl Supervisor {
             arbiter,
             budget: Budget::default(),
             due: None,
+            evidence: None,
             restarts_total: metrics::counter!("actor_restarts_total", "actor" => C::NAME),
             panics_total: restarts("panic"),
             stalls_total: restarts("stall"),
@@ -279,6 +199,7 @@ impl Supervisor {
             actors: Arc::new(self.children.iter().map(known).collect()),
             environment: self.environment.clone(),
             notices: self.notify.clone(),
+            given_up: self.given_up.subscribe(),
         };
         let system = System::current();
         std::thread::Builder::new()
@@ -298,9 +219,9 @@ impl Supervisor {
                 Ok(Notice::Died {
                     actor,
                     generation,
-                    reason,
+                    death,
                 }) => {
-                    self.bury(actor, generation, reason);
+                    self.bury(actor, generation, death);
                 }
                 Ok(Notice::Stop { done }) => {
                     self.stop();
@@ -326,7 +247,7 @@ impl Supervisor {
             self.replace_silent(now);
             self.build_due(now);
             self.show(now);
-            self.record_restarts();
+            self.restarts.record();
         }
     }
 
@@ -341,21 +262,34 @@ impl Supervisor {
         wait.min(PASS).min(self.options.beat_every)
     }
 
-    fn bury(&mut self, actor: usize, generation: u64, reason: String) {
+    fn bury(&mut self, actor: usize, generation: u64, death: Death) {
         let child = &self.children[actor];
         if child.vitals.generation() != generation || child.due.is_some() {
             return;
         }
         child.panics_total.increment(1);
-        self.schedule(actor, reason);
+        self.schedule(actor, death);
     }
 
+    /// Evidence is taken first, while there is something to see; a silence that lasts ends the
+    /// actor.
     fn replace_silent(&mut self, now: u64) {
-        let limit = micros(self.options.beat_age_max);
+        let (noticed, limit) = (self.options.beat_age_noticed, self.options.beat_age_max);
         for actor in 0..self.children.len() {
             let child = &mut self.children[actor];
             let age = child.vitals.beat_age_micros(now);
-            if child.due.is_some() || age <= limit {
+            if child.due.is_some() || age <= micros(noticed) {
+                child.evidence = None;
+                continue;
+            }
+            let handling = child.vitals.handling(now);
+            if child.evidence.is_none() {
+                let threads = threads::table();
+                let name = child.vitals.name;
+                tracing::warn!(actor = name, age_micros = age, ?handling, threads, "silent");
+                child.evidence = Some(threads);
+            }
+            if age <= micros(limit) {
                 continue;
             }
             child.stalls_total.increment(1);
@@ -365,11 +299,20 @@ impl Supervisor {
                 Ok(arbiter) => child.arbiter = arbiter,
                 Err(error) => tracing::error!(actor = child.vitals.name, %error, "no thread"),
             }
-            self.schedule(actor, format!("no heartbeat for {} ms", age / 1_000));
+            let during = handling.map_or(String::new(), |(kind, micros)| {
+                format!(", {} ms in {kind}", micros / 1_000)
+            });
+            self.schedule(
+                actor,
+                Death {
+                    reason: format!("no heartbeat for {} ms{during}", age / 1_000),
+                    traced: None,
+                },
+            );
         }
     }
 
-    fn schedule(&mut self, actor: usize, reason: String) {
+    fn schedule(&mut self, actor: usize, Death { reason, traced }: Death) {
         let now = self.now();
         let child = &mut self.children[actor];
         child.actor.close();
@@ -387,28 +330,31 @@ impl Supervisor {
             ?phase,
             "actor will be rebuilt"
         );
-        let restarts = {
+        let evidence = cut(child.evidence.take().unwrap_or_default());
+        let (restarts, shown) = {
             let mut record = lock(&child.record);
             record.phase = phase;
             record.restarts += 1;
             record.last_reason = Some(reason.clone());
-            record.restarts
+            *lock(&record.evidence) = evidence.as_str().into();
+            (record.restarts, Arc::clone(&record.evidence))
         };
-        let mut unrecorded = lock(&self.unrecorded);
-        if unrecorded.len() >= EVENTS_KEPT_MAX {
-            let lost = unrecorded.remove(0);
-            tracing::error!(
-                actor = lost.actor,
-                reason = lost.reason,
-                "restart is not recorded"
-            );
+        if phase == Phase::Failed {
+            let told = format!("actor {name} failed: {reason}");
+            self.given_up.send_if_modified(|given_up| {
+                given_up.is_none() && given_up.replace(told).is_none()
+            });
         }
-        let actor = name.to_owned();
-        unrecorded.push(ActorRestarted {
-            actor,
-            reason,
-            restarts,
-            backoff_micros: wait,
+        self.restarts.push(Restart {
+            event: ActorRestarted {
+                actor: name.to_owned(),
+                reason,
+                restarts,
+                backoff_micros: wait,
+                evidence,
+            },
+            traced: traced.filter(|_| self.options.trace_panics),
+            shown,
         });
     }
 
@@ -438,28 +384,6 @@ impl Supervisor {
             child
                 .beat_age
                 .set(as_f64(child.vitals.beat_age_micros(now)) / 1e6);
-        }
-    }
-
-    /// Hands the restarts to the log; what it has no room for is offered again at the next pass.
-    fn record_restarts(&self) {
-        for restart in std::mem::take(&mut *lock(&self.unrecorded)) {
-            let kept = Arc::clone(&self.unrecorded);
-            let again = restart.clone();
-            let id = (self.environment.event_id)();
-            let command = system_command(id, Event::ActorRestarted(restart.clone()));
-            let reply = Box::new(move |result: Result<_, CommitError>| {
-                if let Err(error) = result {
-                    tracing::error!(actor = again.actor, %error, "restart is not recorded");
-                }
-            });
-            match self.log.submit(command.into(), reply) {
-                Ok(()) => {}
-                Err(SubmitError::Full { .. }) => lock(&kept).push(restart),
-                Err(SubmitError::Closed) => {
-                    tracing::warn!(actor = restart.actor, "the log is closed");
-                }
-            }
         }
     }
 

@@ -2,14 +2,15 @@
 
 mod backup;
 mod configuration;
+mod serve;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use backup::{AnyTarget, Backup, Restore, Target};
 pub(crate) use configuration::ConfigVerb;
+pub(crate) use serve::Serve;
 
 use super::output::{Failure, note};
 use super::whatif::WhatIf;
@@ -162,16 +163,6 @@ pub(crate) enum Shell {
     Fish,
     Powershell,
     Zsh,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Serve {
-    /// Address and port; port 0 takes any free one (key server.listen).
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    pub(crate) listen: Option<SocketAddr>,
-    /// Allow an address other than loopback although there is no authentication.
-    #[arg(long)]
-    pub(crate) allow_unauthenticated: bool,
 }
 
 #[derive(Debug, Args)]

@@ -12,13 +12,13 @@ use super::arguments::Global;
 use super::client::Client;
 use super::output::Failure;
 use crate::config::Config;
-use crate::startup::{self, Moment, ServeError};
+use crate::startup::{self, Ended, Moment, ServeError};
 
 /// A server in this process.
 pub(crate) struct LocalServer {
     pub(crate) address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<Result<(), ServeError>>>,
+    thread: Option<JoinHandle<Result<Ended, ServeError>>>,
 }
 
 /// What a verb speaks to.
@@ -32,6 +32,8 @@ impl LocalServer {
     pub(crate) fn start(mut config: Config) -> Result<Self, Failure> {
         let data_dir = config.server.data_dir.clone();
         config.server.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        // The process is not only a server.
+        config.supervision.process_restarts_max = 0;
         let (stop, stopped) = oneshot::channel();
         let (tell, told) = mpsc::channel();
         let thread = std::thread::Builder::new()
@@ -60,7 +62,7 @@ impl LocalServer {
                     let advice = error.advice(&data_dir);
                     Failure::from(error).with_hint(advice)
                 }
-                Ok(Ok(())) => Failure::failed("the server ended before it was ready"),
+                Ok(Ok(_)) => Failure::failed("the server ended before it was ready"),
                 Err(_) => Failure::failed("the server panicked"),
             }),
         }
@@ -74,7 +76,7 @@ impl LocalServer {
     fn end(&mut self) -> Result<(), Failure> {
         drop(self.stop.take());
         match self.thread.take().map(JoinHandle::join) {
-            None | Some(Ok(Ok(()))) => Ok(()),
+            None | Some(Ok(Ok(_))) => Ok(()),
             Some(Ok(Err(error))) => Err(error.into()),
             Some(Err(_)) => Err(Failure::failed("the server panicked")),
         }

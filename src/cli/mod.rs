@@ -3,6 +3,7 @@
 //! or one that is started in this process for as long as the verb runs. All ways print the same
 //! JSON.
 
+mod anew;
 mod arguments;
 mod backup;
 mod causal;

@@ -3,10 +3,11 @@
 use actix_web::rt::System;
 use serde_json::json;
 
+use super::anew;
 use super::arguments::{Global, Serve};
 use super::output::{Failure, Output};
-use crate::startup::{self, Moment};
-use crate::telemetry;
+use crate::startup::{self, Ended, Moment};
+use crate::{clock, telemetry};
 
 pub(crate) fn run(global: &Global, options: &Serve, output: &Output) -> Result<(), Failure> {
     let mut config = global.configuration()?;
@@ -14,6 +15,9 @@ pub(crate) fn run(global: &Global, options: &Serve, output: &Output) -> Result<(
         config.server.listen = listen;
     }
     config.server.allow_unauthenticated |= options.allow_unauthenticated;
+    if let Some(reason) = &options.safe_mode {
+        config.server.safe_mode.clone_from(reason);
+    }
     config.check_exposure().map_err(Failure::configuration)?;
     telemetry::start(&config.telemetry)?;
     let tell = |moment| {
@@ -35,9 +39,18 @@ pub(crate) fn run(global: &Global, options: &Serve, output: &Output) -> Result<(
         }
     };
     let data_dir = config.server.data_dir.clone();
+    let limits = config.supervision.clone();
     let served = System::new().block_on(startup::serve(config, tell, startup::stop_signal()));
-    served.map_err(|error| {
+    let ended = served.map_err(|error| {
         let advice = error.advice(&data_dir);
         Failure::from(error).with_hint(advice)
-    })
+    })?;
+    let Ended::ActorFailed(reason) = ended else {
+        return Ok(());
+    };
+    let begun = options.begun_anew.clone().unwrap_or_default();
+    let Err(error) = anew::begin(begun, clock::wall().0, &limits, &reason);
+    Err(Failure::failed(format!(
+        "{reason}, and the process cannot begin anew: {error}"
+    )))
 }

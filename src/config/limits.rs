@@ -12,9 +12,13 @@ const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 
 /// Key, least and greatest value.
-const RANGES: [(&str, u64, u64); 48] = [
+const RANGES: [(&str, u64, u64); 52] = [
     ("server.workers", 0, 1_024),
     ("server.stop_grace_ms", 0, HOUR_MS),
+    ("supervision.actor_restarts_max", 0, 1_000),
+    ("supervision.actor_restarts_window_ms", 1, DAY_MS),
+    ("supervision.process_restarts_max", 0, 1_000),
+    ("supervision.process_restarts_window_ms", 1, 30 * DAY_MS),
     ("http.body_bytes_max", KIB, 4 * GIB),
     ("http.json_depth_max", 4, 128),
     ("http.header_bytes_max", KIB, MIB),

@@ -5,6 +5,7 @@ use std::fs;
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
+use hindcast_actors::ActorStatus;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -16,7 +17,33 @@ use super::{App, blocking};
 /// The actors as they are at this moment.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Actors {
-    pub(crate) actors: Vec<ActorHealth>,
+    pub(crate) actors: Vec<ActorDetail>,
+}
+
+/// One actor, with what it does and why it was last built anew.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ActorDetail {
+    #[serde(flatten)]
+    pub(crate) health: ActorHealth,
+    /// The kind of message that it is in; null between two.
+    pub(crate) handling: Option<&'static str>,
+    pub(crate) handling_ms: Option<u64>,
+    /// Of the last restart: the calls that led to the panic, or what every thread did when its
+    /// silence was noticed.
+    pub(crate) last_evidence: Option<String>,
+}
+
+impl From<ActorStatus> for ActorDetail {
+    fn from(actor: ActorStatus) -> Self {
+        let handling = actor.handling;
+        let evidence = (*actor.last_evidence).to_owned();
+        Self {
+            handling: handling.map(|(kind, _)| kind),
+            handling_ms: handling.map(|(_, micros)| micros / 1_000),
+            last_evidence: Some(evidence).filter(|evidence| !evidence.is_empty()),
+            health: actor.into(),
+        }
+    }
 }
 
 /// What takes memory.
@@ -62,7 +89,7 @@ pub(crate) async fn actors(app: Data<App>, request: HttpRequest) -> Result<HttpR
     Query::read(&request, &[])?;
     parameters::require_json_accepted(&request)?;
     let statuses = running.supervision.statuses();
-    let actors = statuses.into_iter().map(ActorHealth::from).collect();
+    let actors = statuses.into_iter().map(ActorDetail::from).collect();
     Ok(HttpResponse::Ok().json(Actors { actors }))
 }
 

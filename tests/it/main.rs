@@ -18,6 +18,7 @@ mod repair;
 mod retention;
 mod runbook;
 mod runs;
+mod safe_mode;
 mod sealed;
 mod support;
 mod tools;

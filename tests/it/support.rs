@@ -105,8 +105,7 @@ impl Server {
         let out = child.stdout.take().expect("piped");
         let mut lines = BufReader::new(out).lines().map_while(Result::ok);
         let first = lines.next().expect("the server says where it listens");
-        let line: Value = serde_json::from_str(&first).expect("JSON");
-        let url = line["listening"].as_str().expect("an address").to_owned();
+        let url = listening(&first).expect("an address");
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(60)))
@@ -219,6 +218,11 @@ impl Server {
         panic!("{path} never answered what was waited for");
     }
 
+    /// Where the process says that it listens now.
+    pub(crate) fn moved(&mut self, url: String) {
+        self.url = url;
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -235,6 +239,12 @@ impl Server {
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
         self.child.wait().expect("it ends").code()
     }
+}
+
+/// The address in a line that a server prints, if it tells one.
+pub(crate) fn listening(line: &str) -> Option<String> {
+    let line: Value = serde_json::from_str(line).expect("JSON");
+    line["listening"].as_str().map(str::to_owned)
 }
 
 impl Drop for Server {

@@ -88,6 +88,10 @@ impl Engine {
     /// Takes in every pending run that is not known here, as far as there is room.
     pub(crate) fn rescan(self: &Arc<Self>) {
         lock(&self.jobs).behind = false;
+        if self.log.read_only().is_some() {
+            // No outcome could be recorded.
+            return;
+        }
         let missing: Vec<RunId> = self.log.state(|state| {
             let jobs = lock(&self.jobs);
             let pending = state.pending().map(|(run, _)| run);

@@ -158,6 +158,55 @@ fn every_restart_is_an_event_with_its_reason() {
 }
 
 #[test]
+fn a_panic_is_recorded_with_the_calls_that_led_to_it() {
+    in_system(async {
+        let mut options = options();
+        options.supervision.trace_panics = true;
+        let world = World::new(options);
+        world.inject("metrics", "tick", Fault::Panic);
+        // Names are looked up after the actor lives again.
+        world.rebuilt("metrics", 1).await;
+        let evidence = world.status("metrics").last_evidence;
+        assert!(evidence.contains("::strike"), "{evidence}");
+        assert!(evidence.len() <= hindcast_model::limits::EVIDENCE_BYTES_MAX);
+        let recorded = world
+            .count(|event| matches!(event, Event::ActorRestarted(e) if e.evidence == *evidence));
+        assert_eq!(recorded, 1);
+        world.stop().await;
+    });
+}
+
+#[test]
+fn a_silence_is_noticed_before_it_ends_the_actor_and_shows_every_thread() {
+    in_system(async {
+        let mut options = options();
+        options.supervision.beat_age_noticed = Duration::from_millis(100);
+        options.supervision.beat_age_max = Duration::from_millis(400);
+        let world = World::new(options);
+        let gate = Arc::new(Gate::default());
+        world.inject("metrics", "tick", Fault::Stall(Arc::clone(&gate)));
+        until("it is stuck", || {
+            world
+                .status("metrics")
+                .handling
+                .is_some_and(|(kind, micros)| kind == "tick" && micros > 50_000)
+        })
+        .await;
+        world.rebuilt("metrics", 1).await;
+        gate.open();
+        let status = world.status("metrics");
+        let reason = status.last_reason.unwrap();
+        assert!(reason.ends_with(" in tick"), "{reason}");
+        assert!(
+            status.last_evidence.contains("supervisor"),
+            "{}",
+            status.last_evidence
+        );
+        world.stop().await;
+    });
+}
+
+#[test]
 fn other_callers_are_not_lost_when_one_message_panics() {
     in_system(async {
         let world = World::new(options());
@@ -202,6 +251,10 @@ fn a_spent_budget_is_reported_and_tried_again() {
         })
         .await;
         assert!(!world.actors.supervision.healthy());
+        assert_eq!(
+            world.actors.supervision.given_up().await,
+            "actor metrics failed: panicked in start: struck"
+        );
         let status = world.status("metrics");
         assert_eq!(
             (status.restarts, status.last_reason.as_deref()),

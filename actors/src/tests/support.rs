@@ -92,7 +92,9 @@ pub(crate) fn options() -> ActorOptions {
     let supervision = SupervisionOptions {
         restart,
         beat_every: Duration::from_millis(20),
+        beat_age_noticed: Duration::from_millis(1_500),
         beat_age_max: Duration::from_secs(3),
+        trace_panics: false,
     };
     let mut options = ActorOptions {
         supervision,

@@ -46,6 +46,8 @@ pub struct Options {
     /// A state to fold onto instead of reading the log from its beginning. One that is not of this
     /// log is passed over.
     pub checkpoint: Option<Checkpoint>,
+    /// Why nothing may be written, when it is the caller who wants that.
+    pub read_only: Option<String>,
 }
 
 impl Options {
@@ -59,6 +61,7 @@ impl Options {
             lag_events_max: 100_000,
             cache_bytes: 16 << 20,
             checkpoint: None,
+            read_only: None,
         }
     }
 }
@@ -166,11 +169,12 @@ impl Log {
         let sizes = (options.cache_bytes, new_log);
         let start = options.checkpoint.take();
         let Recovered {
-            replayed,
+            mut replayed,
             lookup,
             rebuilt,
             origin,
         } = recovery::recover(&disk, &data_dir, sizes, start, progress)?;
+        replayed.unknown = replayed.unknown.or(options.read_only.take());
         let state = replayed.state.clone();
         let spare = Spare::background(Arc::clone(&disk), &wal, options.segment_bytes)
             .map_err(LogError::io("start", &wal))?;

@@ -125,7 +125,7 @@ events! {
         /// Somebody asked for a series of runs.
         10:1 ExperimentRequested "experiment_requested" observed needed;
         /// A supervised actor was built anew.
-        11:1 ActorRestarted "actor_restarted" observed needed;
+        11:2 ActorRestarted "actor_restarted" observed needed from [1 => ActorRestartedV1];
         /// The lookup store was moved aside and rebuilt from the log.
         12:1 StoreRebuilt "store_rebuilt" observed ignorable;
         /// An unacknowledged end of the log was cut at start.

@@ -31,3 +31,5 @@ pub const DAMAGED_MAX: usize = 1_000;
 pub const BACKUP_TARGETS_MAX: usize = 64;
 /// Backups and verifications asked for and not ended.
 pub const BACKUPS_OPEN_MAX: usize = 32;
+/// Bytes of what is kept of a panic or a silence with the restart that followed.
+pub const EVIDENCE_BYTES_MAX: usize = 16_384;

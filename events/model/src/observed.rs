@@ -188,6 +188,30 @@ pub struct ActorRestarted {
     /// Restarts of this actor in this process, with this one.
     pub restarts: u32,
     pub backoff_micros: u64,
+    /// Of a panic the backtrace, of a silence what every thread did, at most
+    /// `EVIDENCE_BYTES_MAX` bytes. Since schema 2.
+    pub evidence: String,
+}
+
+/// Schema 1 of `ActorRestarted`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActorRestartedV1 {
+    pub actor: String,
+    pub reason: String,
+    pub restarts: u32,
+    pub backoff_micros: u64,
+}
+
+impl From<ActorRestartedV1> for ActorRestarted {
+    fn from(old: ActorRestartedV1) -> Self {
+        Self {
+            actor: old.actor,
+            reason: old.reason,
+            restarts: old.restarts,
+            backoff_micros: old.backoff_micros,
+            evidence: String::new(),
+        }
+    }
 }
 
 /// The lookup store was moved aside and rebuilt from the log.

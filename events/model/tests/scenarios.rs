@@ -643,6 +643,7 @@ fn events_of_the_server_are_told_in_its_streams_and_decide_nothing() {
         reason: "panicked".to_owned(),
         restarts: 1,
         backoff_micros: 5,
+        evidence: String::new(),
     });
     let stopped = Event::ServerStopped(ServerStopped {
         reason: "asked to".to_owned(),

@@ -232,7 +232,7 @@ fn state_of_these_rules_decodes() {
         "record_1_1_server_started.bin",
         "record_3_1_configuration_loaded.bin",
         "record_9_1_dataset_uploaded.bin",
-        "record_11_1_actor_restarted.bin",
+        "record_11_2_actor_restarted.bin",
         "record_15_1_requests_shed.bin",
         "record_107_1_dataset_registered.bin",
     ];

@@ -164,6 +164,7 @@ pub(super) fn older_records() -> Vec<(&'static str, Event)> {
             "record_7_1_outcome_observed_failed.bin",
             same_as("record_7_2_outcome_observed_failed.bin"),
         ),
+        ("record_11_1_actor_restarted.bin", restarted("")),
     ]
 }
 
@@ -246,15 +247,20 @@ pub(super) fn server_events() -> Vec<(&'static str, Event)> {
             Event::TimeReached(TimeReached {}),
         ),
         (
-            "record_11_1_actor_restarted.bin",
-            Event::ActorRestarted(ActorRestarted {
-                actor: "computation".to_owned(),
-                reason: "panicked".to_owned(),
-                restarts: 2,
-                backoff_micros: 200_000,
-            }),
+            "record_11_2_actor_restarted.bin",
+            restarted("0: hindcast_actors::metrics::tick"),
         ),
     ]
+}
+
+fn restarted(evidence: &str) -> Event {
+    Event::ActorRestarted(ActorRestarted {
+        actor: "computation".to_owned(),
+        reason: "panicked".to_owned(),
+        restarts: 2,
+        backoff_micros: 200_000,
+        evidence: evidence.to_owned(),
+    })
 }
 
 /// Repairs, samples and sums.
