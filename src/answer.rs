@@ -24,6 +24,15 @@ pub struct Answer {
     pub result_hash: String,
     /// The algorithm and its version.
     pub algorithm_version: String,
+    /// `exact`: what was asked for. `cached`: the result of an equal run, which is exact, while a
+    /// circuit breaker let nothing be computed. `approximate`: something else was computed in place
+    /// of what a breaker did not let pass.
+    #[schema(example = "exact")]
+    pub quality: String,
+    /// Why it is not simply exact.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub quality_reason: Option<String>,
     /// What the cache of results had to do with it; a computation without a server has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -32,6 +41,9 @@ pub struct Answer {
     #[schema(value_type = Object)]
     pub result: Box<RawValue>,
 }
+
+/// The quality of an answer to what was asked.
+pub const EXACT: &str = "exact";
 
 /// What the cache of results had to do with an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -120,6 +132,8 @@ mod tests {
             durations: Durations::from_micros(1_500, 250, 1_750),
             result_hash: "00".to_owned(),
             algorithm_version: "identify/1".to_owned(),
+            quality: EXACT.to_owned(),
+            quality_reason: None,
             cache: None,
             result: raw(result.clone()).expect("JSON"),
         };

@@ -3,6 +3,7 @@
 //! explained in `config/default.toml`, and a test keeps the two equal.
 
 mod backup;
+mod breakers;
 mod limits;
 mod load;
 
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use backup::{BackupConfig, TargetConfig};
+pub use breakers::{BreakersConfig, FallbackDefault, OwnBreaker};
 pub use load::{ConfigError, Overrides, load, misnamed};
 
 /// Everything that can be set.
@@ -27,6 +29,7 @@ pub struct Config {
     pub runs: RunsConfig,
     pub cache: CacheConfig,
     pub backup: BackupConfig,
+    pub breakers: BreakersConfig,
     pub disk: DiskConfig,
     pub whatif: WhatIfConfig,
     pub privacy: PrivacyConfig,
@@ -297,6 +300,7 @@ impl Config {
             return Err(ConfigError::value("http.wait_default_ms", message));
         }
         self.backup.check()?;
+        self.breakers.check(&self.backup)?;
         crate::telemetry::filter(&self.telemetry.filter)
             .map_err(|error| ConfigError::value("telemetry.filter", error.to_string()))?;
         Ok(())

@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod backups;
+mod breakers;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -23,7 +23,7 @@ use crate::backups::{self, TargetProblem};
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError};
 use crate::http::{self, App, Running};
-use crate::{clock, disk, ids, metrics, privacy, retention, snapshots};
+use crate::{breakers, clock, disk, ids, metrics, privacy, retention, snapshots};
 
 /// Why a server did not start, or did not stop in good order.
 #[derive(Debug, thiserror::Error)]
@@ -387,6 +387,7 @@ async fn record_start(log: &Log, recovery: &Recovery, config: &Config) -> Result
         hash,
         document,
         settings: settings(config),
+        breakers: Some(breakers::plan(config)),
     });
     let commands = [started, loaded].map(own_command).to_vec();
     record(log, Submission { commands }).await

@@ -16,6 +16,7 @@ use hindcast_model::{KeyId, Name16, RunId, Submission};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::Environment;
+use crate::circuit_breaker::Gates;
 use crate::component::{Rejected, Slot};
 use crate::computation::ComputationHandle;
 use crate::experiment::edge::Edge;
@@ -43,6 +44,7 @@ struct Door {
     options: ExperimentOptions,
     blob_writers: Arc<Semaphore>,
     results: Arc<ResultCache>,
+    gates: Arc<Gates>,
 }
 
 impl ExperimentHandle {
@@ -50,7 +52,7 @@ impl ExperimentHandle {
         slot: Arc<Slot<Experiment>>,
         log: Log,
         edge: Arc<Edge>,
-        (computation, results): (ComputationHandle, Arc<ResultCache>),
+        (computation, results, gates): (ComputationHandle, Arc<ResultCache>, Arc<Gates>),
         settings: (Environment, ExperimentOptions),
     ) -> Self {
         let (environment, options) = settings;
@@ -73,6 +75,7 @@ impl ExperimentHandle {
             options,
             blob_writers,
             results,
+            gates,
         };
         Self {
             door: Arc::new(door),

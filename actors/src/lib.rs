@@ -7,6 +7,7 @@
 
 mod backup;
 mod budget;
+pub mod circuit_breaker;
 mod component;
 mod computation;
 mod experiment;

@@ -22,6 +22,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 pub use words::plain;
 
+use crate::circuit_breaker::services;
 use crate::results::{self, ResultKey};
 
 pub(crate) use canonical::canonical;
@@ -112,6 +113,49 @@ impl Operation {
             Self::Paths(_) => "causal.paths",
             #[cfg(test)]
             Self::Fault(_) => "test.fault",
+        }
+    }
+
+    /// The breaker that it goes by.
+    #[must_use]
+    pub fn breaker(&self) -> String {
+        match self {
+            Self::Discover(request) => services::discovery(request.algorithm),
+            Self::Validate(_) => services::IDENTIFICATION.to_owned(),
+            Self::Paths(_) => services::PATHS.to_owned(),
+            #[cfg(test)]
+            Self::Fault(request) => request.breaker.clone(),
+        }
+    }
+
+    /// What is computed when `to` takes the place of what was asked for: the same data, knowledge
+    /// and formats, and everything else by default. `None` when that means nothing here.
+    #[must_use]
+    pub fn instead(&self, to: &str) -> Option<Self> {
+        match self {
+            Self::Discover(request) => {
+                let algorithm = services::algorithm(to)?;
+                Some(Self::Discover(Box::new(DiscoverRequest {
+                    algorithm,
+                    required: request.required.clone(),
+                    forbidden: request.forbidden.clone(),
+                    tiers: request.tiers.clone(),
+                    bootstrap: request.bootstrap,
+                    missing: request.missing,
+                    formats: request.formats.clone(),
+                    data: request.data.clone(),
+                    variable_names: request.variable_names.clone(),
+                    dataset: request.dataset.clone(),
+                    seed: request.seed,
+                    ..DiscoverRequest::default()
+                })))
+            }
+            Self::Validate(_) | Self::Paths(_) => None,
+            #[cfg(test)]
+            Self::Fault(request) => Some(Self::Fault(crate::tests::FaultRequest {
+                what: crate::tests::What::Answer,
+                ..request.clone()
+            })),
         }
     }
 

@@ -8,6 +8,7 @@ use hindcast_log::Log;
 
 use crate::Environment;
 use crate::backup::{self, Backup, BackupHandle, BackupOptions, Desk};
+use crate::circuit_breaker::{self, CircuitBreaker, Gates};
 use crate::computation::engine::Engine;
 use crate::computation::{Computation, ComputationHandle, ComputationOptions};
 use crate::experiment::edge::Edge;
@@ -79,13 +80,14 @@ impl Actors {
         log.subscribe(Box::new(move |batch| lookout.see(batch)));
         supervisor.start(&slot, move || Computation::new(Arc::clone(&engine)));
 
+        let gates = Gates::new(log.clone(), Arc::clone(&environment.clock));
         let slot = supervisor.slot::<Experiment>(2, options.experiment.mailbox_max);
         let edge = Arc::new(Edge::default());
         let experiment = ExperimentHandle::new(
             Arc::clone(&slot),
             log.clone(),
             Arc::clone(&edge),
-            (computation.clone(), results),
+            (computation.clone(), results, Arc::clone(&gates)),
             (environment.clone(), options.experiment),
         );
         let (gateway_log, gateway_environment) = (log.clone(), environment.clone());
@@ -97,6 +99,7 @@ impl Actors {
         let scrub = start_scrub(&mut supervisor, log, options.scrub, environment);
         let desk = start_backup(&mut supervisor, log, backups, environment)?;
         let backup = BackupHandle::new(Arc::clone(&desk));
+        start_breakers(&mut supervisor, log, &gates);
 
         let supervision = supervisor.watch()?;
         let stop_wait_max = options.computation.stop_wait_max;
@@ -118,6 +121,28 @@ impl Actors {
         self.computation.stop(self.stop_wait_max).await;
         self.supervision.stop().await;
     }
+}
+
+/// The gates follow what is durable from the log's own thread, before callers are answered.
+fn start_breakers(supervisor: &mut Supervisor, log: &Log, gates: &Arc<Gates>) {
+    let slot = supervisor.slot::<CircuitBreaker>(5, circuit_breaker::MAILBOX_MAX);
+    let (weak, weak_gates) = (Arc::downgrade(&slot), Arc::downgrade(gates));
+    log.subscribe(Box::new(move |batch| {
+        let (Some(slot), Some(gates)) = (weak.upgrade(), weak_gates.upgrade()) else {
+            return false;
+        };
+        if gates.concerns(batch) {
+            gates.refresh();
+            // A message that is not taken is made up for by the next tick.
+            let _ = slot.send(circuit_breaker::Request::Changed);
+        }
+        true
+    }));
+    gates.refresh();
+    let (log, gates) = (log.clone(), Arc::clone(gates));
+    supervisor.start(&slot, move || {
+        CircuitBreaker::new(log.clone(), Arc::clone(&gates))
+    });
 }
 
 fn start_scrub(

@@ -227,8 +227,7 @@ pub fn immediate_run(n: u64) -> Submission {
         deadline_micros: 0,
         immediate: true,
         experiment: None,
-        idempotency: None,
-    });
+        idempotency: None, service: None, });
     let outcome = Event::OutcomeObserved(OutcomeObserved {
         run,
         outcome: Outcome::Completed {

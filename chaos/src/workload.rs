@@ -285,6 +285,7 @@ fn request_of(
         immediate,
         experiment,
         idempotency: idempotency(random),
+        service: None,
     }
 }
 
@@ -299,5 +300,6 @@ fn configuration(random: &mut Random) -> Event {
             idempotency_entries_max: random.below(40),
             disk_reserve_bytes: random.below(1_200),
         },
+        breakers: None,
     })
 }

@@ -1,6 +1,7 @@
 //! The command line: verbs, flags and their help. What a verb does stands in its own file.
 
 mod backup;
+mod breaker;
 mod configuration;
 mod serve;
 
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use backup::{AnyTarget, Backup, Restore, Target};
+pub(crate) use breaker::{Breaker, LastingWish, Service, Wish};
 pub(crate) use configuration::ConfigVerb;
 pub(crate) use serve::Serve;
 
@@ -142,6 +144,16 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         verb: Backup,
     },
+    /// Circuit breakers: look at them, hold them, try other settings on recorded calls.
+    Breaker {
+        #[command(subcommand)]
+        verb: Breaker,
+    },
+    /// The services behind circuit breakers, and whether somebody has to act.
+    Service {
+        #[command(subcommand)]
+        verb: Service,
+    },
     /// Make a data directory from a backup, or as it was at an earlier moment.
     #[command(after_help = backup::RESTORE_HELP)]
     Restore(Restore),
@@ -220,6 +232,9 @@ pub(crate) struct Discover {
     /// The seed of everything random; drawn if left out.
     #[arg(long)]
     pub(crate) seed: Option<u64>,
+    /// Whether a server may compute something else when a circuit breaker does not let this pass.
+    #[arg(long, value_name = "allow or never", value_parser = ["allow", "never"])]
+    pub(crate) fallback: Option<String>,
     /// Any other field of the request, such as max_iter=50; may be repeated.
     #[arg(long = "option", value_name = "FIELD=JSON")]
     pub(crate) options: Vec<String>,

@@ -13,7 +13,7 @@ use super::client::{Client, Progress};
 use super::local::Session;
 use super::output::{Failure, Output};
 use super::render;
-use crate::answer::{Answer, Durations, raw};
+use crate::answer::{Answer, Durations, EXACT, raw};
 use crate::{clock, ids};
 
 pub(crate) fn run(global: &Global, verb: Causal, output: &Output) -> Result<(), Failure> {
@@ -26,6 +26,7 @@ pub(crate) fn run(global: &Global, verb: Causal, output: &Output) -> Result<(), 
 
 /// What a request is asked for with.
 struct Question<'a> {
+    fallback: Option<&'a str>,
     operation: &'static str,
     /// A file to read the table from.
     data: Option<&'a Path>,
@@ -40,7 +41,12 @@ fn discover(global: &Global, options: &Discover, output: &Output) -> Result<(), 
         &options.request,
         &["algorithm", "formats", "seed"],
     );
+    if options.fallback.is_some() && global.server.is_none() {
+        let message = "--fallback has no meaning without --server: nothing is refused here";
+        return Err(Failure::Usage(message.to_owned()));
+    }
     let question = Question {
+        fallback: options.fallback.as_deref(),
         operation: "causal.discover",
         data: options.data.as_deref(),
         stored: options.dataset.is_some(),
@@ -79,7 +85,9 @@ fn answered(
     let path = format!("/api/v1/{}", name.replace('.', "/"));
     match (&global.server, question.data) {
         (Some(url), Some(file)) => {
-            let client = Client::new(url)?.for_subject(global.subject.as_deref());
+            let client = Client::new(url)?
+                .for_subject(global.subject.as_deref())
+                .with_fallback(question.fallback);
             let bytes = read(file)?;
             let stored = super::data::upload(&client, &bytes, &super::data::name_of(file))?;
             request["dataset"] = stored.value()?["digest"].clone();
@@ -87,6 +95,7 @@ fn answered(
         }
         (Some(url), None) => Client::new(url)?
             .for_subject(global.subject.as_deref())
+            .with_fallback(question.fallback)
             .compute(&path, &request),
         (None, None) if question.stored => {
             let session = Session::open(global)?;
@@ -145,6 +154,7 @@ fn validate(global: &Global, options: &Validate, output: &Output) -> Result<(), 
     let request = validate_request(options)?;
     let given = named(&options.options, &options.request, &["seed"]);
     let question = Question {
+        fallback: None,
         operation: "causal.validate",
         data: options.data.as_deref(),
         stored: options.dataset.is_some(),
@@ -158,6 +168,7 @@ fn validate(global: &Global, options: &Validate, output: &Output) -> Result<(), 
 fn paths(global: &Global, options: &Paths, output: &Output) -> Result<(), Failure> {
     let request = paths_request(options)?;
     let question = Question {
+        fallback: None,
         operation: "causal.paths",
         data: None,
         stored: false,
@@ -293,6 +304,8 @@ fn compute(name: &str, request: Value, data: Option<&Dataset>) -> Result<String,
     let took = clock::monotonic_micros() - started;
     drop(bar);
     let answer = Answer {
+        quality: EXACT.to_owned(),
+        quality_reason: None,
         run_id: None,
         status: "completed",
         operation: name.to_owned(),

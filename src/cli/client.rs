@@ -11,7 +11,7 @@ use ureq::Agent;
 use ureq::http::{Request, Response};
 
 use super::output::{self, Failure, Output};
-use crate::answer::{Answer, CacheNote, Durations};
+use crate::answer::{Answer, CacheNote, Durations, EXACT};
 
 /// Longer than any answer to a request that waits.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
@@ -24,6 +24,8 @@ pub(crate) struct Client {
     agent: Agent,
     /// Whose data are sent.
     subject: Option<String>,
+    /// Whether something else may be computed.
+    fallback: Option<String>,
 }
 
 /// An answer that is no problem.
@@ -55,6 +57,13 @@ struct RunDocument {
     original: Option<RunId>,
     result: Option<Box<RawValue>>,
     error: Option<RunError>,
+    fallback: Option<RunFallback>,
+}
+
+#[derive(Deserialize)]
+struct RunFallback {
+    quality: String,
+    reason: String,
 }
 
 #[derive(Deserialize)]
@@ -101,6 +110,7 @@ impl Client {
             base,
             agent: config.into(),
             subject: None,
+            fallback: None,
         })
     }
 
@@ -108,6 +118,14 @@ impl Client {
     pub(crate) fn for_subject(self, subject: Option<&str>) -> Self {
         Self {
             subject: subject.map(str::to_owned),
+            ..self
+        }
+    }
+
+    /// The same, saying whether something else may be computed.
+    pub(crate) fn with_fallback(self, fallback: Option<&str>) -> Self {
+        Self {
+            fallback: fallback.map(str::to_owned),
             ..self
         }
     }
@@ -134,6 +152,10 @@ impl Client {
             .header("prefer", format!("wait={WAIT_SECONDS}"));
         let request = match &self.subject {
             Some(subject) => request.header(crate::http::SUBJECT, subject),
+            None => request,
+        };
+        let request = match &self.fallback {
+            Some(fallback) => request.header(crate::http::FALLBACK, fallback),
             None => request,
         };
         let request = request.body(body);
@@ -251,6 +273,10 @@ impl RunDocument {
                 None => Failure::failed(ended),
             });
         };
+        let quality = match self.fallback {
+            Some(fallback) => (fallback.quality, Some(fallback.reason)),
+            None => (EXACT.to_owned(), None),
+        };
         Ok(Answer {
             run_id: Some(self.run_id),
             status: "completed",
@@ -263,6 +289,8 @@ impl RunDocument {
             },
             result_hash,
             algorithm_version,
+            quality: quality.0,
+            quality_reason: quality.1,
             cache: self.original.map(CacheNote::hit),
             result,
         })

@@ -132,6 +132,7 @@ fn work(n: u64) -> Submission {
         immediate: true,
         experiment: None,
         idempotency: None,
+        service: None,
     }));
     let outcome = Command {
         causation: requested.event_id,

@@ -6,6 +6,7 @@
 mod anew;
 mod arguments;
 mod backup;
+mod breaker;
 mod causal;
 mod client;
 mod configuration;
@@ -68,6 +69,8 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Verb::Doctor => doctor::run(global, output),
         Verb::Repair(options) => repair::run(global, &options, output),
         Verb::Backup { verb } => backup::run(global, verb, output),
+        Verb::Breaker { verb } => breaker::run(global, verb, output),
+        Verb::Service { verb } => breaker::service(global, verb, output),
         Verb::Restore(options) => restore::run(global, &options, output),
         Verb::Config { verb } => configuration::run(global, verb, output),
         Verb::Completions { shell } => completions(shell, output),
@@ -94,7 +97,16 @@ fn refuse_ignored(global: &Global, verb: &Verb) -> Result<(), Failure> {
         | Verb::Serve(_) => &[server],
         // They say themselves what they read instead.
         Verb::Verify(_) | Verb::Repair(_) | Verb::Restore(_) => &[],
+        // Its settings are those to try.
+        Verb::Breaker {
+            verb: arguments::Breaker::Simulate { .. },
+        } => match global.server {
+            Some(_) => &[config, data_dir],
+            None => &[],
+        },
         Verb::Causal { .. }
+        | Verb::Breaker { .. }
+        | Verb::Service { .. }
         | Verb::Data { .. }
         | Verb::Experiment { .. }
         | Verb::State(_)

@@ -1,6 +1,7 @@
 //! Results as text for people. What is shown here is a selection; `--json` has everything.
 
 mod backup;
+mod breaker;
 
 use std::fmt::Write;
 
@@ -8,6 +9,7 @@ use serde_json::Value;
 
 use super::output::Failure;
 pub(crate) use backup::{backup, backups, pruned, restore_plan, restored};
+pub(crate) use breaker::{breaker, breaker_history, breakers, service, services, simulation};
 
 /// Text at a path of a document; empty when there is none.
 fn text<'a>(value: &'a Value, path: &str) -> &'a str {

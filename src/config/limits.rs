@@ -12,7 +12,7 @@ const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 
 /// Key, least and greatest value.
-const RANGES: [(&str, u64, u64); 52] = [
+const RANGES: [(&str, u64, u64); 66] = [
     ("server.workers", 0, 1_024),
     ("server.stop_grace_ms", 0, HOUR_MS),
     ("supervision.actor_restarts_max", 0, 1_000),
@@ -60,6 +60,20 @@ const RANGES: [(&str, u64, u64); 52] = [
     ("backup.keep_monthly", 0, 1_000),
     ("backup.attempts_max", 1, 100),
     ("backup.ship_ms", 50, HOUR_MS),
+    ("breakers.window_calls", 1, 1_000),
+    ("breakers.window_ms", 0, DAY_MS),
+    ("breakers.minimum_calls", 1, 1_000),
+    ("breakers.failure_percent", 0, 100),
+    ("breakers.slow_ms", 0, DAY_MS),
+    ("breakers.slow_percent", 0, 100),
+    ("breakers.consecutive_failures", 0, 1_000),
+    ("breakers.open_ms", 1, DAY_MS),
+    ("breakers.open_ms_max", 1, DAY_MS),
+    ("breakers.backoff_percent", 100, 1_000),
+    ("breakers.jitter_percent", 0, 100),
+    ("breakers.half_open_permits", 1, 1_000),
+    ("breakers.permit_ms", 1, DAY_MS),
+    ("breakers.half_open_ms_max", 0, DAY_MS),
     ("disk.reserve_bytes", 0, 16 * KIB * GIB),
     ("whatif.at_once_max", 0, 1_024),
     ("whatif.time_ms_max", 1, DAY_MS),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use actix_web::http::header::{HeaderName, LOCATION};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
+use hindcast_actors::views::FallbackView;
 use hindcast_actors::{Admission, Computed, Operation, RunRequest};
 use hindcast_model::RunId;
 use hindcast_model::event::Outcome;
@@ -16,10 +17,13 @@ use super::error::Problem;
 use super::parameters::{self, Query, Wait};
 use super::{App, Running, body, identity, outcome, subject};
 use crate::answer::{Answer, CacheNote, Durations};
+use crate::config::FallbackDefault;
 use crate::{clock, ids};
 
 /// Says that an answer is that of an earlier request with the same idempotency key.
 pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+/// `exact`, `cached` or `approx`.
+const QUALITY: HeaderName = HeaderName::from_static("x-hindcast-quality");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// Find a causal graph in data.
@@ -111,8 +115,14 @@ async fn lab(
     let body = body::read(request, payload, &app.memory, http).await?;
     body::check_depth(&body.bytes, http.json_depth_max)?;
     let operation = Operation::parse(name, body::object(&body.bytes)?)?;
+    // What was never sent before has to leave the key of old what it was.
+    let asked: &[u8] = match parameters::fallback(request)? {
+        None => &[],
+        Some(true) => b"allow",
+        Some(false) => b"never",
+    };
     let idempotency =
-        key.map(|key| body::idempotency(&key, name, &[&body.bytes, subject(request)]));
+        key.map(|key| body::idempotency(&key, name, &[&body.bytes, subject(request), asked]));
     drop(body);
     let run = ids::run();
     let seeded = operation.seed().is_some();
@@ -126,6 +136,7 @@ async fn lab(
             seed,
             deadline: deadline(app),
             idempotency,
+            divert: divert(app, request)?,
         })
         .await?;
     match admission {
@@ -133,13 +144,15 @@ async fn lab(
             result,
             original,
             computed_micros,
+            fallback,
             ..
         } => {
             let total = clock::monotonic_micros().saturating_sub(arrived);
             let total = total.max(computed_micros);
             let durations = Durations::from_micros(0, computed_micros, total);
             let note = original.map_or_else(|| CacheNote::computed(seeded), CacheNote::hit);
-            immediate((run, name, seed), result, (durations, note))
+            let quality = outcome::quality(fallback.as_ref().map(FallbackView::of).as_ref());
+            immediate((run, name, seed), result, (durations, note, quality))
         }
         // Who does not want to wait is not answered with a result, however quick it was.
         Admission::Admitted { .. } if wait == Wait::Never => {
@@ -163,11 +176,17 @@ pub(crate) fn deadline(app: &App) -> Option<Duration> {
     (limit > 0).then(|| Duration::from_millis(limit))
 }
 
+/// Whether something else may be computed in place of what a breaker does not let pass.
+pub(crate) fn divert(app: &App, request: &HttpRequest) -> Result<bool, Problem> {
+    let default = app.config.breakers.fallback == FallbackDefault::Allow;
+    Ok(parameters::fallback(request)?.unwrap_or(default))
+}
+
 /// The answer of a run that was computed before it was recorded.
 fn immediate(
     (run, operation, seed): (RunId, &'static str, u64),
     result: Result<Arc<Computed>, Box<Outcome>>,
-    (durations, note): (Durations, CacheNote),
+    (durations, note, quality): (Durations, CacheNote, (String, Option<String>)),
 ) -> Result<HttpResponse, Problem> {
     match result.map_err(|failure| *failure) {
         Ok(computed) => Ok(completed(&Answer {
@@ -178,6 +197,8 @@ fn immediate(
             durations,
             result_hash: computed.hash.to_string(),
             algorithm_version: computed.algorithm_version.clone(),
+            quality: quality.0,
+            quality_reason: quality.1,
             cache: Some(note),
             result: outcome::raw_result(computed.json.clone())?,
         })),
@@ -195,8 +216,13 @@ fn immediate(
 
 fn completed(answer: &Answer) -> HttpResponse {
     let location = format!("/api/v1/runs/{}", answer.run_id.as_deref().unwrap_or(""));
+    let quality = match answer.quality.as_str() {
+        "approximate" => "approx",
+        other => other,
+    };
     HttpResponse::Ok()
         .insert_header((actix_web::http::header::CONTENT_LOCATION, location))
+        .insert_header((QUALITY, quality))
         .json(answer)
 }
 

@@ -73,6 +73,7 @@ kinds! {
     HEADERS_TOO_LARGE 431 "headers-too-large" "The header fields are over the limit";
     INTERNAL 500 "internal" "Something went wrong here";
     BACKUP_FAILED 502 "backup-failed" "The target of backups does not do what it is asked to";
+    BREAKER_OPEN 503 "breaker-open" "A circuit breaker lets nothing pass at present";
     BUSY 503 "busy" "The server is at its limit";
     STARTING 503 "starting" "The server is starting";
     UNAVAILABLE 503 "unavailable" "The server cannot do this at the moment";
@@ -349,6 +350,16 @@ impl From<Refusal> for Problem {
             Refusal::TooMany { what, limit, .. } => {
                 Self::new(&OVER_LIMIT, detail).field(what).limit(limit)
             }
+            Refusal::BreakerOpen {
+                breaker,
+                retry_micros,
+                ..
+            } => Self::new(&BREAKER_OPEN, detail)
+                .hint(format!(
+                    "GET /api/v1/breakers/{breaker} tells why; `Hindcast-Fallback: allow` takes \
+                     another algorithm where one is configured"
+                ))
+                .retry_after(retry_micros.div_ceil(1_000_000).max(1)),
         };
         problem.counted()
     }
@@ -361,6 +372,7 @@ impl From<SubmitFailure> for Problem {
             SubmitFailure::Busy { retry_after, .. } => Self::new(&BUSY, detail)
                 .retry_after(retry_after.as_secs().max(1))
                 .counted(),
+            SubmitFailure::BreakerOpen(refusal) => refusal.into(),
             SubmitFailure::Unavailable(_) => Self::new(&UNAVAILABLE, detail).retry_after(1),
             SubmitFailure::Invalid(error) => error.into(),
             SubmitFailure::Log(error) => Self::from_commit(&error, detail),

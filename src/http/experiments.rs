@@ -9,7 +9,7 @@ use hindcast_model::{Event, ExperimentId, RunId, Stream};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::causal::{REPLAYED, deadline};
+use super::causal::{REPLAYED, deadline, divert};
 use super::error::{self, Problem};
 use super::parameters::{self, Query};
 use super::{App, Running, blocking, body, identity, runs, scan, subject};
@@ -69,10 +69,12 @@ pub(crate) async fn create(
     drop(body);
     let own = identity(&request)?;
     let deadline = deadline(&app);
+    let divert = divert(&app, &request)?;
     let runs = series
         .runs()?
         .into_iter()
         .map(|(operation, seed)| RunRequest {
+            divert,
             run: ids::run(),
             identity: Identity {
                 event_id: ids::event(),

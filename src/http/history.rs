@@ -96,7 +96,7 @@ impl Problem {
 }
 
 /// A place among the questions that may be worked on at once.
-fn admit(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
+pub(super) fn admit(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
     app.history.clone().try_acquire_owned().map_err(|_| {
         let message = "as many questions about the past are worked on as may be at once";
         Problem::new(&error::BUSY, message)

@@ -3,6 +3,7 @@
 
 mod backups;
 mod body;
+mod breakers;
 mod cache;
 mod causal;
 mod datasets;
@@ -50,7 +51,7 @@ use health::Measured;
 
 pub(crate) use backups::wanted;
 pub use openapi::document as openapi_document;
-pub(crate) use parameters::SUBJECT;
+pub(crate) use parameters::{FALLBACK, SUBJECT};
 pub use routes::application;
 
 /// How often what was turned away is recorded, and figures are refreshed.

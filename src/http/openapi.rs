@@ -7,8 +7,8 @@ use utoipa::{IntoParams, IntoResponses, OpenApi};
 
 use super::error::{KINDS, ProblemDetails};
 use super::{
-    backups, cache, causal, datasets, debug, events, experiments, health, history, privacy, runs,
-    whatif,
+    backups, breakers, cache, causal, datasets, debug, events, experiments, health, history,
+    privacy, runs, whatif,
 };
 use crate::answer::Answer;
 
@@ -28,6 +28,10 @@ pub(crate) struct LabHeaders {
         pattern = "^[!-~]+$"
     )]
     idempotency_key: Option<String>,
+    /// Whether something else may be computed when a circuit breaker does not let this pass: `allow`
+    /// or `never`; the configuration says if this is left out.
+    #[param(rename = "Hindcast-Fallback", pattern = "^(allow|never)$")]
+    fallback: Option<String>,
     /// W3C trace context; its trace id becomes the correlation id of the events.
     traceparent: Option<String>,
 }
@@ -138,6 +142,13 @@ impl IntoResponses for Problems {
         health::live,
         health::ready,
         health::startup,
+        breakers::list,
+        breakers::health,
+        breakers::services,
+        breakers::show,
+        breakers::command,
+        breakers::history,
+        breakers::simulate,
         health::metrics,
         cache::stats,
         privacy::redact,

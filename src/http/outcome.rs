@@ -1,7 +1,7 @@
 //! The answer of a run that has ended: its result, wherever that stands, or the problem that it
 //! ended with.
 
-use hindcast_actors::views::{self, RunStatus};
+use hindcast_actors::views::{self, FallbackView, RunStatus};
 use hindcast_log::{PayloadError, Recorded};
 use hindcast_model::event::{Event, Outcome};
 use hindcast_model::{Digest, KeyId, Payload, RunId, Stream};
@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::Running;
 use super::error::{self, Problem};
 use super::runs::unknown;
-use crate::answer::{Answer, CacheNote, Durations, raw};
+use crate::answer::{Answer, CacheNote, Durations, EXACT, raw};
 
 /// The answer of a run that has ended, or the problem that it ended with.
 pub(crate) fn answer(running: &Running, run: RunId) -> Result<Answer, Problem> {
@@ -20,6 +20,7 @@ pub(crate) fn answer(running: &Running, run: RunId) -> Result<Answer, Problem> {
         true => stored_result(running, &events)?,
         false => None,
     };
+    let quality = quality(view.fallback.as_ref());
     match (view.status, stored) {
         (RunStatus::Completed, Some(stored)) => Ok(Answer {
             run_id: Some(run.to_string()),
@@ -33,6 +34,8 @@ pub(crate) fn answer(running: &Running, run: RunId) -> Result<Answer, Problem> {
             },
             result_hash: stored.hash.to_string(),
             algorithm_version: stored.algorithm_version,
+            quality: quality.0,
+            quality_reason: quality.1,
             cache: stored.original.map(CacheNote::hit),
             result: answered(text(running, stored.key, stored.result))?,
         }),
@@ -46,6 +49,14 @@ pub(crate) fn answer(running: &Running, run: RunId) -> Result<Answer, Problem> {
             };
             Err(problem.run(run))
         }
+    }
+}
+
+/// The quality of an answer, and why it is not simply exact.
+pub(super) fn quality(fallback: Option<&FallbackView>) -> (String, Option<String>) {
+    match fallback {
+        Some(fallback) => (fallback.quality.clone(), Some(fallback.reason.clone())),
+        None => (EXACT.to_owned(), None),
     }
 }
 

@@ -102,6 +102,26 @@ pub(crate) fn subject(request: &HttpRequest) -> Result<Option<Name16>, Problem> 
     }
 }
 
+/// The `Hindcast-Fallback` header: whether something else may be computed in place of what a circuit
+/// breaker does not let pass. `None` when it is not given.
+pub(crate) fn fallback(request: &HttpRequest) -> Result<Option<bool>, Problem> {
+    let mut values = request.headers().get_all(FALLBACK);
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    match (value.as_bytes(), values.next()) {
+        (b"allow", None) => Ok(Some(true)),
+        (b"never", None) => Ok(Some(false)),
+        (_, _) => Err(
+            Problem::new(&error::BAD_PARAMETER, "expected allow or never, once")
+                .field("header.hindcast-fallback"),
+        ),
+    }
+}
+
+/// The header, in lower case.
+pub(crate) const FALLBACK: &str = "hindcast-fallback";
+
 /// The header, in lower case.
 pub(crate) const SUBJECT: &str = "hindcast-subject";
 

@@ -9,8 +9,8 @@ use actix_web::{App as WebApp, Error, HttpRequest, Resource, Route, guard};
 
 use super::error::{self, Problem};
 use super::{
-    App, backups, cache, causal, datasets, debug, events, experiments, health, history, observe,
-    pages, privacy, runs, whatif,
+    App, backups, breakers, cache, causal, datasets, debug, events, experiments, health, history,
+    observe, pages, privacy, runs, whatif,
 };
 
 const GET: &str = "GET, HEAD";
@@ -62,9 +62,26 @@ fn routes(config: &mut ServiceConfig) {
         .service(at("/debug/memory", GET).route(get().to(debug::memory)))
         .service(at("/debug/config", GET).route(get().to(debug::config)))
         .service(at("/cache/stats", GET).route(get().to(cache::stats)))
+        .configure(guarded)
         .configure(stored)
         .configure(kept)
         .configure(history);
+}
+
+/// Circuit breakers and the services behind them.
+fn guarded(config: &mut ServiceConfig) {
+    config
+        .service(at("/health/services", GET).route(get().to(breakers::services)))
+        .service(at("/health/circuit-breakers", GET).route(get().to(breakers::health)))
+        .service(
+            at("/health/circuit-breakers/{name}", POST).route(web::post().to(breakers::command)),
+        )
+        .service(at("/api/v1/breakers", GET).route(get().to(breakers::list)))
+        .service(at("/api/v1/breakers/{name}", GET).route(get().to(breakers::show)))
+        .service(at("/api/v1/breakers/{name}/history", GET).route(get().to(breakers::history)))
+        .service(
+            at("/api/v1/breakers/{name}/simulate", POST).route(web::post().to(breakers::simulate)),
+        );
 }
 
 fn stored(config: &mut ServiceConfig) {

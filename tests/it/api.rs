@@ -171,14 +171,14 @@ fn health_metrics_pages_and_document_answer() {
     let server = Server::start(dir.path());
     let health = server.wait_until("/health", |health| {
         let actors = health["components"]["actors"].as_array().expect("actors");
-        actors.len() == 5 && actors.iter().all(|actor| actor["phase"] == "running")
+        actors.len() == 6 && actors.iter().all(|actor| actor["phase"] == "running")
     });
     assert_eq!(health["status"], "ok");
     for path in ["/health/live", "/health/ready", "/health/startup"] {
         assert_eq!(server.get(path).expect(200)["status"], "ok");
     }
     let actors = server.get("/debug/actors").expect(200);
-    assert_eq!(actors["actors"].as_array().map(Vec::len), Some(5));
+    assert_eq!(actors["actors"].as_array().map(Vec::len), Some(6));
     let memory = server.get("/debug/memory").expect(200);
     assert!(
         memory["resident_bytes"]

@@ -7,6 +7,7 @@
 
 mod api;
 mod backups;
+mod breakers;
 mod cli;
 mod crash;
 mod durability;

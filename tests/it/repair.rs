@@ -52,7 +52,7 @@ fn results_are_computed_again_and_a_flipped_bit_is_named_and_healed() {
     let path = segment(dir.path());
     let mut bytes = fs::read(&path).expect("read");
     // Behind the first frame, which holds the whole configuration.
-    bytes[4_000] ^= 16;
+    bytes[9_000] ^= 16;
     fs::write(&path, bytes).expect("damaged");
     let (damaged, errors, code) = here(&["verify"], dir.path());
     assert_eq!((code, &damaged["holds"]), (Some(1), &json!(false)));

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hindcast_log::{Batch, Log};
+use hindcast_model::breaker::{Admission, backup_breaker};
 use hindcast_model::event::{BackupKind, BackupRequested};
 use hindcast_model::{BackupId, Event, Seq, Stream, UnixMicros};
 use metrics::Gauge;
@@ -201,10 +202,20 @@ impl Desk {
         for target in &self.options.targets {
             let last = lock(&self.asked).get(&target.name).copied();
             let schedule = self.options.schedule;
-            if schedule.is_due((last, self.started_at), now) {
+            if schedule.is_due((last, self.started_at), now) && self.lets_pass(&target.name, now) {
                 self.ask(&target.name);
             }
         }
+    }
+
+    /// A target that fails is left alone until its breaker lets a backup try it. Who asks by hand
+    /// still gets an attempt.
+    fn lets_pass(&self, target: &str, now: UnixMicros) -> bool {
+        let name = backup_breaker(target);
+        self.log.state(|state| {
+            let breaker = state.breakers().get(&name);
+            breaker.is_none_or(|breaker| !matches!(breaker.admit(now), Admission::Refuse { .. }))
+        })
     }
 
     /// Asks for an incremental backup of a target, unless one is asked for already.

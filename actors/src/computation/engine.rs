@@ -18,7 +18,7 @@ use super::{Computation, ComputationOptions, Request};
 use crate::Environment;
 use crate::component::{Slot, panic_text};
 use crate::lock::lock;
-use crate::operation::{Computed, Operation, SPEC_SCHEMA};
+use crate::operation::{Computed, Operation, SPEC_SCHEMA, digest};
 use crate::results::{Kept, Lead, ResultCache, ResultKey, Start};
 
 /// First wait of an outcome that the log had no room for; it doubles up to `BACKOFF_MICROS_MAX`.
@@ -77,8 +77,8 @@ impl Engine {
     /// Takes in runs that became durable.
     pub(crate) fn admit(self: &Arc<Self>, runs: &[RunId]) {
         for run in runs {
-            let open = self.log.state(|state| state.run(*run).cloned());
-            if let Some(open) = open.filter(|open| open.spec.is_some()) {
+            let open = self.open(*run);
+            if let Some(open) = open.filter(|(open, _)| open.spec.is_some()) {
                 self.insert(*run, open);
             }
         }
@@ -98,8 +98,7 @@ impl Engine {
             pending.filter(|run| !jobs.contains(*run)).collect()
         });
         for run in missing {
-            let open = self.log.state(|state| state.run(run).cloned());
-            if let Some(open) = open
+            if let Some(open) = self.open(run)
                 && self.insert(run, open) == Taken::NoRoom
             {
                 break;
@@ -108,7 +107,16 @@ impl Engine {
         self.pump();
     }
 
-    fn insert(&self, run: RunId, open: OpenRun) -> Taken {
+    /// An open run, and what is computed in place of what it asked for.
+    fn open(&self, run: RunId) -> Option<(OpenRun, Option<String>)> {
+        self.log.state(|state| {
+            let open = state.run(run)?.clone();
+            let diversion = state.breakers().diversion(run);
+            Some((open, diversion.map(|diversion| diversion.to.clone())))
+        })
+    }
+
+    fn insert(&self, run: RunId, open: (OpenRun, Option<String>)) -> Taken {
         let job = Job::new(run, open, Arc::clone(&self.environment.clock));
         let taken = lock(&self.jobs).insert(job);
         // It may have ended between the look at the state and the entry into the table.
@@ -144,7 +152,10 @@ impl Engine {
                 return self.finish(job, Timing::default(), (ending, None));
             }
         };
-        let key = operation.key(job.open.spec_hash, job.open.seed, job.open.requested.key);
+        let key = match Self::key(job, &operation) {
+            Ok(key) => key,
+            Err(ending) => return self.finish(job, Timing::default(), (ending, None)),
+        };
         match self.results.begin(key, operation.name()) {
             Start::Known(kept) => self.finish(job, self.timing(job), (kept.into(), None)),
             Start::Lead(lead) => {
@@ -246,7 +257,31 @@ impl Engine {
         let text = text.map_err(|error| Ending::Failed(unreadable(&error)))?;
         let body = serde_json::from_str(&text)
             .map_err(|error| broken(format!("the spec is no JSON: {error}")))?;
-        Operation::parse(&open.operation, body).map_err(|error| Ending::Failed(failed(&error)))
+        let asked = Operation::parse(&open.operation, body);
+        let asked = asked.map_err(|error| Ending::Failed(failed(&error)))?;
+        match &job.instead {
+            None => Ok(asked),
+            Some(to) => asked.instead(to).ok_or_else(|| {
+                broken(format!(
+                    "{to} cannot be computed in place of {}",
+                    asked.name()
+                ))
+            }),
+        }
+    }
+
+    /// What the result is kept under. What is computed in place of something else is kept as what
+    /// it is, and never as what was asked for.
+    fn key(job: &Job, operation: &Operation) -> Result<ResultKey, Ending> {
+        let spec = match &job.instead {
+            None => job.open.spec_hash,
+            Some(_) => {
+                let spec = operation.spec();
+                let spec = spec.map_err(|error| Ending::Failed(failed(&error)))?;
+                digest(spec.as_bytes())
+            }
+        };
+        Ok(operation.key(spec, job.open.seed, job.open.requested.key))
     }
 
     fn ending(&self, job: &Job, operation: &Operation) -> Ending {

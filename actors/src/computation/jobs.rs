@@ -16,13 +16,24 @@ use crate::results::{Kept, Lead};
 pub(crate) struct Job {
     pub(crate) run: RunId,
     pub(crate) open: OpenRun,
+    /// What is computed in place of what was asked for.
+    pub(crate) instead: Option<String>,
     pub(crate) control: JobControl,
 }
 
 impl Job {
-    pub(crate) fn new(run: RunId, open: OpenRun, clock: Arc<dyn Clock>) -> Arc<Self> {
+    pub(crate) fn new(
+        run: RunId,
+        (open, instead): (OpenRun, Option<String>),
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Self> {
         let control = JobControl::new(clock, open.deadline);
-        Arc::new(Self { run, open, control })
+        Arc::new(Self {
+            run,
+            open,
+            instead,
+            control,
+        })
     }
 }
 
@@ -323,7 +334,7 @@ mod tests {
             experiment: None,
             requested,
         };
-        Job::new(id(n), open, Arc::new(Stopped))
+        Job::new(id(n), (open, None), Arc::new(Stopped))
     }
 
     fn finished(run: RunId) -> Finished {

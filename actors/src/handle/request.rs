@@ -6,7 +6,7 @@ use std::time::Duration;
 use hindcast_causal::LabError;
 use hindcast_causal::data::Profile;
 use hindcast_log::CommitError;
-use hindcast_model::event::{Idempotency, Outcome};
+use hindcast_model::event::{FallbackTaken, Idempotency, Outcome};
 use hindcast_model::{Digest, EventId, ExperimentId, KeyId, Name16, Refusal, RunId, Seq};
 
 use crate::operation::{Computed, Operation};
@@ -48,6 +48,8 @@ pub struct RunRequest {
     /// From the moment it is recorded.
     pub deadline: Option<Duration>,
     pub idempotency: Option<Idempotency>,
+    /// Something else may be computed in its place when its breaker does not let it pass.
+    pub divert: bool,
 }
 
 impl RunRequest {
@@ -76,6 +78,8 @@ pub enum Admission {
         /// The run whose result it is, when it was not computed.
         original: Option<RunId>,
         computed_micros: u64,
+        /// Answered in place of a computation that a breaker did not let pass.
+        fallback: Option<FallbackTaken>,
     },
     /// It repeats an earlier request.
     Deduplicated {
@@ -97,6 +101,9 @@ pub enum SubmitFailure {
         retry_after: Duration,
         what: &'static str,
     },
+    /// A breaker lets nothing pass at present; nothing was recorded.
+    #[error("{0}; nothing was recorded")]
+    BreakerOpen(Refusal),
     /// The actor is being rebuilt, or the log takes nothing. Unless the text says otherwise it is
     /// not known whether the request was recorded.
     #[error("unavailable: {0}")]

@@ -7,7 +7,7 @@ use hindcast_causal::{Control, LabError, Stop};
 use hindcast_log::{Clock, PayloadError, Pinned, Receipt};
 use hindcast_model::event::{
     Event, ExperimentAdmitted, ExperimentRefused, ExperimentRequested, Outcome, OutcomeObserved,
-    RunDeduplicated, RunRefused, RunRequested,
+    RunDeduplicated, RunRefused, RunRequested, Service,
 };
 use hindcast_model::limits::INLINE_BYTES_MAX;
 use hindcast_model::{Command, Digest, ExperimentId, KeyId, Payload, Refusal, RunId, Submission};
@@ -18,6 +18,7 @@ use super::request::{
     Admission, ExperimentAnswer, ExperimentRequest, RunRequest, SEALED_NAME, SubmitFailure,
 };
 use crate::budget::micros;
+use crate::circuit_breaker::{Guarded, Refused, Ticket};
 use crate::component::panic_text;
 use crate::computation::outcome::{Ending, completed, failed, panicked, reused, withheld};
 use crate::operation::{canonical, digest};
@@ -52,6 +53,8 @@ pub(super) async fn request(door: &Door, request: RunRequest) -> Result<Admissio
     };
     let Some(key) = request.cache_key(hash, seal) else {
         door.results.count_not_cacheable(operation.name());
+        let guard = door.guard(&request);
+        let _ticket = pass(door, guard.as_ref())?;
         return match cheap
             .then(|| compute(door, &request))
             .transpose()?
@@ -64,7 +67,11 @@ pub(super) async fn request(door: &Door, request: RunRequest) -> Result<Admissio
     if !cheap {
         return match door.results.find(key, operation.name()) {
             Some(kept) => record_ended(door, asked, (kept.into(), 0)).await,
-            None => record_first(door, asked).await,
+            None => {
+                let guard = door.guard(&request);
+                let _ticket = pass(door, guard.as_ref())?;
+                record_first(door, asked).await
+            }
         };
     }
     loop {
@@ -73,6 +80,8 @@ pub(super) async fn request(door: &Door, request: RunRequest) -> Result<Admissio
                 return record_ended(door, asked, (kept.into(), 0)).await;
             }
             Start::Lead(lead) => {
+                let guard = door.guard(&request);
+                let _ticket = pass(door, guard.as_ref())?;
                 let Some(ended) = compute(door, &request)? else {
                     drop(lead);
                     return record_first(door, asked).await;
@@ -89,6 +98,45 @@ pub(super) async fn request(door: &Door, request: RunRequest) -> Result<Admissio
                 }
             }
         }
+    }
+}
+
+/// A breaker that the request goes by, as the door sees it.
+pub(super) struct Guard {
+    name: String,
+    guarded: Guarded,
+    /// Something else may be computed in its place: the log decides.
+    diverts: bool,
+}
+
+/// The right to have a request recorded, unless its breaker is known to refuse it.
+fn pass<'g>(door: &Door, guard: Option<&'g Guard>) -> Result<Option<Ticket<'g>>, SubmitFailure> {
+    let Some(guard) = guard.filter(|guard| !guard.diverts) else {
+        return Ok(None);
+    };
+    let now = || door.environment.clock.wall().0;
+    guard.guarded.gate.enter(now).map(Some).map_err(|refused| {
+        door.edge.count_overloaded();
+        let Refused(until) = refused;
+        let retry = until.map_or(0, |until| until.saturating_sub(now()).max(1));
+        SubmitFailure::BreakerOpen(Refusal::BreakerOpen {
+            breaker: guard.name.clone(),
+            state: guard.guarded.state,
+            retry_micros: retry,
+        })
+    })
+}
+
+impl Door {
+    /// The breaker that a request goes by, if there is one.
+    fn guard(&self, request: &RunRequest) -> Option<Guard> {
+        let name = request.operation.breaker();
+        let guarded = self.gates.get(&name)?;
+        Some(Guard {
+            diverts: request.divert && guarded.has_fallback,
+            name,
+            guarded,
+        })
     }
 }
 
@@ -121,7 +169,7 @@ async fn record_first(door: &Door, asked: Asked<'_>) -> Result<Admission, Submit
         seal,
     } = asked;
     let Stored { payload, pinned } = keep(door, seal, spec).await?;
-    let event = requested(request, (payload, hash), false, None);
+    let event = requested(request, (payload, hash), Manner::Later, None);
     let command = sealed(seal, request.identity.command(event));
     let receipt = door.submit(command.into()).await;
     drop(pinned);
@@ -186,6 +234,12 @@ async fn record_ended(
     let run = request.run;
     let spec = keep(door, seal, spec).await?;
     let (outcome, key, pinned) = outcome(door, seal, &ended).await?;
+    let manner = match &outcome {
+        Outcome::Completed { .. } => Manner::Computed,
+        // A refusal that is kept was computed as well, and would be again.
+        Outcome::Failed { .. } if computed_micros > 0 => Manner::Computed,
+        Outcome::Failed { .. } | Outcome::Reused { .. } => Manner::Cached,
+    };
     let (result, original) = match ended {
         Ending::Computed(computed) => (Ok(computed), None),
         Ending::Reused { original, computed } => (Ok(computed), Some(original)),
@@ -198,7 +252,7 @@ async fn record_ended(
         queued_micros: 0,
         computed_micros,
     });
-    let request_event = requested(request, (spec.payload, hash), true, None);
+    let request_event = requested(request, (spec.payload, hash), manner, None);
     let outcome_command = Command {
         event_id: (door.environment.event_id)(),
         causation: request.identity.event_id,
@@ -211,6 +265,12 @@ async fn record_ended(
     drop((spec.pinned, pinned));
     let receipt = receipt?;
     let answer = admission(run, &receipt);
+    let fallback = receipt.decided.iter().find_map(|event| {
+        if let Event::FallbackTaken(taken) = event {
+            return Some(taken.clone());
+        }
+        None
+    });
     let Admission::Admitted { run, seq } = answer else {
         return Ok(answer);
     };
@@ -220,6 +280,7 @@ async fn record_ended(
         result,
         original,
         computed_micros,
+        fallback,
     })
 }
 
@@ -265,7 +326,7 @@ pub(super) async fn request_experiment(
         let hash = digest(spec.as_bytes());
         let Stored { payload, pinned } = keep(door, seal, spec).await?;
         pins.push(pinned);
-        let event = requested(run, (payload, hash), false, Some(experiment));
+        let event = requested(run, (payload, hash), Manner::Later, Some(experiment));
         let causation = request.identity.event_id;
         commands.push(Command {
             causation,
@@ -277,11 +338,22 @@ pub(super) async fn request_experiment(
     Ok(experiment_answer(experiment, runs, &receipt?))
 }
 
+/// How a run comes by its result.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// It is computed once it is recorded.
+    Later,
+    /// It was computed, and is recorded with the request.
+    Computed,
+    /// It is at hand, and is recorded with the request.
+    Cached,
+}
+
 /// A run of an experiment has no idempotency key of its own: the experiment has one.
 fn requested(
     request: &RunRequest,
     (spec, spec_hash): (Payload, Digest),
-    immediate: bool,
+    manner: Manner,
     experiment: Option<ExperimentId>,
 ) -> Event {
     Event::RunRequested(RunRequested {
@@ -295,9 +367,14 @@ fn requested(
         deadline_micros: request
             .deadline
             .map_or(0, |deadline| micros(deadline).max(1)),
-        immediate,
+        immediate: manner != Manner::Later,
         experiment,
         idempotency: request.idempotency.filter(|_| experiment.is_none()),
+        service: Some(Service {
+            breaker: request.operation.breaker(),
+            divert: request.divert,
+            cached: manner == Manner::Cached,
+        }),
     })
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use hindcast_causal::{LabError, Uncontrolled};
 use hindcast_log::{Blobs, LogError, PayloadError, Reader, Recorded, Vault};
-use hindcast_model::event::{Event, Outcome, OutcomeObserved, RunRequested};
+use hindcast_model::event::{Event, Instead, Outcome, OutcomeObserved, RunRequested};
 use hindcast_model::{Digest, KeyId, RunId, Seq};
 use rayon::prelude::*;
 
@@ -86,8 +86,13 @@ impl<'a> Recomputer<'a> {
         }
     }
 
-    /// The operation of a request whose payload is sealed under `key`.
-    fn operation(&self, key: KeyId, request: &RunRequested) -> Result<Operation, NoResult> {
+    /// The operation of a request whose payload is sealed under `key`, or what a breaker had computed
+    /// in its place.
+    fn operation(
+        &self,
+        key: KeyId,
+        (request, instead): (&RunRequested, Option<&str>),
+    ) -> Result<Operation, NoResult> {
         let broken = |what: String| NoResult::Broken(what);
         if request.schema != SPEC_SCHEMA {
             let schema = request.schema;
@@ -100,12 +105,21 @@ impl<'a> Recomputer<'a> {
             PayloadError::Blob(_) | PayloadError::NotText => broken(error.to_string()),
         })?;
         let body = serde_json::from_str(&text).map_err(|error| broken(error.to_string()))?;
-        Operation::parse(&request.operation, body).map_err(|error| refusal(&error))
+        let asked = Operation::parse(&request.operation, body).map_err(|error| refusal(&error))?;
+        let Some(to) = instead else {
+            return Ok(asked);
+        };
+        let diverted = asked.instead(to);
+        diverted.ok_or_else(|| broken(format!("{to} cannot be computed in its place")))
     }
 
-    /// The result of a request.
-    pub fn compute(&self, key: KeyId, request: &RunRequested) -> Result<Computed, NoResult> {
-        let operation = self.operation(key, request)?;
+    /// The result of a request, or of what a breaker had computed in its place.
+    pub fn compute(
+        &self,
+        key: KeyId,
+        (request, instead): (&RunRequested, Option<&str>),
+    ) -> Result<Computed, NoResult> {
+        let operation = self.operation(key, (request, instead))?;
         let Archive { blobs, vault, .. } = self.archive;
         let digest = request.datasets.first();
         let dataset = digest.map(|digest| self.datasets.get((blobs, vault), *digest));
@@ -137,12 +151,25 @@ enum Wanted {
 struct Pair {
     seq: Seq,
     key: KeyId,
-    request: Arc<RunRequested>,
+    asked: Asked,
     wanted: Wanted,
 }
 
+/// A request, and what a breaker had computed in its place.
+#[derive(Clone)]
+struct Asked {
+    request: Arc<RunRequested>,
+    instead: Option<String>,
+}
+
+impl Asked {
+    fn parts(&self) -> (&RunRequested, Option<&str>) {
+        (&self.request, self.instead.as_deref())
+    }
+}
+
 /// Everything that a result depends on, and whether its request can be read.
-type Identity = (String, Digest, u64, KeyId);
+type Identity = (String, Option<String>, Digest, u64, KeyId);
 
 fn identity(pair: &Pair) -> Identity {
     let RunRequested {
@@ -150,15 +177,16 @@ fn identity(pair: &Pair) -> Identity {
         spec_hash,
         seed,
         ..
-    } = &*pair.request;
-    (operation.clone(), *spec_hash, *seed, pair.key)
+    } = &*pair.asked.request;
+    let instead = pair.asked.instead.clone();
+    (operation.clone(), instead, *spec_hash, *seed, pair.key)
 }
 
 struct Pass<'a> {
     recomputer: Recomputer<'a>,
     numeric_profile: &'a str,
     /// Requests whose outcome has not come yet.
-    open: BTreeMap<RunId, (KeyId, Arc<RunRequested>)>,
+    open: BTreeMap<RunId, (KeyId, Asked)>,
     batch: Vec<Pair>,
     known: BTreeMap<Identity, Result<Digest, NoResult>>,
     report: Recomputed,
@@ -173,7 +201,7 @@ pub fn recompute(
     progress: &dyn Fn(Seq),
 ) -> Result<Recomputed, LogError> {
     let kind = |name: &str| Event::KINDS.iter().find(|kind| kind.name == name);
-    let numbers: Vec<u16> = ["run_requested", "outcome_observed"]
+    let numbers: Vec<u16> = ["run_requested", "fallback_taken", "outcome_observed"]
         .iter()
         .filter_map(|name| kind(name).map(|kind| kind.number))
         .collect();
@@ -201,23 +229,26 @@ pub fn recompute(
 impl Pass<'_> {
     fn see(&mut self, recorded: &Recorded) {
         if let Some(Event::RunRequested(request)) = recorded.event() {
-            let entry = (recorded.context.key, Arc::new(request.clone()));
-            self.open.insert(request.run, entry);
+            let asked = Asked {
+                request: Arc::new(request.clone()),
+                instead: None,
+            };
+            self.open.insert(request.run, (recorded.context.key, asked));
+        } else if let Some(Event::FallbackTaken(taken)) = recorded.event() {
+            if let (Some((_, asked)), Instead::Computed { to, .. }) =
+                (self.open.get_mut(&taken.run), &taken.instead)
+            {
+                asked.instead = Some(to.clone());
+            }
         } else if let Some(Event::OutcomeObserved(observed)) = recorded.event() {
             // A late second outcome has no request here, and no meaning.
-            if let Some((key, request)) = self.open.remove(&observed.run) {
-                self.pair(recorded.seq(), key, request, observed);
+            if let Some((key, asked)) = self.open.remove(&observed.run) {
+                self.pair(recorded.seq(), key, asked, observed);
             }
         }
     }
 
-    fn pair(
-        &mut self,
-        seq: Seq,
-        key: KeyId,
-        request: Arc<RunRequested>,
-        observed: &OutcomeObserved,
-    ) {
+    fn pair(&mut self, seq: Seq, key: KeyId, asked: Asked, observed: &OutcomeObserved) {
         let wanted = match &observed.outcome {
             Outcome::Completed {
                 result_hash,
@@ -230,7 +261,7 @@ impl Pass<'_> {
                 ..
             } => {
                 let same = observed.numeric_profile == self.numeric_profile
-                    && self.same_version(key, &request, algorithm_version);
+                    && self.same_version(key, &asked, algorithm_version);
                 if !same {
                     self.report.elsewhere += 1;
                     return;
@@ -248,15 +279,15 @@ impl Pass<'_> {
         self.batch.push(Pair {
             seq,
             key,
-            request,
+            asked,
             wanted,
         });
     }
 
     /// Whether this program computes the request by the recorded version. One that cannot be read
     /// is told when it is computed.
-    fn same_version(&self, key: KeyId, request: &RunRequested, version: &str) -> bool {
-        match self.recomputer.operation(key, request) {
+    fn same_version(&self, key: KeyId, asked: &Asked, version: &str) -> bool {
+        match self.recomputer.operation(key, asked.parts()) {
             Ok(operation) => operation.algorithm_version() == version,
             Err(_) => true,
         }
@@ -277,7 +308,7 @@ impl Pass<'_> {
         let computed: Vec<(Identity, Result<Digest, NoResult>)> = wanted
             .into_par_iter()
             .map(|(identity, pair)| {
-                let computed = recomputer.compute(pair.key, &pair.request);
+                let computed = recomputer.compute(pair.key, pair.asked.parts());
                 (identity, computed.map(|computed| computed.hash))
             })
             .collect();
@@ -317,7 +348,7 @@ impl Pass<'_> {
             if self.report.differing.len() < NAMED_MAX {
                 self.report.differing.push(Differing {
                     seq: pair.seq,
-                    run: pair.request.run,
+                    run: pair.asked.request.run,
                     what,
                 });
             }

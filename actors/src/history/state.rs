@@ -172,6 +172,9 @@ fn of_system(stream: Stream, events: &[Recorded], state: &State, read: &views::R
         it if it == Stream::system("privacy") => json!({
             "shredded": parts.shredded.iter().map(|key| key.0).collect::<Vec<_>>(),
         }),
+        it if it == Stream::system("breakers") => json!({
+            "breakers": views::breakers(parts.breakers, parts.at),
+        }),
         it if it == Stream::system("datasets") => json!({ "datasets": parts.datasets.len() }),
         // What stands in the others changes no state.
         _ => json!({}),

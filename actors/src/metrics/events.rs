@@ -194,6 +194,9 @@ impl EventMetrics {
             | Event::DamageGone(_)
             | Event::SubjectRedacted(_)
             | Event::SegmentsPruned(_)
+            | Event::BreakerCommanded(_)
+            | Event::BreakerChanged(_)
+            | Event::FallbackTaken(_)
             | Event::RunAdmitted(_)
             | Event::DatasetRefused(_)
             | Event::IntakePaused(_)
@@ -295,6 +298,7 @@ mod tests {
             immediate: false,
             experiment: None,
             idempotency: None,
+            service: None,
         })
     }
 

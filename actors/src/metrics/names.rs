@@ -11,6 +11,7 @@ pub fn describe() {
     log_facts();
     log_figures();
     backups();
+    breakers();
     process();
 }
 
@@ -57,6 +58,42 @@ fn backups() {
         "backup_shipped_bytes_total",
         Unit::Bytes,
         "Bytes shipped to the target as the log grew"
+    );
+}
+
+fn breakers() {
+    describe_gauge!(
+        "circuit_breaker_state",
+        "0 closed, 1 half-open, 2 open, 3 forced open, 4 disabled, 5 metrics only"
+    );
+    describe_gauge!(
+        "isl_circuit_breaker_state",
+        "As circuit_breaker_state, limited to 0, 1 and 2"
+    );
+    describe_counter!(
+        "circuit_breaker_transitions_total",
+        "Changes of a breaker, by where from and where to"
+    );
+    describe_counter!(
+        "circuit_breaker_calls_total",
+        "Calls by outcome (success, failure, slow, rejected, ignored)"
+    );
+    describe_counter!(
+        "circuit_breaker_refused_early_total",
+        "Calls that were refused before anything was recorded"
+    );
+    describe_gauge!(
+        "service_health_status",
+        "1 healthy, 0.5 degraded, 0 failing, by success rate and breaker"
+    );
+    describe_gauge!("isl_service_health_status", "As service_health_status");
+    describe_counter!(
+        "fallback_triggered_total",
+        "Answers in place of a service, by the state of its breaker"
+    );
+    describe_counter!(
+        "isl_fallback_triggered_total",
+        "As fallback_triggered_total"
     );
 }
 

@@ -1,5 +1,6 @@
 //! The actors over a real log in a temporary directory, with faults put in where they hurt.
 
+mod breakers;
 mod edge;
 mod injection;
 mod recompute;
@@ -68,6 +69,9 @@ pub struct FaultRequest {
     pub(crate) padding: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) seed: Option<u64>,
+    /// The breaker that it goes by.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) breaker: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +98,7 @@ impl FaultRequest {
             cheap: false,
             padding: String::new(),
             seed: None,
+            breaker: String::new(),
         }
     }
 

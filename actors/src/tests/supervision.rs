@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hindcast_model::breaker::BreakerSettings;
 use hindcast_model::event::{BackupKind, BackupRequested, Event};
 use hindcast_model::{BackupId, EventId};
 
@@ -82,6 +83,21 @@ fn the_metrics_actor_survives_a_panic_in_every_message() {
             world.inject("metrics", kind, Fault::Panic);
             works(&world).await;
             world.rebuilt("metrics", restarts).await;
+        }
+        world.stop().await;
+    });
+}
+
+#[test]
+fn the_circuit_breaker_actor_survives_a_panic_in_every_message() {
+    in_system(async {
+        let world = World::new(options());
+        for (restarts, kind) in (1..).zip(["changed", "tick", "changed"]) {
+            world.inject("circuit_breaker", kind, Fault::Panic);
+            // A configuration is something that it looks at.
+            world.guard(BreakerSettings::default()).await;
+            world.rebuilt("circuit_breaker", restarts).await;
+            works(&world).await;
         }
         world.stop().await;
     });

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hindcast_log::{Body, Clock, Log, Options, Recorded, Vault};
+use hindcast_model::breaker::{BreakerPlan, BreakerSettings, ConfiguredBreaker, Fallback};
 use hindcast_model::event::{ConfigurationLoaded, Event, Settings};
 use hindcast_model::{
     Digest, EventId, KeyId, Name16, Payload, RunId, Seq, State, Stream, UnixMicros,
@@ -203,6 +204,31 @@ impl World {
             hash: Digest::default(),
             document: Payload::Inline("{}".to_owned()),
             settings,
+            breakers: None,
+        });
+        let command = system_command(EventId(fresh_id()), event);
+        self.actors.experiment.submit(command.into()).await.unwrap();
+    }
+
+    /// Configures the breakers `fragile` and `spare`, which takes the place of the other.
+    pub(crate) async fn guard(&self, settings: BreakerSettings) {
+        let of = |name: &str, fallbacks: Vec<Fallback>| ConfiguredBreaker {
+            name: name.to_owned(),
+            settings,
+            fallbacks,
+        };
+        let spare = Fallback {
+            to: "answer".to_owned(),
+            breaker: "spare".to_owned(),
+        };
+        let event = Event::ConfigurationLoaded(ConfigurationLoaded {
+            generation: 1,
+            hash: Digest::default(),
+            document: Payload::Inline("{}".to_owned()),
+            settings: Settings::default(),
+            breakers: Some(BreakerPlan {
+                breakers: vec![of("fragile", vec![spare]), of("spare", Vec::new())],
+            }),
         });
         let command = system_command(EventId(fresh_id()), event);
         self.actors.experiment.submit(command.into()).await.unwrap();
@@ -329,6 +355,7 @@ pub(crate) fn request(operation: Operation) -> RunRequest {
         seed: 42,
         deadline: None,
         idempotency: None,
+        divert: true,
     }
 }
 

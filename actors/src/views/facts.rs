@@ -72,6 +72,7 @@ pub(super) fn visit(before: Option<&State>, after: &State, sink: &mut dyn Sink) 
         heads,
         backups_open,
         backups,
+        breakers,
     } = after;
     let b = before.as_ref();
     sink.one("seq", b.map(|b| json!(b.seq.0)), json!(seq.0));
@@ -111,6 +112,7 @@ pub(super) fn visit(before: Option<&State>, after: &State, sink: &mut dyn Sink) 
     let number = |key: &KeyId| key.0.to_string();
     entries(sink, "shredded", pairs, number, |()| json!(true));
     backed_up(sink, b, (backups_open, backups));
+    super::breaker_facts::guarded(sink, b, breakers);
     sets(sink, b, deadlines, idempotency_order);
 }
 
@@ -179,7 +181,7 @@ fn sets(
 }
 
 /// Walks two maps side by side and shows what is not equal.
-fn entries<K: Ord, V: PartialEq>(
+pub(super) fn entries<K: Ord, V: PartialEq>(
     sink: &mut dyn Sink,
     name: &'static str,
     (before, after): (Option<&BTreeMap<K, V>>, &BTreeMap<K, V>),
@@ -211,7 +213,7 @@ fn entries<K: Ord, V: PartialEq>(
     }
 }
 
-fn time(at: UnixMicros) -> Value {
+pub(super) fn time(at: UnixMicros) -> Value {
     Value::String(rfc3339(at))
 }
 

@@ -2,6 +2,8 @@
 //! and the command line. Nothing here reads a log or a clock.
 
 mod backup;
+mod breaker;
+mod breaker_facts;
 mod difference;
 mod event;
 mod experiment;
@@ -10,6 +12,10 @@ mod run;
 mod time;
 
 pub use backup::{BackupView, RestorePlanView, backup, listed_backup, restore_plan};
+pub use breaker::{
+    BreakerEvent, BreakerView, CallFailure, Forced, ServiceStatus, ServiceView, breaker,
+    breaker_history, breakers, service, services,
+};
 pub use difference::{Change, Changes, Fact, documents, states};
 pub use event::{CloudEvent, EventView, cloud_event, event};
 pub use experiment::{
@@ -17,7 +23,7 @@ pub use experiment::{
 };
 pub use facts::state;
 pub(crate) use facts::{damage, process, pruned_range, set};
-pub use run::{Cause, Durations, RunError, RunStatus, RunView, open_run, run};
+pub use run::{Cause, Durations, FallbackView, RunError, RunStatus, RunView, open_run, run};
 pub use time::{moment, rfc3339};
 
 use hindcast_model::{KeyId, Payload};

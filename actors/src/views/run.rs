@@ -1,7 +1,9 @@
 //! One run, from its request to its end.
 
 use hindcast_log::{Body, Recorded};
-use hindcast_model::event::{Event, Outcome, OutcomeObserved, RunRequested};
+use hindcast_model::event::{
+    Event, FallbackTaken, Instead, Outcome, OutcomeObserved, RunRequested,
+};
 use hindcast_model::state::OpenRun;
 use hindcast_model::{KeyId, Payload, RunId};
 use serde::Serialize;
@@ -67,6 +69,49 @@ pub struct Cause {
     pub causation: String,
 }
 
+/// What was answered in place of what a circuit breaker did not let pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct FallbackView {
+    /// `cached` or `approximate`.
+    pub quality: String,
+    /// The breaker that did not let it pass, and what it was then.
+    pub breaker: String,
+    pub breaker_state: String,
+    /// The algorithm that was computed instead; none when the result was at hand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
+    pub computed: Option<String>,
+    pub reason: String,
+}
+
+impl FallbackView {
+    /// As a decision says it.
+    #[must_use]
+    pub fn of(taken: &FallbackTaken) -> Self {
+        let (breaker, state) = (&taken.breaker, taken.state);
+        let (quality, computed, what) = match &taken.instead {
+            Instead::Cached => (
+                "cached",
+                None,
+                "this is the exact result of an equal run".to_owned(),
+            ),
+            Instead::Computed { to, .. } => (
+                "approximate",
+                Some(to.clone()),
+                format!("{to} was computed in place of what was asked for"),
+            ),
+        };
+        Self {
+            quality: quality.to_owned(),
+            breaker: breaker.clone(),
+            breaker_state: state.word().to_owned(),
+            computed,
+            reason: format!("the breaker {breaker} is {state}: {what}"),
+        }
+    }
+}
+
 /// One run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
@@ -88,6 +133,10 @@ pub struct RunView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub error: Option<RunError>,
+    /// What was answered in place of what a circuit breaker did not let pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
+    pub fallback: Option<FallbackView>,
     /// The run whose answer stands for this one: its result was reused, or this repeats it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(nullable = false))]
@@ -173,6 +222,7 @@ pub fn open_run(id: RunId, open: &OpenRun, progress: Option<Progress>) -> RunVie
         result: None,
         result_hash: None,
         error: None,
+        fallback: None,
         original: None,
         progress,
         durations: Durations::default(),
@@ -201,6 +251,7 @@ fn requested(first: &Recorded, request: &RunRequested, read: &Read<'_>) -> RunVi
         result: None,
         result_hash: None,
         error: None,
+        fallback: None,
         original: None,
         progress: None,
         durations: Durations::default(),
@@ -229,7 +280,9 @@ fn seeded((key, spec): (KeyId, &Payload), seed: u64, read: &Read<'_>) -> Value {
 }
 
 fn fold(view: &mut RunView, (key, event): (KeyId, &Event), read: &Read<'_>) {
-    if let Event::OutcomeObserved(observed) = event {
+    if let Event::FallbackTaken(taken) = event {
+        view.fallback = Some(FallbackView::of(taken));
+    } else if let Event::OutcomeObserved(observed) = event {
         outcome(view, (key, observed), read);
     } else if let Event::RunCompleted(_) = event {
         view.status = RunStatus::Completed;

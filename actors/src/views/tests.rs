@@ -43,6 +43,7 @@ fn requested() -> Event {
         immediate: false,
         experiment: None,
         idempotency: None,
+        service: None,
     })
 }
 

@@ -17,7 +17,7 @@ use crate::history::{HistoryError, Source};
 use crate::operation::{LabError, Operation};
 use world::Laboratory;
 
-pub use question::{ClockEdit, Edit, Injection, OutcomeSpec, WhatIfRequest};
+pub use question::{ClockEdit, Edit, Injection, OutcomeSpec, WhatIfRequest, span_ms};
 pub use view::{
     BasisCounts, DriftExample, DriftView, EventDifference, EventList, ForkEvent, MinimalView,
     OperationView, PointView, QuantilesView, RunDifference, RunEndView, RunList, SideView,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use hindcast_model::breaker::BreakerPlan;
 use hindcast_model::event::Settings;
 use hindcast_model::{Event, EventId, KeyId, Payload, Seq, Stream};
 use hindcast_whatif::{BadEdit, Edits, Outcome};
@@ -146,7 +147,7 @@ impl std::str::FromStr for OutcomeSpec {
 const SHIFT_MS_MAX: i64 = 10 * 366 * 86_400_000;
 
 /// Milliseconds of a span such as `5m`; `None` when it is none.
-fn span_ms(text: &str) -> Option<i64> {
+pub fn span_ms(text: &str) -> Option<i64> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {
         "ms" => 1,
@@ -272,7 +273,7 @@ impl Edit {
             inject(source, injection, path, to)?;
         }
         if let Some(keys) = &self.config {
-            configure(keys, &format!("{path}.config"), to)?;
+            configure(keys, &format!("{path}.config"), (source, to))?;
         }
         if let Some(seed) = self.seed {
             if seed > SEED_MAX {
@@ -335,16 +336,21 @@ pub(super) fn refused(field: &str, error: &BadEdit) -> WhatIfFailure {
 fn configure(
     keys: &BTreeMap<String, Value>,
     path: &str,
-    to: &mut Prepared,
+    (source, to): (&dyn Source, &mut Prepared),
 ) -> Result<(), WhatIfFailure> {
     if keys.is_empty() {
         return Err(WhatIfFailure::bad(path, "there is no key"));
     }
+    let plan = match keys.keys().any(|key| BreakerPlan::is_about(key)) {
+        true => breakers_at(source, to.at)?,
+        false => BreakerPlan::default(),
+    };
     for (key, value) in keys {
         let field = format!("{path}[\"{key}\"]");
         let Some(value) = value.as_u64() else {
             // A key that nobody reads is told first: its value does not matter.
-            let known = Settings::KEYS.iter().any(|known| known.name == key);
+            let known =
+                Settings::KEYS.iter().any(|known| known.name == key) || BreakerPlan::is_about(key);
             let message = match known {
                 true => "expected a whole number that is not negative".to_owned(),
                 false => hindcast_model::settings::BadSetting::NotRead.to_string(),
@@ -354,8 +360,28 @@ fn configure(
         to.edits.settings.insert(key.clone(), value);
         let checked = to.edits.over(Settings::default());
         checked.map_err(|error| refused(&field, &error))?;
+        let checked = to.edits.over_breakers(plan.clone());
+        checked.map_err(|error| refused(&field, &error))?;
     }
     Ok(())
+}
+
+/// The breakers that a fork at this place has: those of the last configuration before it, or of the
+/// first one after it.
+fn breakers_at(source: &dyn Source, at: Seq) -> Result<BreakerPlan, WhatIfFailure> {
+    let events = source.stream(Stream::system("configuration"))?;
+    let mut found = BreakerPlan::default();
+    for recorded in &events {
+        if let Some(Event::ConfigurationLoaded(loaded)) = recorded.event()
+            && let Some(plan) = &loaded.breakers
+        {
+            found = plan.clone();
+            if recorded.seq() >= at {
+                break;
+            }
+        }
+    }
+    Ok(found)
 }
 
 impl ClockEdit {

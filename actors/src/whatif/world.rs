@@ -8,7 +8,7 @@ use std::time::Duration;
 use hindcast_causal::data::{Dataset, Limits, Table};
 use hindcast_causal::{Control, LabError, Stop};
 use hindcast_log::Recorded;
-use hindcast_model::event::{ExperimentRequested, Outcome, RunRequested};
+use hindcast_model::event::{ExperimentRequested, Outcome, RunRequested, Service};
 use hindcast_model::limits::INLINE_BYTES_MAX;
 use hindcast_model::{Digest, Event, KeyId, Payload, Seq, Stream};
 use hindcast_whatif::{Computed, Task, World};
@@ -126,7 +126,16 @@ impl World for Laboratory<'_> {
             return Computed::Not;
         };
         let outcome = match Operation::parse(task.operation, body) {
-            Ok(operation) => self.run(&operation, task),
+            Ok(asked) => {
+                let operation = match task.instead {
+                    None => Some(asked),
+                    Some(to) => asked.instead(to),
+                };
+                match operation {
+                    Some(operation) => self.run(&operation, task),
+                    None => return Computed::Not,
+                }
+            }
             Err(error) => Some(failed(&error)),
         };
         outcome.map_or(Computed::Not, |outcome| {
@@ -168,6 +177,11 @@ impl World for Laboratory<'_> {
                 immediate: false,
                 experiment: Some(request.experiment),
                 idempotency: None,
+                service: Some(Service {
+                    breaker: operation.breaker(),
+                    divert: true,
+                    cached: false,
+                }),
             })
         });
         requests.collect()

@@ -5,6 +5,7 @@ use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use hindcast_model::breaker::Breakers;
 use hindcast_model::limits::EVENT_BYTES_MAX;
 use hindcast_model::{Codec, Event, State, UnknownSchema};
 
@@ -75,15 +76,28 @@ pub(crate) fn decode_event(
 
 /// The state's bytes: equal states give equal bytes.
 pub fn encode_state(state: &State) -> Result<Vec<u8>, LogError> {
-    bincode::serde::encode_to_vec(state, STATE).map_err(|error| LogError::Codec(error.to_string()))
+    let failed = |error: bincode::error::EncodeError| LogError::Codec(error.to_string());
+    let mut bytes = bincode::serde::encode_to_vec(state, STATE).map_err(failed)?;
+    if !state.breakers().is_empty() {
+        bytes.extend(bincode::serde::encode_to_vec(state.breakers(), STATE).map_err(failed)?);
+    }
+    Ok(bytes)
 }
 
 /// Reads what `encode_state` wrote.
 pub fn decode_state(bytes: &[u8]) -> Result<State, LogError> {
-    let (state, read) = bincode::serde::decode_from_slice(bytes, STATE)
-        .map_err(|error| LogError::Codec(error.to_string()))?;
+    let failed = |error: bincode::error::DecodeError| LogError::Codec(error.to_string());
+    let (state, mut read): (State, usize) =
+        bincode::serde::decode_from_slice(bytes, STATE).map_err(failed)?;
+    let mut breakers = Breakers::default();
+    if read < bytes.len() {
+        let (found, more) =
+            bincode::serde::decode_from_slice(&bytes[read..], STATE).map_err(failed)?;
+        breakers = found;
+        read += more;
+    }
     match read == bytes.len() {
-        true => Ok(state),
+        true => Ok(state.with_breakers(breakers)),
         false => Err(LogError::Codec("bytes follow the state".to_owned())),
     }
 }

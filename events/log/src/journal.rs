@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use hindcast_model::event::{ClockStepped, Outcome, TimeReached};
-use hindcast_model::limits::{EVENT_BYTES_MAX, TIMERS_MAX};
+use hindcast_model::limits::{BREAKER_TIMERS_MAX, EVENT_BYTES_MAX, TIMERS_MAX};
 use hindcast_model::state::Context;
 use hindcast_model::{
     Command, Digest, Event, EventId, KeyId, Name16, Seq, State, Stream, Submission, UnixMicros,
@@ -29,7 +29,8 @@ const FRAME_BYTES: usize = 1 << 20;
 /// Room kept for the events decided from one command.
 const DECIDED_BYTES: usize = 2 * 1024;
 /// Room kept for a `TimeReached` and what it decides.
-const TIMER_BYTES: usize = TIMERS_MAX * 2 * (record::HEADER_BYTES + 96);
+const TIMER_BYTES: usize = TIMERS_MAX * 2 * (record::HEADER_BYTES + 96)
+    + 2 * BREAKER_TIMERS_MAX * (record::HEADER_BYTES + 192);
 
 /// One durable frame.
 #[derive(Debug)]
@@ -403,6 +404,7 @@ mod tests {
             immediate: false,
             experiment: None,
             idempotency: None,
+            service: None,
         })
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::breaker::Ended;
 use crate::event::{
     BackupEnded, BackupRequested, ConfigurationLoaded, DamageFound, DatasetUploaded, Event,
     ExperimentRequested, Idempotency, OutcomeObserved, RunRequested, SegmentsPruned, ServerStarted,
@@ -38,6 +39,8 @@ impl State {
             Event::RunAdmitted(e) => Stream::run(e.run),
             Event::RunRefused(e) => self.proposed_stream(e.run),
             Event::RunDeduplicated(e) => self.proposed_stream(e.run),
+            Event::FallbackTaken(e) => open(e.run),
+            Event::BreakerCommanded(_) | Event::BreakerChanged(_) => Stream::system("breakers"),
             Event::OutcomeObserved(e) => open(e.run),
             Event::CancelRequested(e) => open(e.run),
             Event::RunCompleted(e) => open(e.run),
@@ -110,12 +113,32 @@ impl State {
         match event {
             Event::RunRequested(request) => self.propose_run(context, request),
             Event::RunAdmitted(e) => self.admit_run(context, e.run),
-            Event::RunRefused(_) => self.drop_proposed(|tally| tally.refused += 1),
-            Event::RunDeduplicated(_) => self.drop_proposed(|tally| tally.deduplicated += 1),
-            Event::OutcomeObserved(outcome) => self.fold_outcome(outcome),
+            Event::RunRefused(e) => {
+                self.breakers.drop_asked(Some(&e.refusal));
+                self.drop_proposed(|tally| tally.refused += 1);
+            }
+            Event::RunDeduplicated(_) => {
+                self.breakers.drop_asked(None);
+                self.drop_proposed(|tally| tally.deduplicated += 1);
+            }
+            Event::OutcomeObserved(outcome) => self.fold_outcome(context, outcome),
             Event::RunCompleted(e) => self.close_run(e.run, |tally| tally.completed += 1),
-            Event::RunFailed(e) => self.close_run(e.run, |tally| tally.failed += 1),
-            Event::RunCancelled(e) => self.close_run(e.run, |tally| tally.cancelled += 1),
+            Event::RunFailed(e) => {
+                // Without an outcome: its time has passed.
+                let ended = Ended::Failure {
+                    code: e.code.clone(),
+                };
+                self.breakers.end(e.run, context.at, (&ended, None));
+                self.close_run(e.run, |tally| tally.failed += 1);
+            }
+            Event::RunCancelled(e) => {
+                let ended = (&Ended::Ignored, None);
+                self.breakers.end(e.run, context.at, ended);
+                self.close_run(e.run, |tally| tally.cancelled += 1);
+            }
+            Event::BreakerCommanded(wish) => self.breakers.wish(wish, context.principal),
+            Event::BreakerChanged(changed) => self.breakers.change(context.at, changed),
+            Event::FallbackTaken(taken) => self.breakers.take_fallback(context.at, taken),
             Event::DatasetUploaded(upload) => self.propose_dataset(context, upload),
             Event::DatasetRegistered(_) => self.register_dataset(context),
             Event::ExperimentRequested(request) => self.propose_experiment(context, request),
@@ -206,6 +229,7 @@ impl State {
             experiment: self.membership(request),
             requested: *context,
         };
+        self.breakers.propose(request.run, request.service.as_ref());
         // A request for a run that is open is refused next, and must not replace it.
         self.proposed = (!self.runs.contains_key(&request.run)).then(|| Proposed {
             what: Proposal::Run(request.run, Box::new(open)),
@@ -225,6 +249,7 @@ impl State {
             return;
         }
         self.remember(context, idempotency, Subject::Run(run));
+        self.breakers.begin(run, context.at);
         if let Some(deadline) = open.deadline {
             self.deadlines.insert((deadline, run));
         }
@@ -257,10 +282,12 @@ impl State {
         }
     }
 
-    fn fold_outcome(&mut self, observed: &OutcomeObserved) {
+    fn fold_outcome(&mut self, context: &Context, observed: &OutcomeObserved) {
         let Some(run) = self.runs.get(&observed.run) else {
             return;
         };
+        let ended = (&Ended::of(observed), Some(observed.computed_micros));
+        self.breakers.end(observed.run, context.at, ended);
         if let Some(totals) = self.totals.get_mut(&run.operation) {
             let (queued, computed) = (observed.queued_micros, observed.computed_micros);
             totals.queued_micros = totals.queued_micros.saturating_add(queued);
@@ -272,6 +299,7 @@ impl State {
         let Some(open) = self.runs.remove(&run) else {
             return;
         };
+        self.breakers.forget(run);
         if let Some(deadline) = open.deadline {
             self.deadlines.remove(&(deadline, run));
         }
@@ -368,6 +396,9 @@ impl State {
         self.settings = loaded.settings;
         self.server.configuration_hash = loaded.hash;
         self.server.configuration_generation = loaded.generation;
+        if let Some(plan) = &loaded.breakers {
+            self.breakers.configure(plan);
+        }
     }
 
     /// The first request of an idempotency key counts, and only while there is room.
@@ -384,12 +415,14 @@ impl State {
             kind: request.kind,
             requested_at: context.at,
         };
+        self.breakers.begin_backup(context.at, request);
         self.backups_open.insert(request.backup, open);
         let subject = Subject::Backup(request.backup);
         self.remember(context, request.idempotency, subject);
     }
 
     fn end_backup(&mut self, context: &Context, ended: &BackupEnded) {
+        self.breakers.end_backup(context.at, ended);
         if !ended.retried {
             self.backups_open.remove(&ended.backup);
         }

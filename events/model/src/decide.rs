@@ -1,14 +1,18 @@
 //! Decisions: the state and one observed event give the decided events. Total: every observed
 //! event gets an answer, if only that nothing follows.
 
+use crate::breaker::{Breakers, Ended, Route};
 use crate::event::{
-    CancelRequested, DatasetRefused, DatasetRegistered, DatasetUploaded, DiskSampled, Event,
-    ExperimentAdmitted, ExperimentCompleted, ExperimentRefused, ExperimentRequested, Idempotency,
-    IntakePaused, IntakeResumed, Outcome, OutcomeObserved, RunAdmitted, RunCancelled, RunCompleted,
-    RunDeduplicated, RunFailed, RunRefused, RunRequested, Tally,
+    BreakerChanged, CancelRequested, DatasetRefused, DatasetRegistered, DatasetUploaded,
+    DiskSampled, Event, ExperimentAdmitted, ExperimentCompleted, ExperimentRefused,
+    ExperimentRequested, Idempotency, IntakePaused, IntakeResumed, Outcome, OutcomeObserved,
+    RunAdmitted, RunCancelled, RunCompleted, RunDeduplicated, RunFailed, RunRefused, RunRequested,
+    Tally,
 };
-use crate::ids::{ExperimentId, RunId};
-use crate::limits::{DATASETS_MAX, EXPERIMENT_RUNS_MAX, EXPERIMENTS_OPEN_MAX, TIMERS_MAX};
+use crate::ids::{ExperimentId, RunId, UnixMicros};
+use crate::limits::{
+    BREAKER_TIMERS_MAX, DATASETS_MAX, EXPERIMENT_RUNS_MAX, EXPERIMENTS_OPEN_MAX, TIMERS_MAX,
+};
 use crate::refusal::Refusal;
 use crate::state::{Context, Count, State, Subject};
 
@@ -19,18 +23,41 @@ enum Repeat {
     OtherBody,
 }
 
+fn changed_breaker(event: &Event) -> Option<String> {
+    if let Event::BreakerChanged(changed) = event {
+        return Some(changed.name.clone());
+    }
+    None
+}
+
 impl State {
     /// The events that follow from `observed`, in order. Changes nothing.
     #[must_use]
     pub fn decide(&self, context: &Context, observed: &Event) -> Vec<Event> {
         match observed {
             Event::RunRequested(request) => self.decide_run(context, request),
-            Event::OutcomeObserved(outcome) => self.decide_outcome(outcome),
-            Event::CancelRequested(request) => self.decide_cancel(request),
+            Event::OutcomeObserved(outcome) => self.decide_outcome(context, outcome),
+            Event::CancelRequested(request) => self.decide_cancel(context, request),
             Event::DatasetUploaded(upload) => self.decide_dataset(context, upload),
             Event::ExperimentRequested(request) => self.decide_experiment(context, request),
-            Event::TimeReached(_) => self.decide_deadlines(context),
+            Event::TimeReached(_) => {
+                let mut events = self.decide_deadlines(context);
+                let changed: Vec<String> = events.iter().filter_map(changed_breaker).collect();
+                let due = self.breakers.elapsed(context.at, BREAKER_TIMERS_MAX);
+                // What has just changed is looked at again by the next timer.
+                let due = due.into_iter().filter(|due| !changed.contains(&due.name));
+                events.extend(due.map(Event::BreakerChanged));
+                events
+            }
             Event::DiskSampled(sample) => self.decide_disk(sample),
+            Event::BackupEnded(ended) => {
+                let changed = self.breakers.after_backup(context.at, ended);
+                changed.into_iter().map(Event::BreakerChanged).collect()
+            }
+            Event::BreakerCommanded(wish) => {
+                let changed = self.breakers.after_wish(context.at, wish);
+                changed.into_iter().map(Event::BreakerChanged).collect()
+            }
             Event::ServerStarted(_)
             | Event::ServerStopped(_)
             | Event::ConfigurationLoaded(_)
@@ -40,7 +67,6 @@ impl State {
             | Event::TornTailCut(_)
             | Event::RequestsShed(_)
             | Event::WhatIfAsked(_)
-            | Event::BackupEnded(_)
             | Event::Restored(_)
             | Event::BackupRequested(_)
             | Event::DamageFound(_)
@@ -59,7 +85,9 @@ impl State {
             | Event::ExperimentRefused(_)
             | Event::ExperimentCompleted(_)
             | Event::IntakePaused(_)
-            | Event::IntakeResumed(_) => Vec::new(),
+            | Event::IntakeResumed(_)
+            | Event::BreakerChanged(_)
+            | Event::FallbackTaken(_) => Vec::new(),
         }
     }
 
@@ -75,9 +103,13 @@ impl State {
                 let event = refused(Refusal::IdempotencyKeyReused);
                 (event, |tally| tally.refused += 1)
             }
-            Repeat::No => match self.refuse_run(request) {
-                None => return vec![Event::RunAdmitted(RunAdmitted { run })],
-                Some(refusal) => (refused(refusal), |tally| tally.refused += 1),
+            Repeat::No => match self.route_run(context, request) {
+                Route::Straight => return vec![Event::RunAdmitted(RunAdmitted { run })],
+                Route::Instead(taken) => {
+                    let taken = Event::FallbackTaken(taken);
+                    return vec![Event::RunAdmitted(RunAdmitted { run }), taken];
+                }
+                Route::No(refusal) => (refused(refusal), |tally| tally.refused += 1),
             },
         };
         let mut events = vec![event];
@@ -97,6 +129,15 @@ impl State {
             open.is_some_and(|open| open.runs.contains(&request.run))
         };
         request.experiment.filter(lists_it)
+    }
+
+    /// Breakers are asked last: what is refused for another reason is none of their calls.
+    fn route_run(&self, context: &Context, request: &RunRequested) -> Route {
+        if let Some(refusal) = self.refuse_run(request) {
+            return Route::No(refusal);
+        }
+        let route = |service| self.breakers.route(request.run, context.at, service);
+        request.service.as_ref().map_or(Route::Straight, route)
     }
 
     fn refuse_run(&self, request: &RunRequested) -> Option<Refusal> {
@@ -144,13 +185,15 @@ impl State {
         }
     }
 
-    fn decide_outcome(&self, observed: &OutcomeObserved) -> Vec<Event> {
+    fn decide_outcome(&self, context: &Context, observed: &OutcomeObserved) -> Vec<Event> {
         let run = observed.run;
         if !self.runs.contains_key(&run) {
             // A late duplicate: the run has ended.
             return Vec::new();
         }
-        match &observed.outcome {
+        let ended = (&Ended::of(observed), Some(observed.computed_micros));
+        let changed = self.breakers.after(run, context.at, ended);
+        let mut events = match &observed.outcome {
             Outcome::Completed { result_hash, .. } | Outcome::Reused { result_hash, .. } => {
                 let event = Event::RunCompleted(RunCompleted {
                     run,
@@ -165,20 +208,29 @@ impl State {
                 });
                 self.end_run(run, event, |tally| tally.failed += 1)
             }
-        }
+        };
+        events.extend(changed.map(Event::BreakerChanged));
+        events
     }
 
-    fn decide_cancel(&self, request: &CancelRequested) -> Vec<Event> {
+    fn decide_cancel(&self, context: &Context, request: &CancelRequested) -> Vec<Event> {
         let run = request.run;
         if !self.runs.contains_key(&run) {
             return Vec::new();
         }
         let event = Event::RunCancelled(RunCancelled { run });
-        self.end_run(run, event, |tally| tally.cancelled += 1)
+        let changed = self
+            .breakers
+            .after(run, context.at, (&Ended::Ignored, None));
+        let mut events = self.end_run(run, event, |tally| tally.cancelled += 1);
+        events.extend(changed.map(Event::BreakerChanged));
+        events
     }
 
     fn decide_deadlines(&self, context: &Context) -> Vec<Event> {
         let mut events = Vec::new();
+        // What one of them does to a breaker counts for the next.
+        let mut breakers = None;
         // Several runs of one experiment may expire together: only the last one completes it.
         let mut expired = std::collections::BTreeMap::<ExperimentId, u64>::new();
         let due = self
@@ -187,7 +239,9 @@ impl State {
             .take_while(|(at, _)| *at <= context.at);
         for (_, run) in due.take(TIMERS_MAX) {
             let code = "deadline_exceeded".to_owned();
+            let changed = self.expire(&mut breakers, *run, (context.at, &code));
             events.push(Event::RunFailed(RunFailed { run: *run, code }));
+            events.extend(changed.map(Event::BreakerChanged));
             if let Some(experiment) = self.runs.get(run).and_then(|open| open.experiment) {
                 *expired.entry(experiment).or_default() += 1;
             }
@@ -209,6 +263,27 @@ impl State {
             }
         }
         events
+    }
+
+    /// What the end of a run without an outcome does to its breaker.
+    fn expire(
+        &self,
+        breakers: &mut Option<Breakers>,
+        run: RunId,
+        (at, code): (UnixMicros, &str),
+    ) -> Option<BreakerChanged> {
+        if self.breakers.is_empty() {
+            return None;
+        }
+        let breakers = breakers.get_or_insert_with(|| self.breakers.clone());
+        let code = code.to_owned();
+        let ended = Ended::Failure { code };
+        let changed = breakers.after(run, at, (&ended, None));
+        breakers.end(run, at, (&ended, None));
+        if let Some(changed) = &changed {
+            breakers.change(at, changed);
+        }
+        changed
     }
 
     /// `event` ends the run, and perhaps its experiment.

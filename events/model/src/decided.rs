@@ -3,7 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Digest, ExperimentId, RunId};
+use crate::breaker::{BreakerCause, BreakerState};
+use crate::ids::{Digest, ExperimentId, RunId, UnixMicros};
 use crate::refusal::Refusal;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,3 +95,39 @@ pub struct IntakePaused {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IntakeResumed {}
+
+/// A breaker does something else with calls from here on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakerChanged {
+    pub name: String,
+    pub from: BreakerState,
+    pub to: BreakerState,
+    pub cause: BreakerCause,
+    /// When it changes again by itself, if nothing else happens.
+    pub until: Option<UnixMicros>,
+}
+
+/// A breaker did not let a run pass, and something is answered in place of what was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FallbackTaken {
+    pub run: RunId,
+    /// The breaker that did not let it pass.
+    pub breaker: String,
+    pub state: BreakerState,
+    pub instead: Instead,
+}
+
+/// What is answered. Variants are appended only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Instead {
+    /// The result of an equal run: it is exact.
+    Cached,
+    /// Something else is computed: it is approximate.
+    Computed {
+        /// Such as `boss`.
+        to: String,
+        /// The breaker that it goes by.
+        breaker: String,
+    },
+}

@@ -109,13 +109,13 @@ events! {
         /// A process closed the log in good order.
         2:1 ServerStopped "server_stopped" observed needed;
         /// The configuration that holds from here on.
-        3:1 ConfigurationLoaded "configuration_loaded" observed needed;
+        3:2 ConfigurationLoaded "configuration_loaded" observed needed from [1 => ConfigurationLoadedV1];
         /// The wall clock jumped against the monotonic one.
         4:1 ClockStepped "clock_stepped" observed ignorable;
         /// A timer's moment has come.
         5:1 TimeReached "time_reached" observed needed;
         /// Somebody asked for a computation.
-        6:1 RunRequested "run_requested" observed needed;
+        6:2 RunRequested "run_requested" observed needed from [1 => RunRequestedV1];
         /// A computation ended, in whatever way.
         7:2 OutcomeObserved "outcome_observed" observed needed from [1 => OutcomeObserved];
         /// Somebody withdrew a request.
@@ -150,6 +150,8 @@ events! {
         22:1 SubjectRedacted "subject_redacted" observed needed;
         /// The oldest segments of the log are removed.
         23:1 SegmentsPruned "segments_pruned" observed needed;
+        /// Somebody has a wish about a breaker.
+        30:1 BreakerCommanded "breaker_commanded" observed needed;
 
         /// The run will be computed.
         101:1 RunAdmitted "run_admitted" decided needed;
@@ -168,6 +170,10 @@ events! {
         /// No work is admitted until `IntakeResumed`.
         112:1 IntakePaused "intake_paused" decided needed;
         113:1 IntakeResumed "intake_resumed" decided needed;
+        /// A breaker does something else with calls from here on.
+        114:1 BreakerChanged "breaker_changed" decided needed;
+        /// Something is answered in place of what a breaker did not let pass.
+        115:1 FallbackTaken "fallback_taken" decided needed;
     }
 }
 
@@ -219,6 +225,7 @@ impl Event {
             | Self::DamageGone(_)
             | Self::SubjectRedacted(_)
             | Self::SegmentsPruned(_)
+            | Self::BreakerCommanded(_)
             | Self::RunAdmitted(_)
             | Self::RunRefused(_)
             | Self::RunDeduplicated(_)
@@ -231,7 +238,9 @@ impl Event {
             | Self::ExperimentRefused(_)
             | Self::ExperimentCompleted(_)
             | Self::IntakePaused(_)
-            | Self::IntakeResumed(_) => (None, None),
+            | Self::IntakeResumed(_)
+            | Self::BreakerChanged(_)
+            | Self::FallbackTaken(_) => (None, None),
         };
         payload.into_iter().chain(dataset)
     }
@@ -270,6 +279,7 @@ impl Event {
             | Self::DamageGone(_)
             | Self::SubjectRedacted(_)
             | Self::SegmentsPruned(_)
+            | Self::BreakerCommanded(_)
             | Self::RunAdmitted(_)
             | Self::RunCompleted(_)
             | Self::RunFailed(_)
@@ -278,7 +288,9 @@ impl Event {
             | Self::ExperimentAdmitted(_)
             | Self::ExperimentCompleted(_)
             | Self::IntakePaused(_)
-            | Self::IntakeResumed(_) => false,
+            | Self::IntakeResumed(_)
+            | Self::BreakerChanged(_)
+            | Self::FallbackTaken(_) => false,
         }
     }
 }

@@ -33,3 +33,17 @@ pub const BACKUP_TARGETS_MAX: usize = 64;
 pub const BACKUPS_OPEN_MAX: usize = 32;
 /// Bytes of what is kept of a panic or a silence with the restart that followed.
 pub const EVIDENCE_BYTES_MAX: usize = 16_384;
+/// Circuit breakers; further ones of a configuration are not looked at.
+pub const BREAKERS_MAX: usize = 96;
+/// Characters of a breaker's name.
+pub const BREAKER_NAME_CHARS_MAX: usize = 96;
+/// Calls that a breaker looks at.
+pub const WINDOW_CALLS_MAX: u32 = 1_000;
+/// Pairs of states between which a breaker changes.
+pub const BREAKER_CHANGE_KINDS_MAX: usize = 36;
+/// Times of fallbacks that a breaker remembers.
+pub const FALLBACKS_REMEMBERED_MAX: usize = 64;
+/// Characters of the reason that somebody gives for a wish about a breaker.
+pub const BREAKER_REASON_CHARS_MAX: usize = 256;
+/// Breakers that one `TimeReached` changes at most; the timer is due again at once for the others.
+pub const BREAKER_TIMERS_MAX: usize = 16;

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::breaker::{BreakerAction, BreakerPlan};
 use crate::ids::{BackupId, Digest, ExperimentId, KeyId, Name16, RunId, Seq, UnixMicros};
 use crate::payload::Payload;
 
@@ -31,6 +32,29 @@ pub struct ConfigurationLoaded {
     pub hash: Digest,
     pub document: Payload,
     pub settings: Settings,
+    /// None in a log that was written before there were breakers.
+    pub breakers: Option<BreakerPlan>,
+}
+
+/// Before there were breakers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigurationLoadedV1 {
+    pub generation: u64,
+    pub hash: Digest,
+    pub document: Payload,
+    pub settings: Settings,
+}
+
+impl From<ConfigurationLoadedV1> for ConfigurationLoaded {
+    fn from(old: ConfigurationLoadedV1) -> Self {
+        Self {
+            generation: old.generation,
+            hash: old.hash,
+            document: old.document,
+            settings: old.settings,
+            breakers: None,
+        }
+    }
 }
 
 /// What decisions read of the configuration.
@@ -102,6 +126,64 @@ pub struct RunRequested {
     pub immediate: bool,
     pub experiment: Option<ExperimentId>,
     pub idempotency: Option<Idempotency>,
+    /// None in a log that was written before there were breakers.
+    pub service: Option<Service>,
+}
+
+/// What computes a run, as far as breakers go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// The breaker that the run goes by.
+    pub breaker: String,
+    /// Something else may be computed in its place.
+    pub divert: bool,
+    /// The result of an equal run is at hand, and nothing has to be computed.
+    pub cached: bool,
+}
+
+/// Before there were breakers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRequestedV1 {
+    pub run: RunId,
+    pub operation: String,
+    pub schema: u16,
+    pub spec: Payload,
+    pub spec_hash: Digest,
+    pub seed: u64,
+    pub datasets: Vec<Digest>,
+    pub deadline_micros: u64,
+    pub immediate: bool,
+    pub experiment: Option<ExperimentId>,
+    pub idempotency: Option<Idempotency>,
+}
+
+impl From<RunRequestedV1> for RunRequested {
+    fn from(old: RunRequestedV1) -> Self {
+        Self {
+            run: old.run,
+            operation: old.operation,
+            schema: old.schema,
+            spec: old.spec,
+            spec_hash: old.spec_hash,
+            seed: old.seed,
+            datasets: old.datasets,
+            deadline_micros: old.deadline_micros,
+            immediate: old.immediate,
+            experiment: old.experiment,
+            idempotency: old.idempotency,
+            service: None,
+        }
+    }
+}
+
+/// Somebody has a wish about a breaker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakerCommanded {
+    pub name: String,
+    pub action: BreakerAction,
+    pub reason: String,
+    /// Microseconds after which it ends by itself; 0 means that it lasts.
+    pub ttl_micros: u64,
 }
 
 /// How a computation ended.

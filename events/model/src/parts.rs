@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use crate::breaker::Breakers;
 use crate::event::Settings;
 use crate::ids::{BackupId, Digest, ExperimentId, KeyId, RunId, Seq, UnixMicros};
 use crate::state::{
@@ -46,6 +47,7 @@ pub struct Parts<'a> {
     pub backups_open: &'a BTreeMap<BackupId, OpenBackup>,
     /// The last verified backup of each target.
     pub backups: &'a BTreeMap<String, VerifiedBackup>,
+    pub breakers: &'a Breakers,
 }
 
 impl State {
@@ -76,6 +78,7 @@ impl State {
             heads,
             backups_open,
             backups,
+            breakers,
         } = self;
         Parts {
             seq: *seq,
@@ -101,6 +104,7 @@ impl State {
             heads,
             backups_open,
             backups,
+            breakers,
         }
     }
 }

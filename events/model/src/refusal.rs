@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::breaker::BreakerState;
 use crate::ids::{Digest, RunId};
 
 /// Why a request was not admitted. Variants are appended only: the log holds their position.
@@ -24,4 +25,18 @@ pub enum Refusal {
         count: u64,
         limit: u64,
     },
+    #[error("the breaker {breaker} is {state}{}", retry(*.retry_micros))]
+    BreakerOpen {
+        breaker: String,
+        state: BreakerState,
+        /// Microseconds after which a try may pass; 0 when that is not known.
+        retry_micros: u64,
+    },
+}
+
+fn retry(micros: u64) -> String {
+    match micros {
+        0 => String::new(),
+        micros => format!("; try again in {} s", micros.div_ceil(1_000_000)),
+    }
 }

@@ -20,6 +20,10 @@ pub enum BadSetting {
     NotRead,
     #[error("{value} is over the limit of {most}")]
     TooLarge { value: u64, most: u64 },
+    #[error("{value} is below {least}")]
+    TooSmall { value: u64, least: u64 },
+    #[error("there is no such breaker")]
+    NoBreaker,
 }
 
 const MICROS_PER_MS: u64 = 1_000;
@@ -66,7 +70,9 @@ impl Settings {
 }
 
 fn names() -> String {
-    Settings::KEYS.map(|key| key.name).join(", ")
+    let breakers = "breakers.KEY and breakers.NAME.KEY";
+    let keys = Settings::KEYS.map(|key| key.name).join(", ");
+    format!("{keys}, {breakers}")
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
+use crate::breaker::Breakers;
 use crate::event::{BackupKind, Idempotency, Settings, Tally};
 use crate::ids::{BackupId, Digest, EventId, ExperimentId, KeyId, Name16, RunId, Seq, UnixMicros};
 use crate::payload::Payload;
@@ -194,6 +195,10 @@ pub struct State {
     pub(crate) backups_open: BTreeMap<BackupId, OpenBackup>,
     /// The last backup of each target that was verified.
     pub(crate) backups: BTreeMap<String, VerifiedBackup>,
+    /// Stands behind the other bytes of the state, and only when there are breakers: the bytes of a
+    /// log that never had one stay what they were.
+    #[serde(skip)]
+    pub(crate) breakers: Breakers,
 }
 
 impl State {
@@ -335,7 +340,20 @@ impl State {
     /// When the next `TimeReached` is due.
     #[must_use]
     pub fn next_timer(&self) -> Option<UnixMicros> {
-        self.deadlines.first().map(|(at, _)| *at)
+        let deadline = self.deadlines.first().map(|(at, _)| *at);
+        deadline.into_iter().chain(self.breakers.due()).min()
+    }
+
+    /// The circuit breakers and the calls that are under way.
+    #[must_use]
+    pub const fn breakers(&self) -> &Breakers {
+        &self.breakers
+    }
+
+    /// The state with these breakers, which its bytes hold apart.
+    #[must_use]
+    pub fn with_breakers(self, breakers: Breakers) -> Self {
+        Self { breakers, ..self }
     }
 
     /// Idempotency keys remembered.
@@ -411,6 +429,7 @@ impl State {
             heads,
             backups_open,
             backups,
+            breakers,
         } = self;
         let mut text = format!(
             "seq {seq} at {}\nsettings {settings:?}\nserver {server:?}\nproposed {proposed:?}\n\
@@ -454,6 +473,7 @@ impl State {
             .iter()
             .for_each(|(stream, version)| line(format!("head {stream} {version}")));
         line(format!("backups {backups_open:?} {backups:?}"));
+        breakers.dump(&mut text);
         text
     }
 }

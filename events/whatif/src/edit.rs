@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hindcast_model::breaker::BreakerPlan;
 use hindcast_model::event::{Settings, TimeReached};
 use hindcast_model::settings::BadSetting;
 use hindcast_model::{Event, EventId, Seq, UnixMicros};
@@ -61,13 +62,32 @@ impl Edits {
 
     /// The settings with the edits of configuration keys.
     pub fn over(&self, mut settings: Settings) -> Result<Settings, BadEdit> {
-        for (key, value) in &self.settings {
+        let edits = self.settings.iter();
+        for (key, value) in edits.filter(|(key, _)| !BreakerPlan::is_about(key)) {
             settings.set(key, *value).map_err(|error| {
                 let key = key.clone();
                 BadEdit::Setting { key, error }
             })?;
         }
         Ok(settings)
+    }
+
+    /// The breakers with the edits of their keys.
+    pub fn over_breakers(&self, mut plan: BreakerPlan) -> Result<BreakerPlan, BadEdit> {
+        let edits = self.settings.iter();
+        for (key, value) in edits.filter(|(key, _)| BreakerPlan::is_about(key)) {
+            plan.set(key, *value).map_err(|error| {
+                let key = key.clone();
+                BadEdit::Setting { key, error }
+            })?;
+        }
+        Ok(plan)
+    }
+
+    /// The edited breakers, once they were checked.
+    pub(crate) fn breakers_over(&self, plan: &BreakerPlan) -> BreakerPlan {
+        let edited = self.over_breakers(plan.clone());
+        edited.unwrap_or_else(|_| plan.clone())
     }
 
     /// The edited settings, once they were checked.

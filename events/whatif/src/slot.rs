@@ -1,7 +1,9 @@
 //! What the log holds, in pieces: an observed event with what was decided about it.
 
 use hindcast_log::{Body, Recorded};
-use hindcast_model::event::{RunAdmitted, RunCancelled, RunCompleted, RunFailed};
+use hindcast_model::event::{
+    FallbackTaken, Instead, RunAdmitted, RunCancelled, RunCompleted, RunFailed,
+};
 use hindcast_model::{Event, RunId};
 
 /// An observed event as it is recorded, and the decisions about it.
@@ -45,6 +47,12 @@ impl<'f> Slot<'f> {
             .any(|event| matches!(event, Event::RunAdmitted(RunAdmitted { run: admitted }) if *admitted == run))
     }
 
+    /// What a breaker had computed in place of what the run asked for.
+    pub(crate) fn instead(&self, run: RunId) -> Option<&'f str> {
+        self.decisions()
+            .find_map(|event| computed_instead(event, run))
+    }
+
     /// The runs that ended.
     pub(crate) fn ends(&self) -> impl Iterator<Item = (RunId, &'f Event)> + use<'f> {
         self.decisions()
@@ -62,6 +70,33 @@ pub(crate) const fn ending(event: &Event) -> Option<RunId> {
     } else {
         None
     }
+}
+
+/// What this decision has computed in place of what the run asked for.
+pub(crate) fn computed_instead(event: &Event, run: RunId) -> Option<&str> {
+    if let Event::FallbackTaken(FallbackTaken {
+        run: diverted,
+        instead: Instead::Computed { to, .. },
+        ..
+    }) = event
+        && *diverted == run
+    {
+        return Some(to);
+    }
+    None
+}
+
+/// The breakers that a recorded timer of this frame has changed.
+pub(crate) fn timed_breakers(frame: &[Recorded]) -> Vec<&str> {
+    let timers = slots(frame).filter(|slot| matches!(slot.event(), Some(Event::TimeReached(_))));
+    let decisions = timers.flat_map(|slot| slot.decided.iter().filter_map(Recorded::event));
+    let changed = decisions.filter_map(|event| {
+        if let Event::BreakerChanged(changed) = event {
+            return Some(changed.name.as_str());
+        }
+        None
+    });
+    changed.collect()
 }
 
 /// Whether a process begins here: whatever was under way before had been cut off.

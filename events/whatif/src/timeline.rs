@@ -21,7 +21,7 @@ use crate::edit::{Edits, derived};
 use crate::plan::Plan;
 use crate::runs::{Ended, Tallies};
 use crate::samples::Samples;
-use crate::slot::{Slot, begins_process, ending, expired};
+use crate::slot::{Slot, begins_process, computed_instead, ending, expired, timed_breakers};
 use crate::world::World;
 use happens::Absence;
 
@@ -161,7 +161,8 @@ impl<'w> Timeline<'w> {
         let until = self.time(first.context.at);
         let starts = begins_process(frame);
         if starts || !self.stopped {
-            self.fire(until, &expired(frame), starts, out);
+            let recorded = (&expired(frame)[..], &timed_breakers(frame)[..]);
+            self.fire(until, recorded, starts, out);
         }
     }
 
@@ -169,12 +170,12 @@ impl<'w> Timeline<'w> {
     fn fire<'e>(
         &mut self,
         until: UnixMicros,
-        expired: &[RunId],
+        recorded: (&[RunId], &[&str]),
         down: bool,
         out: &mut Vec<Emission<'e>>,
     ) {
         loop {
-            let timer = self.timer(until, expired);
+            let timer = self.timer(until, recorded);
             // While no process is at work nothing arrives; what is under way is begun anew.
             let planned = self.plan.first().filter(|due| *due < until && !down);
             let at = match (timer, planned) {
@@ -195,17 +196,44 @@ impl<'w> Timeline<'w> {
         }
     }
 
-    /// The first deadline up to `until` that no recorded timer is about to end.
-    fn timer(&self, until: UnixMicros, expired: &[RunId]) -> Option<UnixMicros> {
-        let (due, run) = self.state.parts().deadlines.first()?;
-        (*due <= until && !expired.contains(run)).then_some(*due)
+    /// The first deadline or change of a breaker up to `until` that no recorded timer is about to
+    /// bring.
+    fn timer(
+        &self,
+        until: UnixMicros,
+        (expired, changed): (&[RunId], &[&str]),
+    ) -> Option<UnixMicros> {
+        let first = self.state.parts().deadlines.first();
+        let deadline = first.filter(|(_, run)| !expired.contains(run));
+        let breakers = self.state.breakers().all();
+        let breakers = breakers.filter(|(name, _)| !changed.contains(name));
+        let breaker = breakers.filter_map(|(_, breaker)| breaker.due()).min();
+        let due = deadline.map(|(due, _)| *due).into_iter().chain(breaker);
+        due.min().filter(|due| *due <= until)
+    }
+
+    /// What the next timers are.
+    fn timers(&self) -> (Option<(UnixMicros, RunId)>, Option<UnixMicros>) {
+        let first = self.state.parts().deadlines.first().copied();
+        let breakers = self.state.breakers().all();
+        (
+            first,
+            breakers.filter_map(|(_, breaker)| breaker.due()).min(),
+        )
     }
 
     /// A timer that the record does not hold. `false` when these rules end nothing by it.
     fn reach(&mut self, at: UnixMicros, out: &mut Vec<Emission<'_>>) -> bool {
-        let before = self.state.parts().deadlines.first().copied();
-        let (due, run) = before.unwrap_or_default();
-        let id = derived("timer", EventId::from_bytes(run.bytes()), due.0);
+        let before = self.timers();
+        let id = match before {
+            (Some((due, run)), breaker) if breaker.is_none_or(|breaker| due <= breaker) => {
+                derived("timer", EventId::from_bytes(run.bytes()), due.0)
+            }
+            (_, breaker) => {
+                let place = EventId::from_bytes(u128::from(self.next.0).to_be_bytes());
+                derived("breaker timer", place, breaker.unwrap_or_default().0)
+            }
+        };
         let context = Context {
             seq: self.next,
             at,
@@ -217,7 +245,7 @@ impl<'w> Timeline<'w> {
         };
         let event = Cow::Owned(Event::TimeReached(TimeReached {}));
         self.feed(context, id, (event, Basis::Exact), out);
-        self.state.parts().deadlines.first().copied() != before
+        self.timers() != before
     }
 
     /// What is recorded next, as it happens here.
@@ -378,6 +406,12 @@ fn admitted(here: &[Emission<'_>], run: RunId) -> bool {
     here.iter().any(
         |emission| matches!(&*emission.event, Event::RunAdmitted(RunAdmitted { run: admitted }) if *admitted == run),
     )
+}
+
+/// What a breaker has computed here in place of what the run asked for.
+fn instead<'o>(here: &'o [Emission<'_>], run: RunId) -> Option<&'o str> {
+    here.iter()
+        .find_map(|emission| computed_instead(&emission.event, run))
 }
 
 /// Whether an experiment's runs may follow.

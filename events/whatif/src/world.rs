@@ -8,6 +8,8 @@ use hindcast_model::{Digest, KeyId, Payload, RunId};
 pub struct Task<'a> {
     pub run: RunId,
     pub operation: &'a str,
+    /// What a breaker has computed in place of what the spec asks for, such as `boss`.
+    pub instead: Option<&'a str>,
     /// The version of the spec.
     pub schema: u16,
     pub spec: &'a Payload,

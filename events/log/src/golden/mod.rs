@@ -4,6 +4,7 @@
 //! writes the files that are missing and no other.
 
 mod backups;
+mod breakers;
 mod samples;
 
 use std::collections::BTreeSet;
@@ -30,6 +31,8 @@ use crate::{codec, decode_state, encode_state};
 /// A state belongs to the rules that folded it: one of other rules is passed over and folded again,
 /// so that only this version's has a file.
 const STATE: &str = "state_2.bin";
+/// The same with breakers, whose bytes follow those of the state.
+const STATE_BREAKERS: &str = "state_2_breakers.bin";
 /// As the state in it.
 const BASE: &str = "base_1_2.bin";
 const LOG: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_c0de);
@@ -92,6 +95,7 @@ fn every_golden_file_is_read_by_a_test() {
         "filter_1.bin",
         "descriptor_1.bin",
         STATE,
+        STATE_BREAKERS,
         "cursor_1.bin",
         BASE,
     ];
@@ -106,14 +110,13 @@ fn every_golden_file_is_read_by_a_test() {
 }
 
 fn two_records() -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for event in [
-        requested(inline()),
-        Event::RunAdmitted(RunAdmitted { run: run(1) }),
-    ] {
-        bytes.extend(recorded(event).to_bytes().expect("encodes"));
-    }
-    bytes
+    // As they were written when these formats were: a format holds records of every schema.
+    let files = [
+        "record_6_1_run_requested.bin",
+        "record_101_1_run_admitted.bin",
+    ];
+    let read = |name: &str| std::fs::read(path(name)).expect("a golden file");
+    files.map(read).concat()
 }
 
 #[test]
@@ -230,7 +233,7 @@ fn state_of_these_rules_decodes() {
     // A list that does not grow with the kinds.
     let used = [
         "record_1_1_server_started.bin",
-        "record_3_1_configuration_loaded.bin",
+        "record_3_2_configuration_loaded.bin",
         "record_9_1_dataset_uploaded.bin",
         "record_11_2_actor_restarted.bin",
         "record_15_1_requests_shed.bin",
@@ -287,6 +290,17 @@ fn state_of_these_rules_decodes() {
     let known = golden(STATE, &encode_state(&state).expect("encodes"));
     let read = decode_state(&known).expect("decodes");
     assert_eq!(read.dump(), state.dump());
+    for (seq, event) in (300..).zip(breakers::story()) {
+        let mut event = recorded(event);
+        later(&mut event, seq);
+        state.apply(&event.context, event.event().expect("known"));
+    }
+    assert_eq!(state.breakers().all().len(), 2);
+    let with = golden(STATE_BREAKERS, &encode_state(&state).expect("encodes"));
+    let read = decode_state(&with).expect("decodes");
+    assert_eq!(read, state);
+    assert!(decode_state(&with[..with.len() - 1]).is_err());
+    assert!(decode_state(&[&with[..], &[0]].concat()).is_err());
 }
 
 #[test]

@@ -68,6 +68,7 @@ pub(super) fn requested(spec: Payload) -> Event {
         immediate: true,
         experiment: Some(experiment()),
         idempotency: keyed(),
+        service: None,
     })
 }
 
@@ -118,6 +119,7 @@ pub(super) fn requests_and_outcomes() -> Vec<(&'static str, Event)> {
         immediate: false,
         experiment: None,
         idempotency: None,
+        service: None,
     });
     let completed = Outcome::Completed {
         result: inline(),
@@ -138,10 +140,10 @@ pub(super) fn requests_and_outcomes() -> Vec<(&'static str, Event)> {
         algorithm_version: "boss 1".to_owned(),
     };
     vec![
-        ("record_6_1_run_requested.bin", requested(inline())),
-        ("record_6_1_run_requested_plain.bin", plain),
-        ("record_6_1_run_requested_blob.bin", requested(blob)),
-        ("record_6_1_run_requested_sealed.bin", requested(sealed)),
+        ("record_6_2_run_requested.bin", requested(inline())),
+        ("record_6_2_run_requested_plain.bin", plain),
+        ("record_6_2_run_requested_blob.bin", requested(blob)),
+        ("record_6_2_run_requested_sealed.bin", requested(sealed)),
         ("record_7_2_outcome_observed.bin", outcome(completed)),
         ("record_7_2_outcome_observed_failed.bin", outcome(failed)),
         ("record_7_2_outcome_observed_reused.bin", outcome(reused)),
@@ -150,12 +152,33 @@ pub(super) fn requests_and_outcomes() -> Vec<(&'static str, Event)> {
 
 /// Records of older schemas, which are read and not written any more.
 pub(super) fn older_records() -> Vec<(&'static str, Event)> {
-    let written = requests_and_outcomes();
+    let mut written = requests_and_outcomes();
+    written.extend(server_events());
     let same_as = |name: &str| {
         let found = written.iter().find(|(file, _)| *file == name);
         found.expect("a written record").1.clone()
     };
     vec![
+        (
+            "record_3_1_configuration_loaded.bin",
+            same_as("record_3_2_configuration_loaded.bin"),
+        ),
+        (
+            "record_6_1_run_requested.bin",
+            same_as("record_6_2_run_requested.bin"),
+        ),
+        (
+            "record_6_1_run_requested_plain.bin",
+            same_as("record_6_2_run_requested_plain.bin"),
+        ),
+        (
+            "record_6_1_run_requested_blob.bin",
+            same_as("record_6_2_run_requested_blob.bin"),
+        ),
+        (
+            "record_6_1_run_requested_sealed.bin",
+            same_as("record_6_2_run_requested_sealed.bin"),
+        ),
         (
             "record_7_1_outcome_observed.bin",
             same_as("record_7_2_outcome_observed.bin"),
@@ -221,7 +244,7 @@ pub(super) fn server_events() -> Vec<(&'static str, Event)> {
             }),
         ),
         (
-            "record_3_1_configuration_loaded.bin",
+            "record_3_2_configuration_loaded.bin",
             Event::ConfigurationLoaded(ConfigurationLoaded {
                 generation: 2,
                 hash: digest(8),
@@ -232,6 +255,7 @@ pub(super) fn server_events() -> Vec<(&'static str, Event)> {
                     idempotency_entries_max: 1_000_000,
                     disk_reserve_bytes: 1 << 30,
                 },
+                breakers: None,
             }),
         ),
         (
@@ -455,6 +479,7 @@ pub(super) fn records() -> Vec<(&'static str, Event)> {
         server_events(),
         reports(),
         super::backups::samples(),
+        super::breakers::samples(),
         requests_and_outcomes(),
         other_requests(),
         decisions(),

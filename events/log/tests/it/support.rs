@@ -82,6 +82,7 @@ pub(crate) fn request(n: u128, deadline_micros: Option<u64>) -> Event {
         immediate: deadline_micros.is_none(),
         experiment: None,
         idempotency: None,
+        service: None,
     })
 }
 

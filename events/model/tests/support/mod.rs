@@ -143,6 +143,7 @@ pub(crate) fn plain(n: u32) -> RunRequested {
         immediate: false,
         experiment: None,
         idempotency: None,
+        service: None,
     }
 }
 
@@ -281,5 +282,6 @@ pub(crate) fn configuration(settings: Settings) -> Event {
         hash: digest(9),
         document: Payload::Inline("{}".to_owned()),
         settings,
+        breakers: None,
     })
 }

@@ -18,11 +18,13 @@ impl Timeline<'_> {
             return;
         }
         let document = edits.document();
+        let breakers = self.state.breakers();
         let event = Event::ConfigurationLoaded(ConfigurationLoaded {
             generation: self.state.server().configuration_generation,
             hash: Digest(*blake3::hash(document.as_bytes()).as_bytes()),
             document: Payload::Inline(document),
             settings: edits.settings_over(self.state.settings()),
+            breakers: (!breakers.is_empty()).then(|| edits.breakers_over(&breakers.plan())),
         });
         let at = self.state.at();
         self.happen(event, ("configuration", self.next.0, 0), at, out);

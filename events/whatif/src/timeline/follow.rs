@@ -8,7 +8,7 @@ use hindcast_model::event::{Outcome, OutcomeObserved, RunCompleted, RunRequested
 use hindcast_model::state::Context;
 use hindcast_model::{Digest, Event, Name16, Payload, RunId, UnixMicros};
 
-use super::{Basis, Emission, Timeline, admitted, opens};
+use super::{Basis, Emission, Timeline, admitted, instead, opens};
 use crate::edit::{derived, draw};
 use crate::plan::Planned;
 use crate::samples::{Sample, Samples};
@@ -38,7 +38,8 @@ impl Timeline<'_> {
                 self.turned_away = Some(context.event_id);
             }
             if let Event::RunRequested(request) = &*event {
-                let coupled = basis == Basis::Exact && slot.admits(request.run);
+                let same = slot.instead(request.run) == instead(&out[start..], request.run);
+                let coupled = basis == Basis::Exact && slot.admits(request.run) && same;
                 if admitted(&out[start..], request.run) && !coupled {
                     self.begin(request, &context, samples, out);
                 }
@@ -110,10 +111,12 @@ impl Timeline<'_> {
         if !request.immediate {
             return self.plan(run, context.at, samples);
         }
+        let diversion = self.state.breakers().diversion(run).cloned();
         let drawn = (request.operation.as_str(), true);
         let sample = samples.draw(drawn, (self.rules.seed, run), 0).cloned();
         let task = Task {
             run,
+            instead: diversion.as_ref().map(|diversion| diversion.to.as_str()),
             operation: &request.operation,
             schema: request.schema,
             spec: &request.spec,
@@ -152,8 +155,10 @@ impl Timeline<'_> {
         let Some(open) = self.state.run(run).cloned() else {
             return;
         };
+        let diversion = self.state.breakers().diversion(run).cloned();
         let task = open.spec.as_ref().map(|spec| Task {
             run,
+            instead: diversion.as_ref().map(|diversion| diversion.to.as_str()),
             operation: &open.operation,
             schema: open.schema,
             spec,

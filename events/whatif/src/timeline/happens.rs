@@ -56,8 +56,10 @@ impl Timeline<'_> {
             && !edits.settings.is_empty()
         {
             let settings = edits.settings_over(loaded.settings);
+            let breakers = loaded.breakers.as_ref();
             let loaded = ConfigurationLoaded {
                 settings,
+                breakers: breakers.map(|plan| edits.breakers_over(plan)),
                 ..loaded.clone()
             };
             let event = Event::ConfigurationLoaded(loaded);
@@ -100,8 +102,10 @@ impl Timeline<'_> {
         let open = open.clone();
         let drawn = (open.operation.as_str(), open.spec.is_none());
         let sample = samples.draw(drawn, (self.rules.seed, run), 0).cloned();
+        let diversion = self.state.breakers().diversion(run).cloned();
         let task = open.spec.as_ref().map(|spec| Task {
             run,
+            instead: diversion.as_ref().map(|diversion| diversion.to.as_str()),
             operation: &open.operation,
             schema: open.schema,
             spec,

@@ -66,6 +66,7 @@ pub(crate) fn request(n: u64) -> RunRequested {
         immediate: false,
         experiment: None,
         idempotency: None,
+        service: None,
     }
 }
 
@@ -390,6 +391,7 @@ pub(crate) fn configuration(settings: Settings) -> Event {
         hash: digest(1),
         document: Payload::Inline("{}".to_owned()),
         settings,
+        breakers: None,
     })
 }
 

@@ -96,6 +96,7 @@ impl World {
                     immediate: false,
                     experiment: None,
                     idempotency: None,
+                    service: None,
                 })
             };
             let shed = Event::RequestsShed(RequestsShed {
