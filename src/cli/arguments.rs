@@ -3,6 +3,7 @@
 mod backup;
 mod breaker;
 mod configuration;
+mod demo;
 mod serve;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use backup::{AnyTarget, Backup, Restore, Target};
 pub(crate) use breaker::{Breaker, LastingWish, Service, Wish};
 pub(crate) use configuration::ConfigVerb;
+pub(crate) use demo::Demo;
 pub(crate) use serve::Serve;
 
 use super::output::{Failure, note};
@@ -175,13 +177,6 @@ pub(crate) enum Shell {
     Fish,
     Powershell,
     Zsh,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Demo {
-    /// Leave the data directory in place, and say where it is.
-    #[arg(long)]
-    pub(crate) keep: bool,
 }
 
 #[derive(Debug, Subcommand)]

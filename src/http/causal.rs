@@ -3,19 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::http::header::{HeaderName, LOCATION};
+use actix_web::http::header::{HeaderName, HeaderValue, LOCATION};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use hindcast_actors::views::FallbackView;
 use hindcast_actors::{Admission, Computed, Operation, RunRequest};
 use hindcast_model::RunId;
-use hindcast_model::event::Outcome;
+use hindcast_model::event::{Idempotency, Outcome};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::error::Problem;
 use super::parameters::{self, Query, Wait};
-use super::{App, Running, body, identity, outcome, subject};
+use super::{App, FALLBACK, Running, body, identity, outcome, subject};
 use crate::answer::{Answer, CacheNote, Durations};
 use crate::config::FallbackDefault;
 use crate::{clock, ids};
@@ -115,14 +115,8 @@ async fn lab(
     let body = body::read(request, payload, &app.memory, http).await?;
     body::check_depth(&body.bytes, http.json_depth_max)?;
     let operation = Operation::parse(name, body::object(&body.bytes)?)?;
-    // What was never sent before has to leave the key of old what it was.
-    let asked: &[u8] = match parameters::fallback(request)? {
-        None => &[],
-        Some(true) => b"allow",
-        Some(false) => b"never",
-    };
-    let idempotency =
-        key.map(|key| body::idempotency(&key, name, &[&body.bytes, subject(request), asked]));
+    let divert = divert(app, request)?;
+    let idempotency = key.map(|key| repeated(request, (&key, name), &body.bytes));
     drop(body);
     let run = ids::run();
     let seeded = operation.seed().is_some();
@@ -136,7 +130,7 @@ async fn lab(
             seed,
             deadline: deadline(app),
             idempotency,
-            divert: divert(app, request)?,
+            divert,
         })
         .await?;
     match admission {
@@ -162,12 +156,20 @@ async fn lab(
         Admission::Deduplicated { original, .. } => {
             let answered = wait_for(app, running, (original, seeded), wait).await;
             let mut response = answered.map_err(Problem::replayed)?;
-            let replayed = actix_web::http::header::HeaderValue::from_static("true");
+            let replayed = HeaderValue::from_static("true");
             response.headers_mut().insert(REPLAYED, replayed);
             Ok(response)
         }
         Admission::Refused { refusal, .. } => Err(refusal.into()),
     }
+}
+
+/// What an idempotency key stands for: the body, whose data it is, and whether a fallback was spoken of.
+fn repeated(request: &HttpRequest, (key, name): (&str, &str), body: &[u8]) -> Idempotency {
+    let mut parts = vec![body, subject(request)];
+    // A request that does not speak of it stands for what it always did.
+    parts.extend(request.headers().get(FALLBACK).map(HeaderValue::as_bytes));
+    body::idempotency(key, name, &parts)
 }
 
 /// How long a run may take.

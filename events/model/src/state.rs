@@ -460,12 +460,10 @@ impl State {
         actor_restarts
             .iter()
             .for_each(|(name, count)| line(format!("restarts {name} {count}")));
-        shredded
-            .iter()
-            .for_each(|key| line(format!("shredded {}", key.0)));
-        pruned
-            .iter()
-            .for_each(|pruned| line(format!("pruned {pruned:?}")));
+        let keys = shredded.iter();
+        keys.for_each(|key| line(format!("shredded {}", key.0)));
+        let gone = pruned.iter();
+        gone.for_each(|pruned| line(format!("pruned {pruned:?}")));
         damaged
             .iter()
             .for_each(|(file, damage)| line(format!("damaged {file} {damage:?}")));
