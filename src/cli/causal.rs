@@ -79,13 +79,13 @@ fn answered(
     let path = format!("/api/v1/{}", name.replace('.', "/"));
     match (&global.server, question.data) {
         (Some(url), Some(file)) => {
-            let client = Client::new(url)?.for_subject(global.subject.as_deref());
+            let client = Client::to(url, global)?.for_subject(global.subject.as_deref());
             let bytes = read(file)?;
             let stored = super::data::upload(&client, &bytes, &super::data::name_of(file))?;
             request["dataset"] = stored.value()?["digest"].clone();
             client.compute(&path, &request)
         }
-        (Some(url), None) => Client::new(url)?
+        (Some(url), None) => Client::to(url, global)?
             .for_subject(global.subject.as_deref())
             .compute(&path, &request),
         (None, None) if question.stored => {

@@ -58,13 +58,19 @@ pub(super) async fn request(door: &Door, request: RunRequest) -> Result<Admissio
             .flatten()
         {
             Some(ended) => record_ended(door, asked, ended).await,
-            None => record_first(door, asked).await,
+            None => {
+                door.check_lane(operation.name())?;
+                record_first(door, asked).await
+            }
         };
     };
     if !cheap {
         return match door.results.find(key, operation.name()) {
             Some(kept) => record_ended(door, asked, (kept.into(), 0)).await,
-            None => record_first(door, asked).await,
+            None => {
+                door.check_lane(operation.name())?;
+                record_first(door, asked).await
+            }
         };
     }
     loop {
@@ -137,9 +143,11 @@ fn sealed(key: KeyId, command: Command) -> Command {
 fn compute(door: &Door, request: &RunRequest) -> Result<Option<(Ending, u64)>, SubmitFailure> {
     let clock = &*door.environment.clock;
     let started = clock.monotonic();
+    let budget = door.options.cheap_budget;
+    let budget = request.deadline.map_or(budget, |left| left.min(budget));
     let budget = Budget {
         clock,
-        until: started + micros(door.options.cheap_budget),
+        until: started + micros(budget),
     };
     let execute = || request.operation.execute(None, request.seed, &budget);
     let ended = match catch_unwind(AssertUnwindSafe(execute)) {
