@@ -2,19 +2,25 @@
 //! Where values come from (file, environment, command line) is `load.rs`. What a key does is
 //! explained in `config/default.toml`, and a test keeps the two equal.
 
+mod access;
 mod backup;
 mod breakers;
 mod limits;
+mod live;
 mod load;
+mod overload;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use access::AccessConfig;
 pub use backup::{BackupConfig, TargetConfig};
 pub use breakers::{BreakersConfig, FallbackDefault, OwnBreaker};
+pub use live::{Change, LIVE, LiveConfig, change};
 pub use load::{ConfigError, Overrides, load, misnamed};
+pub use overload::OverloadConfig;
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -22,11 +28,13 @@ pub use load::{ConfigError, Overrides, load, misnamed};
 pub struct Config {
     pub server: ServerConfig,
     pub supervision: SupervisionConfig,
+    pub access: AccessConfig,
     pub http: HttpConfig,
     pub log: LogConfig,
     pub scrub: ScrubConfig,
     pub retention: RetentionConfig,
     pub runs: RunsConfig,
+    pub overload: OverloadConfig,
     pub cache: CacheConfig,
     pub backup: BackupConfig,
     pub breakers: BreakersConfig,
@@ -42,6 +50,9 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     pub data_dir: PathBuf,
     pub allow_unauthenticated: bool,
+    /// Empty: plain HTTP.
+    pub tls_certificate_file: PathBuf,
+    pub tls_key_file: PathBuf,
     pub workers: usize,
     pub stop_grace_ms: u64,
     /// Empty is the ordinary mode.
@@ -168,6 +179,8 @@ impl Default for ServerConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             data_dir: PathBuf::from("./data"),
             allow_unauthenticated: false,
+            tls_certificate_file: PathBuf::new(),
+            tls_key_file: PathBuf::new(),
             workers: 0,
             stop_grace_ms: 10_000,
             safe_mode: String::new(),
@@ -306,12 +319,17 @@ impl Config {
         Ok(())
     }
 
-    /// Refuses to offer an open server to a network.
+    /// Refuses to offer a server to a network that nobody could prove who they are to.
     pub fn check_exposure(&self) -> Result<(), ConfigError> {
         if self.server.listen.ip().is_loopback() || self.server.allow_unauthenticated {
             return Ok(());
         }
-        Err(ConfigError::Exposed(self.server.listen))
+        let file = crate::access::file(self);
+        match crate::access::has_admin(&file) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(ConfigError::Exposed(self.server.listen)),
+            Err(error) => Err(ConfigError::value("access.keys_file", error.to_string())),
+        }
     }
 
     /// The whole of it as canonical JSON, as the log records it. It holds no secrets: there is no
@@ -386,7 +404,13 @@ mod tests {
         let text = Config::default().document();
         assert!(
             text.starts_with(
-                r#"{"backup":{"attempts_max":5,"keep_daily":7,"keep_monthly":12,"keep_weekly":5,"#
+                r#"{"access":{"attempts_per_minute_max":30,"keys_file":"","required_on_loopback":false},"#
+            ),
+            "{text}"
+        );
+        assert!(
+            text.contains(
+                r#""backup":{"attempts_max":5,"keep_daily":7,"keep_monthly":12,"keep_weekly":5,"#
             ),
             "{text}"
         );

@@ -1,5 +1,6 @@
 //! The binary's library: configuration, wiring, HTTP and the command line. No domain logic.
 
+pub mod access;
 pub mod answer;
 pub mod backups;
 mod breakers;
@@ -11,11 +12,13 @@ pub mod http;
 pub mod ids;
 pub mod metrics;
 pub mod nearest;
+pub mod overload;
 pub mod privacy;
 mod retention;
 pub mod series;
 mod snapshots;
 pub mod startup;
 pub mod telemetry;
+pub mod tls;
 pub mod trace_context;
 pub mod whatif;

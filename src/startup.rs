@@ -19,11 +19,13 @@ use hindcast_model::{Command, DECIDER_VERSION, KeyId, Name16, Payload, Submissio
 use metrics_exporter_prometheus::BuildError;
 use tokio::sync::oneshot;
 
+use crate::access::{Access, KeyFileError};
 use crate::backups::{self, TargetProblem};
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError};
-use crate::http::{self, App, Running};
-use crate::{breakers, clock, disk, ids, metrics, privacy, retention, snapshots};
+use crate::http::{self, App, ConfigSource, Running};
+use crate::tls::{Certificate, TlsError};
+use crate::{breakers, clock, disk, ids, metrics, overload, privacy, retention, snapshots};
 
 /// Why a server did not start, or did not stop in good order.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +50,12 @@ pub enum ServeError {
     Vault(#[from] VaultError),
     #[error(transparent)]
     Backup(#[from] TargetProblem),
+    #[error(transparent)]
+    Access(#[from] KeyFileError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("https: {0}")]
+    Rustls(#[from] rustls::Error),
     #[error("metrics: {0}")]
     Metrics(#[from] BuildError),
     #[error("serving: {0}")]
@@ -91,19 +99,24 @@ pub enum Ended {
 }
 
 /// Runs a server until `stop` ends or an actor fails for good, and returns after everything is
-/// closed in good order.
+/// closed in good order. A reload reads the configuration from `source`; without one it stays as it is.
 pub async fn serve(
-    config: Config,
+    (config, source): (Config, Option<ConfigSource>),
     tell: impl Fn(Moment),
     stop: impl Future<Output = &'static str>,
 ) -> Result<Ended, ServeError> {
     config.check()?;
     config.check_exposure()?;
     let metrics = metrics::process_metrics()?;
+    overload::describe();
     let config = Arc::new(config);
     let listener = bind(config.server.listen)?;
     let address = listener.local_addr()?;
-    let app = Data::new(App::new(config.clone(), metrics, address));
+    let access = Access::open(&config)?;
+    let certificate = Certificate::open(&config)?;
+    warn_of_plain_keys(&config, &access);
+    let from = (&*config, source);
+    let app = Data::new(App::new(from, metrics, (address, access, certificate)));
     let server = http_server(app.clone(), listener)?;
     let handle = server.handle();
     let serving = rt::spawn(server);
@@ -133,8 +146,10 @@ pub async fn serve(
     let retention = rt::spawn(retention::retain(log.clone(), config.clone()));
     tracing::info!(%address, head = %log.head(), "ready");
     tell(Moment::Ready(address));
+    let reloading = rt::spawn(reload_on_hangup(app.clone()));
     let (ended, reason) = tokio::select! {
         reason = &mut stop => (Ended::Stopped, reason.to_owned()),
+        () = app.asked_to_quit() => (Ended::Stopped, "asked to quit".to_owned()),
         reason = failed(&config, &actors) => (Ended::ActorFailed(reason.clone()), reason),
         ended = serving => {
             tracing::error!(?ended, "the HTTP server ended by itself");
@@ -144,6 +159,7 @@ pub async fn serve(
     tracing::info!(reason, "stopping");
     app.begin_stop();
     stop_http(&handle, &config).await;
+    reloading.abort();
     chores.abort();
     snapshots.abort();
     retention.abort();
@@ -158,6 +174,28 @@ async fn failed(config: &Config, actors: &Actors) -> String {
     match config.supervision.process_restarts_max == 0 || !config.server.safe_mode.is_empty() {
         true => std::future::pending().await,
         false => given_up.await,
+    }
+}
+
+/// Who listens on the way could take the keys.
+fn warn_of_plain_keys(config: &Config, access: &Access) {
+    let plain = config.server.tls_certificate_file.as_os_str().is_empty();
+    if access.is_needed() && plain && !config.server.listen.ip().is_loopback() {
+        tracing::warn!(
+            "keys come in unencrypted: set server.tls_certificate_file, or put https in front"
+        );
+    }
+}
+
+/// SIGHUP asks for a reload.
+async fn reload_on_hangup(app: Data<App>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        tracing::error!("SIGHUP cannot be heard; POST /-/reload still works");
+        return;
+    };
+    while hangup.recv().await.is_some() {
+        http::reload(&app).await;
     }
 }
 
@@ -176,6 +214,7 @@ fn http_server(
     };
     let http = &config.http;
     let connections = app.clone();
+    let tls = app.certificate.clone();
     let server = HttpServer::new(move || http::application(app.clone()))
         .workers(workers)
         .max_connections(http.connections_max.div_ceil(workers))
@@ -189,9 +228,12 @@ fn http_server(
         .on_connect(move |_, extensions| {
             extensions.insert(connections.metrics.connection());
         })
-        .listen(listener)?
-        .run();
-    Ok(server)
+        .tls_handshake_timeout(Duration::from_millis(http.head_timeout_ms));
+    let server = match tls {
+        Some(certificate) => server.listen_rustls_0_23(listener, certificate.server_config()?)?,
+        None => server.listen(listener)?,
+    };
+    Ok(server.run())
 }
 
 /// Opens the log, records the start, and starts the actors, which dispatch what is pending.
@@ -288,7 +330,10 @@ fn actor_options(config: &Config) -> ActorOptions {
     options.supervision.restart.restarts_max = supervision.actor_restarts_max;
     options.supervision.restart.window =
         Duration::from_millis(supervision.actor_restarts_window_ms);
-    options.computation.threads = config.runs.threads;
+    if config.runs.threads > 0 {
+        options.computation.threads = config.runs.threads;
+    }
+    options.experiment.heavy_runs_max = config.overload.heavy_runs_max;
     options.computation.cache_bytes_max = config.cache.datasets_bytes_max;
     options.results = ResultCacheOptions {
         bytes_max: config.cache.results_bytes_max,
@@ -361,33 +406,33 @@ pub fn settings(config: &Config) -> Settings {
     settings
 }
 
+/// The event that this configuration holds from here on, and its generation.
+pub(crate) fn configuration_event(log: &Log, config: &Config) -> Result<(u64, Event), String> {
+    let document = config.document();
+    if document.len() > INLINE_BYTES_MAX {
+        return Err("the configuration is too long".to_owned());
+    }
+    let generation = log.state(|state| state.server().configuration_generation) + 1;
+    let event = Event::ConfigurationLoaded(ConfigurationLoaded {
+        generation,
+        hash: operation::digest(document.as_bytes()),
+        document: Payload::Inline(document),
+        settings: settings(config),
+        breakers: Some(breakers::plan(config)),
+    });
+    Ok((generation, event))
+}
+
 async fn record_start(log: &Log, recovery: &Recovery, config: &Config) -> Result<(), ServeError> {
     if log.read_only().is_some() {
         return Ok(());
     }
-    let document = config.document();
-    let hash = operation::digest(document.as_bytes());
-    let generation = log.state(|state| state.server().configuration_generation) + 1;
-    let document = match document.len() <= INLINE_BYTES_MAX {
-        true => Payload::Inline(document),
-        false => {
-            return Err(ServeError::Record(
-                "the configuration is too long".to_owned(),
-            ));
-        }
-    };
+    let (_, loaded) = configuration_event(log, config).map_err(ServeError::Record)?;
     let started = Event::ServerStarted(ServerStarted {
         binary_version: env!("CARGO_PKG_VERSION").to_owned(),
         decider_version: DECIDER_VERSION,
         numeric_profile: numeric_profile(),
         clean: recovery.clean,
-    });
-    let loaded = Event::ConfigurationLoaded(ConfigurationLoaded {
-        generation,
-        hash,
-        document,
-        settings: settings(config),
-        breakers: Some(breakers::plan(config)),
     });
     let commands = [started, loaded].map(own_command).to_vec();
     record(log, Submission { commands }).await

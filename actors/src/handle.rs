@@ -22,6 +22,7 @@ use crate::computation::ComputationHandle;
 use crate::experiment::edge::Edge;
 use crate::experiment::watch::{Hub, RunWatch};
 use crate::experiment::{Entry, Experiment, ExperimentOptions, Request};
+use crate::operation::Lane;
 use crate::results::{ResultCache, ResultCacheStats};
 use request::{
     Admission, CancelAnswer, DatasetAnswer, ExperimentAnswer, ExperimentRequest, Identity, NOBODY,
@@ -264,6 +265,17 @@ impl Door {
             Err(_) => Err(SubmitFailure::Unavailable(
                 "the log did not answer in time".to_owned(),
             )),
+        }
+    }
+
+    /// Long runs leave room for others among all that are in flight.
+    fn check_lane(&self, operation: &str) -> Result<(), SubmitFailure> {
+        let waiting = self.computation.heavy_queued();
+        match Lane::of(operation) {
+            Lane::Heavy if waiting >= self.options.heavy_runs_max => {
+                Err(self.busy("the queue of long runs"))
+            }
+            Lane::Cheap | Lane::Heavy => Ok(()),
         }
     }
 

@@ -53,7 +53,7 @@ pub use handle::request::{
     Redacted, RunRequest, SubmitFailure, Upload,
 };
 pub use metrics::describe;
-pub use operation::{Computed, Operation};
+pub use operation::{Computed, Lane, Operation};
 pub use results::{Lookups, ResultCacheOptions, ResultCacheStats, ResultKey, TopKey};
 pub use scrub::{ScrubHandle, ScrubOptions};
 pub use standing::{ActorStatus, Phase, SupervisionHandle};

@@ -51,6 +51,24 @@ pub enum Operation {
     Fault(crate::tests::FaultRequest),
 }
 
+/// Which threads a run is computed on: what takes seconds must not keep what takes microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    Cheap,
+    Heavy,
+}
+
+impl Lane {
+    /// The lane of the operation of this name.
+    #[must_use]
+    pub fn of(operation: &str) -> Self {
+        match operation {
+            "causal.validate" | "causal.paths" => Self::Cheap,
+            _ => Self::Heavy,
+        }
+    }
+}
+
 /// A result as the log holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Computed {

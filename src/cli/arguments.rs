@@ -4,6 +4,7 @@ mod backup;
 mod breaker;
 mod configuration;
 mod demo;
+mod global;
 mod serve;
 
 use std::path::PathBuf;
@@ -14,11 +15,10 @@ pub(crate) use backup::{AnyTarget, Backup, Restore, Target};
 pub(crate) use breaker::{Breaker, LastingWish, Service, Wish};
 pub(crate) use configuration::ConfigVerb;
 pub(crate) use demo::Demo;
+pub(crate) use global::Global;
 pub(crate) use serve::Serve;
 
-use super::output::{Failure, note};
 use super::whatif::WhatIf;
-use crate::config::{Config, Overrides, load, misnamed};
 
 /// Causal experiments over an event log that can be replayed, restored and asked what if.
 #[derive(Debug, Parser)]
@@ -35,30 +35,6 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) verb: Verb,
-}
-
-/// What every verb understands.
-#[derive(Debug, Clone, Default, Args)]
-pub(crate) struct Global {
-    /// Print JSON instead of text.
-    #[arg(long, global = true)]
-    pub(crate) json: bool,
-    /// Use the server at this address, such as http://127.0.0.1:8080, instead of local files.
-    #[arg(long, global = true, value_name = "URL")]
-    pub(crate) server: Option<String>,
-    /// Read this configuration file.
-    #[arg(long, global = true, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// Directory of the log and the data (key server.data_dir).
-    #[arg(long, global = true, value_name = "DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
-    /// Whose data are sent: they are sealed under a key of this subject's own, which
-    /// `hindcast redact` shreds.
-    #[arg(long, global = true, value_name = "NAME")]
-    pub(crate) subject: Option<String>,
-    /// Set one key of the configuration, such as runs.threads=2; may be repeated.
-    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
-    pub(crate) set: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -141,6 +117,16 @@ pub(crate) enum Verb {
         after_help = "Examples:\n  hindcast redact patient-7 --reason 'asked to be forgotten'"
     )]
     Redact(super::redact::Options),
+    /// Access keys: who may use a server, and in which role.
+    Keys {
+        #[command(subcommand)]
+        verb: super::keys::Keys,
+    },
+    /// Who did what.
+    Audit {
+        #[command(subcommand)]
+        verb: super::audit::Audit,
+    },
     /// Backups: make, list, verify, remove old ones.
     Backup {
         #[command(subcommand)]
@@ -475,27 +461,6 @@ pub(crate) struct EventFilter {
     /// Only events of this type, such as run_completed.
     #[arg(long = "type", value_name = "TYPE")]
     pub(crate) kind: Option<String>,
-}
-
-impl Global {
-    /// The configuration from all sources, checked.
-    pub(crate) fn configuration(&self) -> Result<Config, Failure> {
-        for (name, right) in misnamed(std::env::vars_os().map(|(name, _)| name)) {
-            note(&format!(
-                "warning: {name} has no effect; the variable is called {right}"
-            ));
-        }
-        let overrides = Overrides {
-            file: self.config.clone(),
-            set: self.set.clone(),
-        };
-        let mut config = load(&overrides, std::env::vars_os()).map_err(Failure::configuration)?;
-        if let Some(data_dir) = &self.data_dir {
-            config.server.data_dir.clone_from(data_dir);
-        }
-        config.check().map_err(Failure::configuration)?;
-        Ok(config)
-    }
 }
 
 #[cfg(test)]

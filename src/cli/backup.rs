@@ -26,7 +26,7 @@ const ASK_EVERY: Duration = Duration::from_millis(500);
 
 pub(crate) fn run(global: &Global, verb: Backup, output: &Output) -> Result<(), Failure> {
     if let Some(url) = &global.server {
-        return remote(&Client::new(url)?, verb, output);
+        return remote(&Client::to(url, global)?, verb, output);
     }
     match verb {
         Backup::Create {

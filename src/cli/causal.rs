@@ -85,7 +85,7 @@ fn answered(
     let path = format!("/api/v1/{}", name.replace('.', "/"));
     match (&global.server, question.data) {
         (Some(url), Some(file)) => {
-            let client = Client::new(url)?
+            let client = Client::to(url, global)?
                 .for_subject(global.subject.as_deref())
                 .with_fallback(question.fallback);
             let bytes = read(file)?;
@@ -93,7 +93,7 @@ fn answered(
             request["dataset"] = stored.value()?["digest"].clone();
             client.compute(&path, &request)
         }
-        (Some(url), None) => Client::new(url)?
+        (Some(url), None) => Client::to(url, global)?
             .for_subject(global.subject.as_deref())
             .with_fallback(question.fallback)
             .compute(&path, &request),

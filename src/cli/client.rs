@@ -1,27 +1,24 @@
 //! The client side of the REST interface.
 
 use std::io::{BufRead, BufReader};
-use std::time::Duration;
 
 use hindcast_model::RunId;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use ureq::Agent;
-use ureq::http::{Request, Response};
+use ureq::http::Response;
 
+use super::arguments::Global;
+use super::connection::Connection;
 use super::output::{self, Failure, Output};
 use crate::answer::{Answer, CacheNote, Durations, EXACT};
 
-/// Longer than any answer to a request that waits.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
 /// The wait that is asked for; what takes longer is followed by its progress.
 const WAIT_SECONDS: u64 = 5;
 
 /// A server to speak to.
 pub(crate) struct Client {
-    base: String,
-    agent: Agent,
+    connection: Connection,
     /// Whose data are sent.
     subject: Option<String>,
     /// Whether something else may be computed.
@@ -94,21 +91,20 @@ pub(crate) fn text<'a>(answer: &'a Value, name: &str) -> Result<&'a str, Failure
 }
 
 impl Client {
-    /// A client of the server at a URL such as `http://127.0.0.1:8080`.
+    /// A client of a server on this machine that asks for no key.
     pub(crate) fn new(url: &str) -> Result<Self, Failure> {
-        let base = url.trim_end_matches('/').to_owned();
-        if !base.starts_with("http://") {
-            let message = format!("--server: `{url}` does not begin with http://");
-            return Err(Failure::Usage(message));
-        }
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_connect(Some(Duration::from_secs(10)))
-            .timeout_recv_response(Some(ANSWER_TIMEOUT))
-            .build();
         Ok(Self {
-            base,
-            agent: config.into(),
+            connection: Connection::plain(url)?,
+            subject: None,
+            fallback: None,
+        })
+    }
+
+    /// A client of the server at a URL such as `https://example.org`, with the key and the
+    /// certificates that the command line names.
+    pub(crate) fn to(url: &str, global: &Global) -> Result<Self, Failure> {
+        Ok(Self {
+            connection: Connection::to(url, global)?,
             subject: None,
             fallback: None,
         })
@@ -131,58 +127,44 @@ impl Client {
     }
 
     pub(crate) fn get(&self, path: &str) -> Result<Reply, Failure> {
-        let request = Request::get(format!("{}{path}", self.base)).body(());
-        let response = self.agent.run(request?);
-        self.reply(response)
+        self.reply(self.connection.send(path, &[], None)?)
     }
 
     /// What `/health` says, whether or not all is well.
     pub(crate) fn health(&self) -> Result<Value, Failure> {
-        let request = Request::get(format!("{}/health", self.base)).body(());
-        let response = self.agent.run(request?);
-        let mut response = response.map_err(|error| self.unreachable(&error))?;
+        let mut response = self.connection.send("/health", &[], None)?;
+        let status = response.status().as_u16();
         let body = response.body_mut().read_to_string();
-        let body = body.map_err(|error| self.unreachable(&error))?;
-        Ok(serde_json::from_str(&body)?)
+        let body = body.map_err(|error| self.connection.unreachable(&error))?;
+        match status {
+            401 | 403 | 429 => Err(problem(status, &body)),
+            _ => Ok(serde_json::from_str(&body)?),
+        }
     }
 
     pub(crate) fn post(&self, path: &str, media_type: &str, body: &[u8]) -> Result<Reply, Failure> {
-        let request = Request::post(format!("{}{path}", self.base))
-            .header("content-type", media_type)
-            .header("prefer", format!("wait={WAIT_SECONDS}"));
-        let request = match &self.subject {
-            Some(subject) => request.header(crate::http::SUBJECT, subject),
-            None => request,
-        };
-        let request = match &self.fallback {
-            Some(fallback) => request.header(crate::http::FALLBACK, fallback),
-            None => request,
-        };
-        let request = request.body(body);
-        let response = self.agent.run(request?);
-        self.reply(response)
+        let wait = format!("wait={WAIT_SECONDS}");
+        let mut headers = vec![("content-type", media_type), ("prefer", wait.as_str())];
+        if let Some(subject) = &self.subject {
+            headers.push((crate::http::SUBJECT, subject));
+        }
+        if let Some(fallback) = &self.fallback {
+            headers.push((crate::http::FALLBACK, fallback));
+        }
+        self.reply(self.connection.send(path, &headers, Some(body))?)
     }
 
-    fn reply(&self, response: Result<Response<ureq::Body>, ureq::Error>) -> Result<Reply, Failure> {
-        let mut response = response.map_err(|error| self.unreachable(&error))?;
+    fn reply(&self, mut response: Response<ureq::Body>) -> Result<Reply, Failure> {
         let status = response.status().as_u16();
         let body = response
             .body_mut()
             .with_config()
             .limit(u64::MAX)
             .read_to_string()
-            .map_err(|error| self.unreachable(&error))?;
+            .map_err(|error| self.connection.unreachable(&error))?;
         match status {
             0..400 => Ok(Reply { status, body }),
             _ => Err(problem(status, &body)),
-        }
-    }
-
-    fn unreachable(&self, error: &ureq::Error) -> Failure {
-        Failure::Failed {
-            message: format!("no answer from {}: {error}", self.base),
-            field: None,
-            hint: Some("is the server running? `hindcast serve` starts one".to_owned()),
         }
     }
 
@@ -216,13 +198,10 @@ impl Client {
         path: &str,
         mut each: impl FnMut(&str, &Value) -> Result<bool, Failure>,
     ) -> Result<(), Failure> {
-        let request = Request::get(format!("{}{path}", self.base))
-            .header("accept", "text/event-stream")
-            .body(());
-        let response = self.agent.run(request?);
-        let mut response = response.map_err(|error| self.unreachable(&error))?;
+        let headers = [("accept", "text/event-stream")];
+        let mut response = self.connection.send(path, &headers, None)?;
         if response.status().as_u16() >= 400 {
-            return self.reply(Ok(response)).map(|_| ());
+            return self.reply(response).map(|_| ());
         }
         let reader = response.body_mut().with_config().limit(u64::MAX).reader();
         let mut event = String::new();

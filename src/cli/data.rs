@@ -27,7 +27,7 @@ pub(crate) fn run(global: &Global, verb: Data, output: &Output) -> Result<(), Fa
         }
         Data::List => {
             if let Some(url) = &global.server {
-                let reply = Client::new(url)?.get("/api/v1/datasets?limit=500")?;
+                let reply = Client::to(url, global)?.get("/api/v1/datasets?limit=500")?;
                 return print(output, &reply, render::datasets);
             }
             let state = Directory::open(global)?.reader.state()?;
@@ -41,7 +41,7 @@ pub(crate) fn run(global: &Global, verb: Data, output: &Output) -> Result<(), Fa
 fn profile(global: &Global, table: &str, output: &Output) -> Result<(), Failure> {
     if let Ok(digest) = table.parse::<Digest>() {
         if let Some(url) = &global.server {
-            let reply = Client::new(url)?.get(&format!("/api/v1/datasets/{table}"))?;
+            let reply = Client::to(url, global)?.get(&format!("/api/v1/datasets/{table}"))?;
             return print(output, &reply, render::dataset);
         }
         let value = stored(&Directory::open(global)?, digest)?;

@@ -130,6 +130,9 @@ fn exposure(config: &Config) -> Finding {
         Ok(()) if config.server.listen.ip().is_loopback() => {
             Finding::ok("exposure", "only this machine can reach it")
         }
+        Ok(()) if !config.server.allow_unauthenticated => {
+            Finding::ok("exposure", "every request needs a key")
+        }
         Ok(()) => {
             let advice = "put something that authenticates in front of it";
             Finding::not(
@@ -140,7 +143,8 @@ fn exposure(config: &Config) -> Finding {
             )
         }
         Err(error) => {
-            let advice = "listen on 127.0.0.1, or see server.allow_unauthenticated";
+            let advice =
+                "make a key with hindcast keys create NAME --role admin, or listen on 127.0.0.1";
             Finding::not(Verdict::Fail, "exposure", error.to_string(), advice)
         }
     }

@@ -104,7 +104,7 @@ fn cloud_event(event: &Value) -> Value {
 }
 
 /// Where events are read from.
-enum Source {
+pub(super) enum Source {
     Server {
         client: Client,
         filter: String,
@@ -116,7 +116,7 @@ enum Source {
     },
 }
 
-struct FileFilter {
+pub(super) struct FileFilter {
     stream: Option<Stream>,
     kind: Option<&'static str>,
 }
@@ -152,7 +152,7 @@ impl FileFilter {
 }
 
 impl Source {
-    fn open(global: &Global, filter: &EventFilter) -> Result<Self, Failure> {
+    pub(super) fn open(global: &Global, filter: &EventFilter) -> Result<Self, Failure> {
         let files = FileFilter::new(filter)?;
         if let Some(url) = &global.server {
             let pair = |name: &str, value: &Option<String>| match value {
@@ -160,7 +160,7 @@ impl Source {
                 None => String::new(),
             };
             return Ok(Self::Server {
-                client: Client::new(url)?,
+                client: Client::to(url, global)?,
                 filter: pair("stream", &filter.stream) + &pair("type", &filter.kind),
             });
         }
@@ -186,7 +186,7 @@ impl Source {
     }
 
     /// Calls `visit` with up to `limit` events from `from` on, or from the oldest that is left.
-    fn each(
+    pub(super) fn each(
         &mut self,
         from: Option<Seq>,
         limit: usize,

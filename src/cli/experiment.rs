@@ -47,7 +47,7 @@ pub(crate) fn run(global: &Global, verb: Experiment, output: &Output) -> Result<
         }
         Experiment::Show { id } => {
             if let Some(url) = &global.server {
-                let reply = Client::new(url)?.get(&format!("/api/v1/experiments/{id}"))?;
+                let reply = Client::to(url, global)?.get(&format!("/api/v1/experiments/{id}"))?;
                 return print(output, &reply, render::experiment);
             }
             let view = show(&Directory::open(global)?, &id)?;
@@ -56,7 +56,7 @@ pub(crate) fn run(global: &Global, verb: Experiment, output: &Output) -> Result<
         Experiment::List { limit } => {
             if let Some(url) = &global.server {
                 let limit = limit.map_or_else(String::new, |limit| format!("?limit={limit}"));
-                let reply = Client::new(url)?.get(&format!("/api/v1/experiments{limit}"))?;
+                let reply = Client::to(url, global)?.get(&format!("/api/v1/experiments{limit}"))?;
                 return print(output, &reply, render::experiments);
             }
             let items = list(&Directory::open(global)?, limit.unwrap_or(LIST_DEFAULT))?;
@@ -64,7 +64,7 @@ pub(crate) fn run(global: &Global, verb: Experiment, output: &Output) -> Result<
         }
         Experiment::Stats => {
             if let Some(url) = &global.server {
-                let reply = Client::new(url)?.get("/api/v1/experiments/stats")?;
+                let reply = Client::to(url, global)?.get("/api/v1/experiments/stats")?;
                 return print(output, &reply, render::stats);
             }
             let state = Directory::open(global)?.reader.state()?;

@@ -114,7 +114,7 @@ pub(crate) fn state(global: &Global, options: &StateOf, output: &Output) -> Resu
     if let Some(url) = &global.server {
         let at = options.at.as_ref().map(|at| format!("?at={}", encoded(at)));
         let path = format!("/api/v1/state/{about}{}", at.unwrap_or_default());
-        let reply = Client::new(url)?.get(&path)?;
+        let reply = Client::to(url, global)?.get(&path)?;
         return super::client::print(output, &reply, render::state);
     }
     let files = Files::open(global)?;
@@ -128,7 +128,7 @@ pub(crate) fn difference(global: &Global, options: &Diff, output: &Output) -> Re
     if let Some(url) = &global.server {
         let (from, to) = (encoded(&options.from), encoded(&options.to));
         let path = format!("/api/v1/state/{about}/diff?from={from}&to={to}");
-        let reply = Client::new(url)?.get(&path)?;
+        let reply = Client::to(url, global)?.get(&path)?;
         return super::client::print(output, &reply, render::difference);
     }
     let files = Files::open(global)?;
@@ -143,7 +143,7 @@ pub(crate) fn explain(global: &Global, options: &Explain, output: &Output) -> Re
         return Err(Failure::Usage(message.to_owned()));
     }
     if let Some(url) = &global.server {
-        let reply = Client::new(url)?.get(&explain_path(options))?;
+        let reply = Client::to(url, global)?.get(&explain_path(options))?;
         return match options.format {
             Some(_) => output.text(reply.body.trim_end()),
             None => super::client::print(output, &reply, render::provenance),

@@ -5,11 +5,13 @@
 
 mod anew;
 mod arguments;
+mod audit;
 mod backup;
 mod breaker;
 mod causal;
 mod client;
 mod configuration;
+mod connection;
 mod data;
 mod demo;
 mod directory;
@@ -18,6 +20,7 @@ mod drill;
 mod events;
 mod experiment;
 mod history;
+mod keys;
 mod local;
 mod output;
 mod redact;
@@ -63,6 +66,8 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Verb::WhatIf(options) => whatif::run(global, &options, output),
         Verb::Events { verb } => events::run(global, verb, output),
         Verb::Verify(options) => verify::run(global, &options, output),
+        Verb::Keys { verb } => keys::run(global, &verb, output),
+        Verb::Audit { verb } => audit::run(global, &verb, output),
         Verb::Redact(options) => redact::run(global, &options, output),
         Verb::Status => status::run(global, output),
         Verb::Drill { verb } => drill::run(&verb, output),
@@ -114,6 +119,8 @@ fn refuse_ignored(global: &Global, verb: &Verb) -> Result<(), Failure> {
         | Verb::Explain(_)
         | Verb::WhatIf(_)
         | Verb::Redact(_)
+        | Verb::Keys { .. }
+        | Verb::Audit { .. }
         | Verb::Status
         | Verb::Backup { .. }
         | Verb::Events { .. } => {

@@ -1,37 +1,40 @@
 //! `hindcast serve`.
 
+use std::sync::Arc;
+
 use actix_web::rt::System;
 use serde_json::json;
 
 use super::anew;
 use super::arguments::{Global, Serve};
 use super::output::{Failure, Output};
+use crate::config::Config;
+use crate::http::ConfigSource;
 use crate::startup::{self, Ended, Moment};
 use crate::{clock, telemetry};
 
 pub(crate) fn run(global: &Global, options: &Serve, output: &Output) -> Result<(), Failure> {
-    let mut config = global.configuration()?;
-    if let Some(listen) = options.listen {
-        config.server.listen = listen;
-    }
-    config.server.allow_unauthenticated |= options.allow_unauthenticated;
-    if let Some(reason) = &options.safe_mode {
-        config.server.safe_mode.clone_from(reason);
-    }
+    let config = configured(global.configuration()?, options);
     config.check_exposure().map_err(Failure::configuration)?;
     telemetry::start(&config.telemetry)?;
+    let scheme = match config.server.tls_certificate_file.as_os_str().is_empty() {
+        true => "http",
+        false => "https",
+    };
     let tell = |moment| {
         // Whoever started the server may not read what it prints.
         let printed = match moment {
             Moment::Listening(address) if output.json => {
-                output.value(&json!({ "listening": format!("http://{address}") }))
+                output.value(&json!({ "listening": format!("{scheme}://{address}") }))
             }
-            Moment::Listening(address) => output.text(&format!("listening on http://{address}")),
+            Moment::Listening(address) => {
+                output.text(&format!("listening on {scheme}://{address}"))
+            }
             Moment::Ready(address) if output.json => {
-                output.value(&json!({ "ready": format!("http://{address}") }))
+                output.value(&json!({ "ready": format!("{scheme}://{address}") }))
             }
             Moment::Ready(address) => output.text(&format!(
-                "ready; open http://{address}/docs, stop with Ctrl-C"
+                "ready; open {scheme}://{address}/docs, stop with Ctrl-C"
             )),
         };
         if printed.is_err() {
@@ -40,7 +43,10 @@ pub(crate) fn run(global: &Global, options: &Serve, output: &Output) -> Result<(
     };
     let data_dir = config.server.data_dir.clone();
     let limits = config.supervision.clone();
-    let served = System::new().block_on(startup::serve(config, tell, startup::stop_signal()));
+    let (again, flags) = (global.clone(), options.clone());
+    let source: ConfigSource = Arc::new(move || Ok(configured(again.load()?, &flags)));
+    let running = startup::serve((config, Some(source)), tell, startup::stop_signal());
+    let served = System::new().block_on(running);
     let ended = served.map_err(|error| {
         let advice = error.advice(&data_dir);
         Failure::from(error).with_hint(advice)
@@ -53,4 +59,16 @@ pub(crate) fn run(global: &Global, options: &Serve, output: &Output) -> Result<(
     Err(Failure::failed(format!(
         "{reason}, and the process cannot begin anew: {error}"
     )))
+}
+
+/// The configuration with what the flags of this verb say.
+fn configured(mut config: Config, options: &Serve) -> Config {
+    if let Some(listen) = options.listen {
+        config.server.listen = listen;
+    }
+    config.server.allow_unauthenticated |= options.allow_unauthenticated;
+    if let Some(reason) = &options.safe_mode {
+        config.server.safe_mode.clone_from(reason);
+    }
+    config
 }

@@ -9,9 +9,16 @@ use super::output::{Failure, Output};
 pub(crate) fn run(global: &Global, output: &Output) -> Result<(), Failure> {
     let url = match &global.server {
         Some(url) => url.clone(),
-        None => format!("http://{}", global.configuration()?.server.listen),
+        None => {
+            let server = global.configuration()?.server;
+            let scheme = match server.tls_certificate_file.as_os_str().is_empty() {
+                true => "http",
+                false => "https",
+            };
+            format!("{scheme}://{}", server.listen)
+        }
     };
-    let health = Client::new(&url)?.health()?;
+    let health = Client::to(&url, global)?.health()?;
     output.either(&health.to_string(), || Ok(text(&health)))?;
     match health["status"].as_str() {
         Some("ok") => Ok(()),

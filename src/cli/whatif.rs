@@ -171,7 +171,7 @@ pub(crate) fn run(global: &Global, options: &WhatIf, output: &Output) -> Result<
     let request = options.request()?;
     if let Some(url) = &global.server {
         let body = serde_json::to_vec(&request)?;
-        let reply = Client::new(url)?.post("/api/v1/whatif", "application/json", &body)?;
+        let reply = Client::to(url, global)?.post("/api/v1/whatif", "application/json", &body)?;
         return client::print(output, &reply, report);
     }
     let config = global.configuration()?;

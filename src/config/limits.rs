@@ -12,13 +12,14 @@ const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 
 /// Key, least and greatest value.
-const RANGES: [(&str, u64, u64); 66] = [
+const RANGES: &[(&str, u64, u64)] = &[
     ("server.workers", 0, 1_024),
     ("server.stop_grace_ms", 0, HOUR_MS),
     ("supervision.actor_restarts_max", 0, 1_000),
     ("supervision.actor_restarts_window_ms", 1, DAY_MS),
     ("supervision.process_restarts_max", 0, 1_000),
     ("supervision.process_restarts_window_ms", 1, 30 * DAY_MS),
+    ("access.attempts_per_minute_max", 1, 100_000),
     ("http.body_bytes_max", KIB, 4 * GIB),
     ("http.json_depth_max", 4, 128),
     ("http.header_bytes_max", KIB, MIB),
@@ -51,6 +52,15 @@ const RANGES: [(&str, u64, u64); 66] = [
     ("runs.deadline_ms", 0, 30 * DAY_MS),
     ("runs.idempotency_ttl_ms", 0, 365 * DAY_MS),
     ("runs.idempotency_entries_max", 0, 100_000_000),
+    ("overload.cheap_waiting_max", 1, 1_000_000),
+    ("overload.cheap_concurrency_max", 4, 100_000),
+    ("overload.heavy_waiting_max", 1, 1_000_000),
+    ("overload.heavy_concurrency_max", 1, 100_000),
+    ("overload.heavy_runs_max", 1, 1_000_000),
+    ("overload.waiting_ms_max", 1, HOUR_MS),
+    ("overload.retry_percent_max", 0, 100),
+    ("overload.requests_per_second", 0, 1_000_000),
+    ("overload.requests_burst", 0, 1_000_000),
     ("cache.results_bytes_max", 0, 64 * GIB),
     ("cache.results_age_max_ms", 0, 365 * DAY_MS),
     ("cache.results_idle_max_ms", 0, 365 * DAY_MS),

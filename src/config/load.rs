@@ -37,9 +37,10 @@ pub enum ConfigError {
         source_name: Option<String>,
     },
     #[error(
-        "refusing to listen on {0}: there is no authentication, so everybody who reaches this \
-         address could use the server; listen on 127.0.0.1, or pass --allow-unauthenticated \
-         (key server.allow_unauthenticated) if the network is trusted"
+        "refusing to listen on {0}: there is no key of an admin, so nobody could prove who they \
+         are; make one with `hindcast keys create NAME --role admin`, listen on 127.0.0.1, or pass \
+         --allow-unauthenticated (key server.allow_unauthenticated) if everybody who reaches this \
+         address may use the server"
     )]
     Exposed(SocketAddr),
 }

@@ -10,14 +10,14 @@ use hindcast_actors::views::{self, BackupView, RestorePlanView};
 use hindcast_actors::{BackupRefusal, BackupRequest, LOCAL, Listing, Requested};
 use hindcast_backup::{BackupError, Listed, TargetError, Wanted};
 use hindcast_model::BackupId;
-use hindcast_model::event::{BackupKind, Idempotency};
+use hindcast_model::event::{AuditOutcome, BackupKind, Idempotency};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::causal::REPLAYED;
 use super::error::{self, Problem};
 use super::parameters::{self, Query, Wait};
-use super::{App, Running, blocking, body, identity};
+use super::{App, Running, audit, blocking, body, identity};
 use crate::ids;
 
 /// Which backup to make.
@@ -191,7 +191,7 @@ async fn read<T: serde::de::DeserializeOwned>(
 #[utoipa::path(
     post, path = "/api/v1/backups", tag = "backups", operation_id = "make_backup",
     request_body = BackupBody,
-    params(super::openapi::LabHeaders),
+    params(super::openapi::WaitHeaders),
     responses(
         (status = 201, description = "It is made", body = BackupView),
         (status = 202, description = "It is recorded and worked on", body = BackupView),
@@ -365,7 +365,7 @@ fn is_there(running: &Running, view: &BackupView) -> Result<(), Problem> {
     post, path = "/api/v1/backups/{id}/verify", tag = "backups", operation_id = "verify_backup",
     params(
         ("id" = String, Path, description = "The id of the backup"),
-        super::openapi::LabHeaders,
+        super::openapi::WaitHeaders,
     ),
     responses(
         (status = 201, description = "It was verified", body = BackupView),
@@ -438,6 +438,8 @@ pub(crate) async fn plan_restore(
         Ok(running.backup.plan(&from, wanted)?)
     })
     .await?;
+    let done = (AuditOutcome::Done, to.as_str());
+    audit::record(&app, &request, ("restore.plan", &target), done).await?;
     let data_dir = app.config.server.data_dir.display();
     let answer = RestoreAnswer {
         plan: views::restore_plan(&planned),

@@ -7,17 +7,18 @@ use actix_web::http::header::{HeaderName, HeaderValue, LOCATION};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use hindcast_actors::views::FallbackView;
-use hindcast_actors::{Admission, Computed, Operation, RunRequest};
+use hindcast_actors::{Admission, Computed, Lane, Operation, RunRequest};
 use hindcast_model::RunId;
 use hindcast_model::event::{Idempotency, Outcome};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::error::Problem;
+use super::error::{self, Problem};
 use super::parameters::{self, Query, Wait};
 use super::{App, FALLBACK, Running, body, identity, outcome, subject};
 use crate::answer::{Answer, CacheNote, Durations};
 use crate::config::FallbackDefault;
+use crate::overload::{Permit, Shed};
 use crate::{clock, ids};
 
 /// Says that an answer is that of an earlier request with the same idempotency key.
@@ -112,8 +113,10 @@ async fn lab(
     body::require_json(request)?;
     let key = parameters::idempotency_key(request, http)?;
     let wait = parameters::wait(request, http);
+    let patience = Patience::of(request, arrived)?;
     let body = body::read(request, payload, &app.memory, http).await?;
     body::check_depth(&body.bytes, http.json_depth_max)?;
+    let permit = enter(app, request, (name, &patience)).await?;
     let operation = Operation::parse(name, body::object(&body.bytes)?)?;
     let divert = divert(app, request)?;
     let idempotency = key.map(|key| repeated(request, (&key, name), &body.bytes));
@@ -128,11 +131,13 @@ async fn lab(
             identity: identity(request)?,
             operation,
             seed,
-            deadline: deadline(app),
+            deadline: patience.deadline(app)?,
             idempotency,
             divert,
         })
         .await?;
+    // What is waited for from here on takes nobody's place.
+    drop(permit);
     match admission {
         Admission::Completed {
             result,
@@ -170,6 +175,91 @@ fn repeated(request: &HttpRequest, (key, name): (&str, &str), body: &[u8]) -> Id
     // A request that does not speak of it stands for what it always did.
     parts.extend(request.headers().get(FALLBACK).map(HeaderValue::as_bytes));
     body::idempotency(key, name, &parts)
+}
+
+/// How long the caller has use for the answer.
+struct Patience {
+    arrived: u64,
+    whole: Option<Duration>,
+}
+
+impl Patience {
+    fn of(request: &HttpRequest, arrived: u64) -> Result<Self, Problem> {
+        let whole = parameters::deadline(request)?;
+        Ok(Self { arrived, whole })
+    }
+
+    /// What is left of it.
+    fn left(&self) -> Option<Duration> {
+        let gone = clock::monotonic_micros().saturating_sub(self.arrived);
+        let whole = self.whole?;
+        Some(whole.saturating_sub(Duration::from_micros(gone)))
+    }
+
+    /// How long the run may take from here on.
+    fn deadline(&self, app: &App) -> Result<Option<Duration>, Problem> {
+        match (self.left(), deadline(app)) {
+            (Some(left), _) if left.is_zero() => Err(late()),
+            (Some(left), Some(limit)) => Ok(Some(left.min(limit))),
+            (left, limit) => Ok(left.or(limit)),
+        }
+    }
+}
+
+fn late() -> Problem {
+    Problem::new(
+        &error::DEADLINE,
+        "the deadline passed before the run was recorded",
+    )
+    .field("header.hindcast-deadline")
+}
+
+/// Milliseconds that a refusal is held back at least, and at most.
+const HELD_BACK_MS: (u64, u64) = (500, 1_000);
+
+/// Who does not wait before it asks again would keep the processors busy with refusals, which those
+/// who are served would feel. As long as half of all connections are not held so, a refusal comes
+/// late; `Retry-After` is longer than that anyway.
+async fn hold_back(app: &App, patience: Option<Duration>) {
+    let Ok(_held) = app.held_back.try_acquire() else {
+        return;
+    };
+    let (least, most) = HELD_BACK_MS;
+    let wait = Duration::from_millis(least + ids::random() % (most - least));
+    let wait = patience.map_or(wait, |patience| patience.min(wait));
+    tokio::select! {
+        () = tokio::time::sleep(wait) => {}
+        () = app.stopped() => {}
+    }
+}
+
+/// Waits until there is room for one more of this kind.
+async fn enter(
+    app: &App,
+    request: &HttpRequest,
+    (name, patience): (&str, &Patience),
+) -> Result<Permit, Problem> {
+    let gate = match Lane::of(name) {
+        Lane::Cheap => &app.cheap,
+        Lane::Heavy => &app.heavy,
+    };
+    let left = patience.left();
+    let entered = gate.enter(parameters::is_retry(request), left).await;
+    if let Err(Shed::NoRoom | Shed::TooManyRetries) = &entered {
+        hold_back(app, left).await;
+    }
+    entered.map_err(|shed| {
+        if patience.left().is_some_and(|left| left.is_zero()) {
+            return late();
+        }
+        let detail = match shed {
+            Shed::NoRoom => "more came than can wait here",
+            Shed::WaitedTooLong => "it waited as long as it may",
+            Shed::TooManyRetries => "too many requests were sent again",
+        };
+        // Those who are turned away together shall not come back together.
+        Problem::new(&error::BUSY, detail).retry_after(1 + ids::random() % 3)
+    })
 }
 
 /// How long a run may take.
@@ -211,7 +301,7 @@ fn immediate(
             hint,
         }) => Err(outcome::failure(&code, field, message, hint).run(run)),
         Err(Outcome::Completed { .. } | Outcome::Reused { .. }) => {
-            Err(Problem::new(&super::error::INTERNAL, "a result was told as a failure").run(run))
+            Err(Problem::new(&error::INTERNAL, "a result was told as a failure").run(run))
         }
     }
 }

@@ -30,6 +30,7 @@ struct Facts {
     run: Option<RunId>,
     retry_after_seconds: Option<u64>,
     allow: Option<&'static str>,
+    challenge: Option<&'static str>,
     closes: bool,
     counted: bool,
     replayed: bool,
@@ -55,6 +56,8 @@ macro_rules! kinds {
 kinds! {
     MALFORMED 400 "malformed" "The request cannot be read";
     BAD_PARAMETER 400 "bad-parameter" "A parameter or header of the request is wrong";
+    UNAUTHENTICATED 401 "unauthenticated" "It is not known who asks";
+    FORBIDDEN 403 "forbidden" "Who asks may not do this";
     NOT_FOUND 404 "not-found" "There is no such thing";
     METHOD_NOT_ALLOWED 405 "method-not-allowed" "The method is not offered here";
     NOT_ACCEPTABLE 406 "not-acceptable" "The answer cannot be given in a form that is accepted";
@@ -70,6 +73,7 @@ kinds! {
     OVER_LIMIT 422 "over-limit" "A field of the request is over a limit";
     KEY_REUSED 422 "idempotency-key-reused" "The idempotency key was used with another body";
     UNKNOWN_DATASET 422 "unknown-dataset" "The dataset is not there";
+    RATE_LIMITED 429 "rate-limited" "Too many requests in too little time";
     HEADERS_TOO_LARGE 431 "headers-too-large" "The header fields are over the limit";
     INTERNAL 500 "internal" "Something went wrong here";
     BACKUP_FAILED 502 "backup-failed" "The target of backups does not do what it is asked to";
@@ -125,6 +129,7 @@ impl Problem {
             run: None,
             retry_after_seconds: None,
             allow: None,
+            challenge: None,
             closes: false,
             counted: false,
             replayed: false,
@@ -168,6 +173,13 @@ impl Problem {
         self
     }
 
+    /// How to prove who one is, for `WWW-Authenticate`.
+    #[must_use]
+    pub(crate) fn challenge(mut self, challenge: &'static str) -> Self {
+        self.0.challenge = Some(challenge);
+        self
+    }
+
     /// The connection cannot be used on, because the request was not read to its end.
     #[must_use]
     pub(crate) fn closing(mut self) -> Self {
@@ -193,6 +205,11 @@ impl Problem {
     #[must_use]
     pub(crate) fn is_counted(&self) -> bool {
         self.0.counted
+    }
+
+    #[must_use]
+    pub(crate) fn detail(&self) -> &str {
+        &self.0.detail
     }
 
     #[must_use]
@@ -226,6 +243,12 @@ impl Problem {
         }
         if let Some(methods) = self.0.allow {
             builder.insert_header((header::ALLOW, HeaderValue::from_static(methods)));
+        }
+        if let Some(challenge) = self.0.challenge {
+            builder.insert_header((
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static(challenge),
+            ));
         }
         let mut response = builder.body(body);
         if self.0.closes {

@@ -3,15 +3,15 @@
 
 use std::sync::Arc;
 
-use actix_web::HttpResponse;
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
 use hindcast_actors::{ActorStatus, Phase};
 use metrics::gauge;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{App, Running};
+use super::{App, Running, guard};
 use crate::disk;
 
 /// How the server is, in one word.
@@ -208,6 +208,19 @@ impl Health {
         }
     }
 
+    /// Without what is of no concern to somebody who has not proved who they are.
+    fn told_to(self, request: &HttpRequest) -> Self {
+        match guard::principal(request) {
+            Some(_) => self,
+            None => Self {
+                reasons: Vec::new(),
+                components: None,
+                recovery: None,
+                ..self
+            },
+        }
+    }
+
     fn respond(&self, good: bool) -> HttpResponse {
         let mut builder = match good {
             true => HttpResponse::Ok(),
@@ -272,12 +285,12 @@ pub(crate) struct Probe {
     (status = 200, description = "They are", body = Health),
     (status = 503, description = "They are not", body = Health),
 ))]
-pub(crate) async fn ready(app: Data<App>) -> HttpResponse {
+pub(crate) async fn ready(app: Data<App>, request: HttpRequest) -> HttpResponse {
     let health = Health::of(&app);
     let writable = |found: &Components| found.log.read_only.is_none();
     let serving = matches!(health.status, Status::Ok | Status::Degraded);
     let good = serving && health.components.as_ref().is_some_and(writable);
-    health.respond(good)
+    health.told_to(&request).respond(good)
 }
 
 /// Whether recovery is done, and how far it is. Answers from the first moment of the process.
@@ -285,9 +298,10 @@ pub(crate) async fn ready(app: Data<App>) -> HttpResponse {
     (status = 200, description = "It is done", body = Health),
     (status = 503, description = "It is going on", body = Health),
 ))]
-pub(crate) async fn startup(app: Data<App>) -> HttpResponse {
+pub(crate) async fn startup(app: Data<App>, request: HttpRequest) -> HttpResponse {
     let health = Health::of(&app);
-    health.respond(health.status != Status::Starting)
+    let good = health.status != Status::Starting;
+    health.told_to(&request).respond(good)
 }
 
 /// Figures for Prometheus, in its text format.

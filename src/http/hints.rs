@@ -8,6 +8,11 @@ pub(crate) fn of(kind: &Kind, allow: Option<&str>) -> Option<String> {
     let hint = match kind.slug {
         "method-not-allowed" => return allow.map(|methods| format!("offered here: {methods}")),
         "not-acceptable" => "name that media type in `Accept`, or leave the header out",
+        "unauthenticated" => {
+            "send `Authorization: Bearer KEY`; docs/access.md says how to get a key"
+        }
+        "forbidden" => "ask an admin for a key of another role",
+        "rate-limited" => "try again after the seconds in `Retry-After`",
         "conflict" => "look at what is there now, and ask again if it still has to be",
         "cancelled" => "send the request again with another Idempotency-Key, or without one",
         "busy" => "try again after the seconds in `Retry-After`",

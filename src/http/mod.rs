@@ -1,6 +1,7 @@
 //! HTTP: the only code that knows actix-web. A handler reads parameters, calls an actor and
 //! writes an answer; what all of them need is here once.
 
+mod audit;
 mod backups;
 mod body;
 mod breakers;
@@ -11,15 +12,20 @@ mod debug;
 mod error;
 mod events;
 mod experiments;
+mod guard;
 mod health;
 mod hints;
 mod history;
+mod keys;
+mod lifecycle;
 mod observe;
 mod openapi;
 mod outcome;
 mod pages;
 mod parameters;
 mod privacy;
+mod rate;
+mod roles;
 mod routes;
 mod runs;
 mod scan;
@@ -40,16 +46,20 @@ use hindcast_actors::{
 };
 use hindcast_log::{Log, Recorded, Vault};
 use hindcast_model::{KeyId, Name16, Payload, Seq};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
-use crate::config::Config;
+use crate::access::{ANONYMOUS, Access};
+use crate::config::{Config, LiveConfig};
 use crate::ids;
 use crate::metrics::Metrics;
+use crate::overload::{Gate, GateOptions};
+use crate::tls::Certificate;
 use body::BodyMemory;
 use error::Problem;
 use health::Measured;
 
 pub(crate) use backups::wanted;
+pub use lifecycle::ConfigSource;
 pub use openapi::document as openapi_document;
 pub(crate) use parameters::{FALLBACK, SUBJECT};
 pub use routes::application;
@@ -59,9 +69,23 @@ const CHORES_EVERY: Duration = Duration::from_secs(1);
 
 /// What every handler sees.
 pub struct App {
-    pub config: Arc<Config>,
+    pub config: LiveConfig,
     pub metrics: &'static Metrics,
     pub address: SocketAddr,
+    pub access: Access,
+    pub certificate: Option<Certificate>,
+    /// Where a reload reads the configuration.
+    source: Option<ConfigSource>,
+    renewing: tokio::sync::Mutex<()>,
+    quit: Notify,
+    rates: Option<rate::Rates>,
+    /// Validations and questions about paths.
+    cheap: Arc<Gate>,
+    /// Discoveries.
+    heavy: Arc<Gate>,
+    /// Refusals that are held back for a moment.
+    held_back: Semaphore,
+    denials: audit::Denials,
     openapi: String,
     memory: BodyMemory,
     streams: Arc<Semaphore>,
@@ -94,7 +118,11 @@ impl Running {
 
 impl App {
     #[must_use]
-    pub fn new(config: Arc<Config>, metrics: &'static Metrics, address: SocketAddr) -> Self {
+    pub fn new(
+        (config, source): (&Config, Option<ConfigSource>),
+        metrics: &'static Metrics,
+        (address, access, certificate): (SocketAddr, Access, Option<Certificate>),
+    ) -> Self {
         Self {
             openapi: openapi::document(),
             memory: BodyMemory::new(&config.http),
@@ -106,9 +134,19 @@ impl App {
             measured: RwLock::default(),
             head: OnceLock::new(),
             stopping: AtomicBool::new(false),
-            config,
+            config: LiveConfig::new(config.clone()),
             metrics,
             address,
+            access,
+            certificate,
+            source,
+            renewing: tokio::sync::Mutex::default(),
+            quit: Notify::new(),
+            rates: rate::Rates::new(config),
+            cheap: gate("cheap", config),
+            heavy: gate("heavy", config),
+            held_back: Semaphore::new(config.http.connections_max / 2),
+            denials: audit::Denials::new(),
         }
     }
 
@@ -154,6 +192,11 @@ impl App {
         *place = Some(measured);
     }
 
+    /// Ends when somebody who may asked the server to stop.
+    pub async fn asked_to_quit(&self) {
+        self.quit.notified().await;
+    }
+
     /// Refuses further work.
     pub fn begin_stop(&self) {
         self.stopping.store(true, Ordering::Release);
@@ -185,6 +228,25 @@ impl App {
     }
 }
 
+/// Requests of each lane that are always worked on at once.
+const CONCURRENCY_MIN: usize = 4;
+
+fn gate(lane: &'static str, config: &Config) -> Arc<Gate> {
+    let overload = &config.overload;
+    let (waiting_max, concurrency_max) = match lane {
+        "cheap" => (overload.cheap_waiting_max, overload.cheap_concurrency_max),
+        _ => (overload.heavy_waiting_max, overload.heavy_concurrency_max),
+    };
+    let options = GateOptions {
+        concurrency_min: CONCURRENCY_MIN.min(concurrency_max),
+        concurrency_max,
+        waiting_max,
+        wait_max: Duration::from_millis(overload.waiting_ms_max),
+        retry_percent_max: overload.retry_percent_max,
+    };
+    Gate::new(lane, &options)
+}
+
 /// Runs `work` where it may read the disk.
 async fn blocking<R: Send + 'static>(
     app: &Data<App>,
@@ -201,14 +263,29 @@ fn subject(request: &HttpRequest) -> &[u8] {
     value.map_or(&[], |value| value.as_bytes())
 }
 
-/// Who asks, and whose data these are. There is no authentication, so everybody is the same.
+/// Who asks, and whose data these are.
 fn identity(request: &HttpRequest) -> Result<Identity, Problem> {
     Ok(Identity {
         event_id: ids::event(),
         correlation: observe::trace(request).correlation(),
-        principal: Name16::new("anonymous"),
+        principal: guard::principal(request)
+            .map_or_else(|| Name16::new(ANONYMOUS), |known| known.name),
         subject: parameters::subject(request)?,
     })
+}
+
+/// Reads the configuration, the keys and the certificate again, in the server's own name.
+pub async fn reload(app: &Data<App>) {
+    let id = ids::event();
+    let own = Identity {
+        event_id: id,
+        correlation: id,
+        principal: Name16::new("server"),
+        subject: None,
+    };
+    if let Err(problem) = lifecycle::renew(app, own).await {
+        tracing::error!(%problem, "the configuration was not read again; the one before holds");
+    }
 }
 
 /// What has to be done every now and then while a server runs.
@@ -217,6 +294,8 @@ pub async fn chores(app: Data<App>) {
     loop {
         tick.tick().await;
         app.metrics.upkeep();
+        app.cheap.show();
+        app.heavy.show();
         if let Some(running) = app.running.get() {
             app.measure(running);
         }

@@ -11,6 +11,8 @@ use actix_web::{Error, HttpMessage, HttpRequest};
 use super::App;
 use super::body;
 use super::error::{self, Problem};
+use super::guard;
+use super::rate::Left;
 use crate::clock;
 use crate::trace_context::TraceContext;
 
@@ -36,7 +38,11 @@ pub(crate) async fn observe<B: MessageBody + 'static>(
     let trace = TraceContext::continued(header.and_then(|value| value.to_str().ok()));
     request.extensions_mut().insert(trace);
     let active = app.metrics.request();
-    let mut response = match check_head(&request, &app) {
+    let admitted = match check_head(&request, &app) {
+        Ok(()) => guard::admit(&app, &request).await,
+        Err(problem) => Err(problem),
+    };
+    let mut response = match admitted {
         Ok(()) => next.call(request).await?.map_into_boxed_body(),
         Err(problem) => request.error_response(problem),
     };
@@ -47,6 +53,10 @@ pub(crate) async fn observe<B: MessageBody + 'static>(
     }
     let value = HeaderValue::from_str(&trace.to_string()).expect("hexadecimal digits and dashes");
     response.headers_mut().insert(TRACEPARENT, value);
+    let left = response.request().extensions().get::<Left>().copied();
+    if let Some(left) = left {
+        left.tell(response.headers_mut());
+    }
     record(&app, &response, problem.as_ref(), trace, started);
     Ok(response)
 }
@@ -132,7 +142,8 @@ fn count_shed(app: &App, status: u16) {
         return;
     };
     match status {
-        503 | 507 => running.experiment.count_overloaded(),
+        401 => running.experiment.count_unauthenticated(),
+        429 | 503 | 504 | 507 => running.experiment.count_overloaded(),
         400 | 408 | 413 | 415 | 422 | 431 => running.experiment.count_malformed(),
         _ => {}
     }

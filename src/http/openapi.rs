@@ -7,8 +7,8 @@ use utoipa::{IntoParams, IntoResponses, OpenApi};
 
 use super::error::{KINDS, ProblemDetails};
 use super::{
-    backups, breakers, cache, causal, datasets, debug, events, experiments, health, history,
-    privacy, runs, whatif,
+    backups, breakers, cache, causal, datasets, debug, events, experiments, health, history, keys,
+    lifecycle, privacy, runs, whatif,
 };
 use crate::answer::Answer;
 
@@ -32,6 +32,32 @@ pub(crate) struct LabHeaders {
     /// or `never`; the configuration says if this is left out.
     #[param(rename = "Hindcast-Fallback", pattern = "^(allow|never)$")]
     fallback: Option<String>,
+    /// Milliseconds after which the answer is of no use: the run has then failed.
+    #[param(rename = "Hindcast-Deadline", minimum = 1, maximum = 86_400_000)]
+    deadline: Option<u64>,
+    /// How often the same request was sent before and turned away.
+    #[param(rename = "Hindcast-Retry-Attempt", minimum = 0)]
+    retry_attempt: Option<u32>,
+    /// W3C trace context; its trace id becomes the correlation id of the events.
+    traceparent: Option<String>,
+}
+
+/// Headers of a request for a backup.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it only describes the headers")]
+pub(crate) struct WaitHeaders {
+    /// `wait=N` waits up to N seconds for the result; `respond-async` does not wait.
+    #[param(rename = "Prefer", example = "wait=10")]
+    prefer: Option<String>,
+    /// A request that is repeated with the same key and body gets the answer of the first.
+    #[param(
+        rename = "Idempotency-Key",
+        min_length = 1,
+        max_length = 255,
+        pattern = "^[!-~]+$"
+    )]
+    idempotency_key: Option<String>,
     /// W3C trace context; its trace id becomes the correlation id of the events.
     traceparent: Option<String>,
 }
@@ -152,6 +178,13 @@ impl IntoResponses for Problems {
         health::metrics,
         cache::stats,
         privacy::redact,
+        lifecycle::healthy,
+        lifecycle::ready,
+        lifecycle::reload,
+        lifecycle::quit,
+        keys::create,
+        keys::list,
+        keys::revoke,
         debug::actors,
         debug::memory,
         debug::config,

@@ -47,6 +47,39 @@ pub(crate) fn wait(request: &HttpRequest, config: &HttpConfig) -> Wait {
     }
 }
 
+/// The longest time that a request may give itself, in milliseconds: a day.
+const DEADLINE_MS_MAX: u64 = 86_400_000;
+
+/// The `Hindcast-Deadline` header: how long after it arrived the answer is of use.
+pub(crate) fn deadline(request: &HttpRequest) -> Result<Option<Duration>, Problem> {
+    let mut values = request.headers().get_all(DEADLINE);
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let millis = value.to_str().ok().and_then(|text| text.parse().ok());
+    match (millis, values.next()) {
+        (Some(millis), None) if (1..=DEADLINE_MS_MAX).contains(&millis) => {
+            Ok(Some(Duration::from_millis(millis)))
+        }
+        (_, _) => {
+            let detail = format!("whole milliseconds from 1 to {DEADLINE_MS_MAX} are expected");
+            let problem = Problem::new(&error::BAD_PARAMETER, detail);
+            Err(problem
+                .field("header.hindcast-deadline")
+                .limit(DEADLINE_MS_MAX))
+        }
+    }
+}
+
+/// The header, in lower case.
+const DEADLINE: &str = "hindcast-deadline";
+
+/// Whether the request says that it was sent before and turned away.
+pub(crate) fn is_retry(request: &HttpRequest) -> bool {
+    let value = request.headers().get("hindcast-retry-attempt");
+    value.is_some_and(|value| value.as_bytes() != b"0")
+}
+
 /// The `Idempotency-Key` header.
 pub(crate) fn idempotency_key(
     request: &HttpRequest,

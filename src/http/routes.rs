@@ -10,7 +10,7 @@ use actix_web::{App as WebApp, Error, HttpRequest, Resource, Route, guard};
 use super::error::{self, Problem};
 use super::{
     App, backups, breakers, cache, causal, datasets, debug, events, experiments, health, history,
-    observe, pages, privacy, runs, whatif,
+    keys, lifecycle, observe, pages, privacy, runs, whatif,
 };
 
 const GET: &str = "GET, HEAD";
@@ -63,6 +63,8 @@ fn routes(config: &mut ServiceConfig) {
         .service(at("/debug/config", GET).route(get().to(debug::config)))
         .service(at("/cache/stats", GET).route(get().to(cache::stats)))
         .configure(guarded)
+        .configure(lifecycle)
+        .configure(access)
         .configure(stored)
         .configure(kept)
         .configure(history);
@@ -82,6 +84,26 @@ fn guarded(config: &mut ServiceConfig) {
         .service(
             at("/api/v1/breakers/{name}/simulate", POST).route(web::post().to(breakers::simulate)),
         );
+}
+
+/// The life of the process.
+fn lifecycle(config: &mut ServiceConfig) {
+    config
+        .service(at("/-/healthy", GET).route(get().to(lifecycle::healthy)))
+        .service(at("/-/ready", GET).route(get().to(lifecycle::ready)))
+        .service(at("/-/reload", POST).route(web::post().to(lifecycle::reload)))
+        .service(at("/-/quit", POST).route(web::post().to(lifecycle::quit)));
+}
+
+/// Who may do what.
+fn access(config: &mut ServiceConfig) {
+    config
+        .service(
+            at("/api/v1/keys", GET_POST)
+                .route(get().to(keys::list))
+                .route(web::post().to(keys::create)),
+        )
+        .service(at("/api/v1/keys/{name}/revoke", POST).route(web::post().to(keys::revoke)));
 }
 
 fn stored(config: &mut ServiceConfig) {

@@ -102,7 +102,7 @@ pub(crate) async fn ask(
     let command = identity(&request)?.command(asked);
     running.experiment.submit(command.into()).await?;
     let waiting = Waiting(Arc::default());
-    let (gone, config) = (Arc::clone(&waiting.0), Arc::clone(&app.config));
+    let (gone, config) = (Arc::clone(&waiting.0), app.config.clone());
     let found = blocking(&app, move |running| {
         // Held by the work itself, which takes a moment to see that nobody waits.
         let _permit = permit;

@@ -263,7 +263,8 @@ fn every_route_of_the_document_is_served() {
         let path = path
             .replace("{id}", id)
             .replace("{digest}", &"0".repeat(64))
-            .replace("{sequence}", "1");
+            .replace("{sequence}", "1")
+            .replace("{name}", "nobody");
         if item["get"].is_object() && !path.ends_with("/events") {
             // Only a difference cannot do without parameters.
             let between = if path.ends_with("/diff") {

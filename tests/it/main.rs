@@ -5,7 +5,9 @@
     reason = "a test says why it is skipped and what it counted"
 )]
 
+mod access;
 mod api;
+mod audit;
 mod backups;
 mod breakers;
 mod cli;
@@ -14,13 +16,16 @@ mod durability;
 mod history;
 mod inputs;
 mod life;
+mod overload;
 mod redact;
+mod reload;
 mod repair;
 mod retention;
 mod runbook;
 mod runs;
 mod safe_mode;
 mod sealed;
+mod secrets;
 mod support;
 mod tools;
 mod usage;

@@ -99,8 +99,16 @@ impl Server {
     }
 
     /// A server whose port is bound, and the lines that it prints from then on.
-    pub(crate) fn spawn(mut command: Command) -> (Self, impl Iterator<Item = String>) {
-        command.stdout(Stdio::piped()).stderr(Stdio::null());
+    pub(crate) fn spawn(command: Command) -> (Self, impl Iterator<Item = String>) {
+        Self::spawn_logging(command, Stdio::null())
+    }
+
+    /// The same, with its log written somewhere.
+    pub(crate) fn spawn_logging(
+        mut command: Command,
+        log: Stdio,
+    ) -> (Self, impl Iterator<Item = String>) {
+        command.stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().expect("the server starts");
         let out = child.stdout.take().expect("piped");
         let mut lines = BufReader::new(out).lines().map_while(Result::ok);
@@ -231,6 +239,11 @@ impl Server {
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it ends");
+    }
+
+    /// The exit code of a server that ends by itself.
+    pub(crate) fn ended(mut self) -> Option<i32> {
+        self.child.wait().expect("it ends").code()
     }
 
     /// SIGTERM, and the exit code.

@@ -12,13 +12,13 @@ use hindcast_model::{Command, KeyId, Name16, RunId};
 use tokio::sync::Notify;
 
 use super::cache::DatasetCache;
-use super::jobs::{Finished, Job, Jobs, Taken};
+use super::jobs::{CHEAP_RUNNING_MAX, Finished, Job, Jobs, Taken};
 use super::outcome::{Ending, completed, failed, internal, panicked, reused, unreadable, withheld};
 use super::{Computation, ComputationOptions, Request};
 use crate::Environment;
 use crate::component::{Slot, panic_text};
 use crate::lock::lock;
-use crate::operation::{Computed, Operation, SPEC_SCHEMA, digest};
+use crate::operation::{Computed, Lane, Operation, SPEC_SCHEMA, digest};
 use crate::results::{Kept, Lead, ResultCache, ResultKey, Start};
 
 /// First wait of an outcome that the log had no room for; it doubles up to `BACKOFF_MICROS_MAX`.
@@ -28,13 +28,39 @@ const BACKOFF_MICROS_MAX: u64 = 2_000_000;
 pub(crate) struct Engine {
     log: Log,
     environment: Environment,
+    /// For what takes long.
     pool: rayon::ThreadPool,
+    /// For what takes microseconds, whatever the others are at.
+    cheap_pool: rayon::ThreadPool,
     pub(crate) cache: DatasetCache,
     pub(crate) jobs: Mutex<Jobs>,
     /// Something was recorded or has ended.
     pub(crate) moved: Notify,
     slot: Arc<Slot<Computation>>,
     results: Arc<ResultCache>,
+}
+
+/// How much less of a processor the threads of long runs get than those that answer requests.
+const NICENESS: i32 = 5;
+
+fn threads(name: &'static str, count: usize) -> std::io::Result<rayon::ThreadPool> {
+    let builder = rayon::ThreadPoolBuilder::new()
+        .num_threads(count)
+        .thread_name(move |index| format!("{name}-{index}"))
+        .start_handler(move |_| {
+            // On Linux this is the priority of the calling thread alone.
+            if name == "compute"
+                && let Err(error) = rustix::process::setpriority_process(None, NICENESS)
+            {
+                tracing::debug!(%error, "long runs compete with requests for the processors");
+            }
+        })
+        // Labs are caught before this; without a handler rayon would end the process.
+        .panic_handler(|panic| {
+            let reason = panic_text(&*panic);
+            tracing::error!(reason, "a computing thread panicked outside of a lab");
+        });
+    builder.build().map_err(std::io::Error::other)
 }
 
 /// Microseconds that a run waited and was computed.
@@ -51,21 +77,11 @@ impl Engine {
         (slot, results): (Arc<Slot<Computation>>, Arc<ResultCache>),
         options: &ComputationOptions,
     ) -> std::io::Result<Arc<Self>> {
-        let threads = options.threads.max(1);
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|index| format!("compute-{index}"))
-            // Labs are caught before this; without a handler rayon would end the process.
-            .panic_handler(|panic| {
-                let reason = panic_text(&*panic);
-                tracing::error!(reason, "a computing thread panicked outside of a lab");
-            })
-            .build()
-            .map_err(std::io::Error::other)?;
         Ok(Arc::new(Self {
             log,
             environment,
-            pool,
+            pool: threads("compute", options.threads.max(1))?,
+            cheap_pool: threads("cheap", CHEAP_RUNNING_MAX)?,
             cache: DatasetCache::new(options.cache_bytes_max),
             jobs: Mutex::new(Jobs::new(options.queue_max, options.running_max)),
             moved: Notify::new(),
@@ -100,11 +116,18 @@ impl Engine {
         for run in missing {
             if let Some(open) = self.open(run)
                 && self.insert(run, open) == Taken::NoRoom
+                && !self.has_room()
             {
                 break;
             }
         }
         self.pump();
+    }
+
+    /// Whether there is room in some lane.
+    fn has_room(&self) -> bool {
+        let jobs = lock(&self.jobs);
+        jobs.has_room(Lane::Cheap) || jobs.has_room(Lane::Heavy)
     }
 
     /// An open run, and what is computed in place of what it asked for.
@@ -134,11 +157,15 @@ impl Engine {
     /// Gives every free thread its next run.
     fn pump(self: &Arc<Self>) {
         loop {
-            let Some(job) = lock(&self.jobs).begin() else {
+            let Some((job, threads)) = lock(&self.jobs).begin() else {
                 return;
             };
             let engine = Arc::clone(self);
-            self.pool.spawn(move || engine.compute(&job));
+            let pool = match threads {
+                Lane::Cheap => &self.cheap_pool,
+                Lane::Heavy => &self.pool,
+            };
+            pool.spawn(move || engine.compute(&job));
         }
     }
 
@@ -417,11 +444,8 @@ impl Engine {
         for run in due {
             self.offer(run);
         }
-        let (behind, room) = {
-            let jobs = lock(&self.jobs);
-            (jobs.behind, jobs.has_room())
-        };
-        if behind && room {
+        let behind = lock(&self.jobs).behind;
+        if behind && self.has_room() {
             self.rescan();
         }
     }

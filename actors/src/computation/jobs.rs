@@ -7,9 +7,10 @@ use std::sync::Arc;
 use hindcast_log::{Clock, Pinned};
 use hindcast_model::event::Outcome;
 use hindcast_model::state::OpenRun;
-use hindcast_model::{Command, KeyId, RunId};
+use hindcast_model::{Command, KeyId, Name16, RunId};
 
 use super::control::JobControl;
+use crate::operation::Lane;
 use crate::results::{Kept, Lead};
 
 /// One run to compute.
@@ -35,6 +36,67 @@ impl Job {
             control,
         })
     }
+
+    fn lane(&self) -> Lane {
+        Lane::of(&self.open.operation)
+    }
+}
+
+/// Runs computed at the same time on threads that are kept for cheap ones.
+pub(crate) const CHEAP_RUNNING_MAX: usize = 1;
+
+/// Runs that wait, taken from one principal after the other, so that who asks for many does not
+/// keep others waiting.
+#[derive(Default)]
+struct Turns {
+    by: BTreeMap<Name16, VecDeque<RunId>>,
+    /// Whose turn it is; each principal that has runs stands here once.
+    order: VecDeque<Name16>,
+    len: usize,
+}
+
+impl Turns {
+    fn queue(&mut self, whose: Name16) -> &mut VecDeque<RunId> {
+        self.len += 1;
+        let order = &mut self.order;
+        self.by.entry(whose).or_insert_with(|| {
+            order.push_back(whose);
+            VecDeque::new()
+        })
+    }
+
+    fn push_back(&mut self, whose: Name16, run: RunId) {
+        self.queue(whose).push_back(run);
+    }
+
+    fn push_front(&mut self, whose: Name16, run: RunId) {
+        self.queue(whose).push_front(run);
+    }
+
+    fn pop_front(&mut self) -> Option<RunId> {
+        let whose = self.order.pop_front()?;
+        let queue = self.by.get_mut(&whose)?;
+        let run = queue.pop_front();
+        match queue.is_empty() {
+            true => drop(self.by.remove(&whose)),
+            false => self.order.push_back(whose),
+        }
+        self.len -= usize::from(run.is_some());
+        run
+    }
+
+    fn remove(&mut self, whose: Name16, run: RunId) {
+        let Some(queue) = self.by.get_mut(&whose) else {
+            return;
+        };
+        let before = queue.len();
+        queue.retain(|queued| *queued != run);
+        self.len -= before - queue.len();
+        if queue.is_empty() {
+            self.by.remove(&whose);
+            self.order.retain(|waiting| *waiting != whose);
+        }
+    }
 }
 
 /// An outcome on its way into the log.
@@ -55,7 +117,8 @@ enum Stage {
     Queued,
     /// An equal run is being computed.
     Parked,
-    Running,
+    /// On the threads of this lane.
+    Running(Lane),
     Finished(Box<Finished>),
 }
 
@@ -75,9 +138,13 @@ pub(crate) enum Taken {
 /// The table.
 pub(crate) struct Jobs {
     entries: BTreeMap<RunId, Entry>,
-    queue: VecDeque<RunId>,
-    running: usize,
+    cheap: VecDeque<RunId>,
+    heavy: Turns,
+    /// On the threads that are kept for cheap runs, and on all others.
+    running_cheap: usize,
+    running_heavy: usize,
     parked: usize,
+    /// Of each lane.
     queue_max: usize,
     running_max: usize,
     /// Runs are left in the log for want of room here.
@@ -90,8 +157,10 @@ impl Jobs {
     pub(crate) fn new(queue_max: usize, running_max: usize) -> Self {
         Self {
             entries: BTreeMap::new(),
-            queue: VecDeque::new(),
-            running: 0,
+            cheap: VecDeque::new(),
+            heavy: Turns::default(),
+            running_cheap: 0,
+            running_heavy: 0,
             parked: 0,
             queue_max: queue_max.max(1),
             running_max: running_max.max(1),
@@ -102,7 +171,8 @@ impl Jobs {
 
     /// Runs that are queued, running, and computed but not recorded.
     pub(crate) fn counts(&self) -> (usize, usize, usize) {
-        let (queued, running) = (self.queue.len() + self.parked, self.running);
+        let queued = self.cheap.len() + self.heavy.len + self.parked;
+        let running = self.running_cheap + self.running_heavy;
         (
             queued,
             running,
@@ -110,9 +180,19 @@ impl Jobs {
         )
     }
 
+    /// Runs of the heavy lane that wait for a thread.
+    pub(crate) fn heavy_queued(&self) -> usize {
+        self.heavy.len
+    }
+
     /// Outcomes that wait for the log take room too, so that the table stays bounded.
-    pub(crate) fn has_room(&self) -> bool {
-        self.queue.len() < self.queue_max && self.entries.len() < self.queue_max + self.running_max
+    pub(crate) fn has_room(&self, lane: Lane) -> bool {
+        let queued = match lane {
+            Lane::Cheap => self.cheap.len(),
+            Lane::Heavy => self.heavy.len,
+        };
+        let entries_max = 2 * self.queue_max + self.running_max + CHEAP_RUNNING_MAX;
+        queued < self.queue_max && self.entries.len() < entries_max
     }
 
     pub(crate) fn contains(&self, run: RunId) -> bool {
@@ -123,11 +203,15 @@ impl Jobs {
         if self.contains(job.run) {
             return Taken::Known;
         }
-        if !self.has_room() {
+        let lane = job.lane();
+        if !self.has_room(lane) {
             self.behind = true;
             return Taken::NoRoom;
         }
-        self.queue.push_back(job.run);
+        match lane {
+            Lane::Cheap => self.cheap.push_back(job.run),
+            Lane::Heavy => self.heavy.push_back(job.open.requested.principal, job.run),
+        }
         self.entries.insert(
             job.run,
             Entry {
@@ -138,21 +222,43 @@ impl Jobs {
         Taken::Queued
     }
 
-    /// The next run to compute, if a thread is free for it.
-    pub(crate) fn begin(&mut self) -> Option<Arc<Job>> {
-        if self.closing || self.running >= self.running_max {
+    /// The next run to compute, and the threads that are free for it. Threads that are kept for
+    /// cheap runs take no other; the others take cheap ones when there is nothing else.
+    pub(crate) fn begin(&mut self) -> Option<(Arc<Job>, Lane)> {
+        if self.closing {
             return None;
         }
-        let run = self.queue.pop_front()?;
+        let cheap_is_free = self.running_cheap < CHEAP_RUNNING_MAX;
+        let heavy_is_free = self.running_heavy < self.running_max;
+        let (run, threads) = if cheap_is_free && !self.cheap.is_empty() {
+            (self.cheap.pop_front()?, Lane::Cheap)
+        } else if heavy_is_free {
+            let run = self.heavy.pop_front().or_else(|| self.cheap.pop_front());
+            (run?, Lane::Heavy)
+        } else {
+            return None;
+        };
         let entry = self.entries.get_mut(&run)?;
-        entry.stage = Stage::Running;
-        self.running += 1;
-        Some(Arc::clone(&entry.job))
+        entry.stage = Stage::Running(threads);
+        match threads {
+            Lane::Cheap => self.running_cheap += 1,
+            Lane::Heavy => self.running_heavy += 1,
+        }
+        Some((Arc::clone(&entry.job), threads))
+    }
+
+    /// A thread is free again.
+    fn free(&mut self, run: RunId) {
+        match self.entries.get(&run).map(|entry| &entry.stage) {
+            Some(Stage::Running(Lane::Cheap)) => self.running_cheap -= 1,
+            Some(Stage::Running(Lane::Heavy)) => self.running_heavy -= 1,
+            Some(Stage::Queued | Stage::Parked | Stage::Finished(_)) | None => {}
+        }
     }
 
     /// A run that was begun waits for an equal one, and leaves its thread.
     pub(crate) fn park(&mut self, run: RunId) {
-        self.running -= 1;
+        self.free(run);
         if let Some(entry) = self.entries.get_mut(&run) {
             entry.stage = Stage::Parked;
             self.parked += 1;
@@ -166,13 +272,19 @@ impl Jobs {
         {
             entry.stage = Stage::Queued;
             self.parked -= 1;
-            self.queue.push_front(run);
+            match entry.job.lane() {
+                Lane::Cheap => self.cheap.push_front(run),
+                Lane::Heavy => {
+                    let principal = entry.job.open.requested.principal;
+                    self.heavy.push_front(principal, run);
+                }
+            }
         }
     }
 
     /// The computation ended; without an outcome the run is forgotten.
     pub(crate) fn end(&mut self, run: RunId, finished: Option<Finished>) {
-        self.running -= 1;
+        self.free(run);
         match (self.entries.get_mut(&run), finished) {
             (Some(entry), Some(finished)) => entry.stage = Stage::Finished(Box::new(finished)),
             (Some(_), None) => {
@@ -189,14 +301,17 @@ impl Jobs {
         };
         match entry.stage {
             Stage::Queued => {
-                self.queue.retain(|queued| *queued != run);
+                match entry.job.lane() {
+                    Lane::Cheap => self.cheap.retain(|queued| *queued != run),
+                    Lane::Heavy => self.heavy.remove(entry.job.open.requested.principal, run),
+                }
                 self.entries.remove(&run);
             }
             Stage::Parked => {
                 self.parked -= 1;
                 self.entries.remove(&run);
             }
-            Stage::Running => entry.job.control.stop(),
+            Stage::Running(_) => entry.job.control.stop(),
             // It is recorded as a late duplicate, which changes nothing.
             Stage::Finished(_) => {}
         }
@@ -205,7 +320,8 @@ impl Jobs {
     /// Begins nothing more and stops what runs.
     pub(crate) fn close(&mut self) {
         self.closing = true;
-        self.queue.clear();
+        self.cheap.clear();
+        self.heavy = Turns::default();
         self.parked = 0;
         self.entries
             .retain(|_, entry| !matches!(entry.stage, Stage::Queued | Stage::Parked));
@@ -264,7 +380,7 @@ impl Jobs {
     pub(crate) fn due(&self, now: u64) -> Vec<RunId> {
         let due = self.entries.iter().filter(|(_, entry)| match &entry.stage {
             Stage::Finished(finished) => finished.due.is_some_and(|due| due <= now),
-            Stage::Queued | Stage::Parked | Stage::Running => false,
+            Stage::Queued | Stage::Parked | Stage::Running(_) => false,
         });
         due.map(|(run, _)| *run).collect()
     }
@@ -276,13 +392,13 @@ impl Jobs {
     /// The job of a run that is being computed.
     pub(crate) fn running(&self, run: RunId) -> Option<&Arc<Job>> {
         let entry = self.entries.get(&run)?;
-        matches!(entry.stage, Stage::Running).then_some(&entry.job)
+        matches!(entry.stage, Stage::Running(_)).then_some(&entry.job)
     }
 
     fn finished(&mut self, run: RunId) -> Option<&mut Finished> {
         match &mut self.entries.get_mut(&run)?.stage {
             Stage::Finished(finished) => Some(finished),
-            Stage::Queued | Stage::Parked | Stage::Running => None,
+            Stage::Queued | Stage::Parked | Stage::Running(_) => None,
         }
     }
 }
@@ -314,17 +430,21 @@ mod tests {
     }
 
     fn job(n: u128) -> Arc<Job> {
+        job_of(n, "test", "ada")
+    }
+
+    fn job_of(n: u128, operation: &str, principal: &str) -> Arc<Job> {
         let requested = Context {
             seq: Seq(1),
             at: UnixMicros(1),
             event_id: EventId::default(),
             correlation: EventId::default(),
-            principal: Name16::default(),
+            principal: Name16::new(principal),
             tenant: Name16::default(),
             key: KeyId(0),
         };
         let open = OpenRun {
-            operation: "test".to_owned(),
+            operation: operation.to_owned(),
             schema: 1,
             spec: Some(Payload::Inline(String::new())),
             spec_hash: Digest::default(),
@@ -366,9 +486,52 @@ mod tests {
             [Taken::Queued, Taken::Known, Taken::Queued, Taken::NoRoom]
         );
         assert!(jobs.behind);
-        assert_eq!(jobs.begin().map(|job| job.run), Some(id(1)));
+        assert_eq!(jobs.begin().map(|(job, _)| job.run), Some(id(1)));
         assert!(jobs.begin().is_none(), "one at a time");
         assert_eq!(jobs.counts(), (1, 1, 0));
+    }
+
+    #[test]
+    fn cheap_runs_have_a_thread_that_no_other_run_takes() {
+        let mut jobs = Jobs::new(4, 1);
+        for n in 1..=3 {
+            jobs.insert(job(n));
+        }
+        jobs.insert(job_of(4, "causal.validate", "bob"));
+        jobs.insert(job_of(5, "causal.paths", "bob"));
+        let begun: Vec<(RunId, Lane)> = std::iter::from_fn(|| jobs.begin())
+            .map(|(job, threads)| (job.run, threads))
+            .collect();
+        assert_eq!(begun, [(id(4), Lane::Cheap), (id(1), Lane::Heavy)]);
+        jobs.end(id(4), None);
+        let next = jobs.begin().map(|(job, threads)| (job.run, threads));
+        assert_eq!(next, Some((id(5), Lane::Cheap)));
+        assert_eq!(jobs.heavy_queued(), 2);
+        // A full lane leaves room in the other.
+        jobs.insert(job(6));
+        jobs.insert(job(7));
+        assert_eq!(jobs.insert(job(8)), Taken::NoRoom);
+        let cheap = job_of(9, "causal.validate", "bob");
+        assert_eq!(jobs.insert(cheap), Taken::Queued);
+    }
+
+    #[test]
+    fn principals_take_turns() {
+        let mut jobs = Jobs::new(16, 1);
+        for n in 1..=4 {
+            jobs.insert(job_of(n, "causal.discover", "ada"));
+        }
+        jobs.insert(job_of(5, "causal.discover", "bob"));
+        jobs.insert(job_of(6, "causal.discover", "eve"));
+        jobs.insert(job_of(7, "causal.discover", "eve"));
+        jobs.stop(id(7));
+        let mut order = Vec::new();
+        while let Some((job, _)) = jobs.begin() {
+            order.push(job.run);
+            jobs.end(job.run, None);
+        }
+        assert_eq!(order, [1, 5, 6, 2, 3, 4].map(id));
+        assert_eq!(jobs.counts(), (0, 0, 0));
     }
 
     #[test]
@@ -376,7 +539,7 @@ mod tests {
         let mut jobs = Jobs::new(4, 1);
         jobs.insert(job(1));
         jobs.insert(job(2));
-        let running = jobs.begin().unwrap();
+        let (running, _) = jobs.begin().unwrap();
         jobs.stop(id(1));
         jobs.stop(id(2));
         assert!(running.control.is_stopped());
@@ -423,7 +586,7 @@ mod tests {
         let mut jobs = Jobs::new(4, 1);
         jobs.insert(job(1));
         jobs.insert(job(2));
-        let running = jobs.begin().unwrap();
+        let (running, _) = jobs.begin().unwrap();
         jobs.close();
         assert!(running.control.is_stopped());
         assert!(jobs.begin().is_none());

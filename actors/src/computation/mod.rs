@@ -184,6 +184,11 @@ impl ComputationHandle {
         }
     }
 
+    /// Long runs that wait for a thread.
+    pub(crate) fn heavy_queued(&self) -> usize {
+        lock(&self.engine.jobs).heavy_queued()
+    }
+
     /// Forgets the datasets that were read.
     pub(crate) fn forget_datasets(&self) {
         self.engine.cache.clear();

@@ -36,6 +36,8 @@ pub struct ExperimentOptions {
     pub blob_writers_max: usize,
     /// Watches of runs at the same time.
     pub watches_max: usize,
+    /// Long runs that wait for a thread; further ones are turned away before they are recorded.
+    pub heavy_runs_max: usize,
     /// What a caller that is turned away is told to wait.
     pub retry_after: Duration,
 }
@@ -48,6 +50,7 @@ impl Default for ExperimentOptions {
             cheap_budget: Duration::from_millis(20),
             blob_writers_max: 4,
             watches_max: 4_096,
+            heavy_runs_max: 512,
             retry_after: Duration::from_secs(1),
         }
     }

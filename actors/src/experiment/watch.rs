@@ -131,6 +131,7 @@ pub(crate) const fn ended_run(event: &Event) -> Option<RunId> {
         | Event::BreakerCommanded(_)
         | Event::BreakerChanged(_)
         | Event::FallbackTaken(_)
+        | Event::Audited(_)
         | Event::RequestsShed(_)
         | Event::WhatIfAsked(_)
         | Event::BackupEnded(_)

@@ -61,7 +61,10 @@ pub(super) async fn request(door: &Door, request: RunRequest) -> Result<Admissio
             .flatten()
         {
             Some(ended) => record_ended(door, asked, ended).await,
-            None => record_first(door, asked).await,
+            None => {
+                door.check_lane(operation.name())?;
+                record_first(door, asked).await
+            }
         };
     };
     if !cheap {
@@ -70,6 +73,7 @@ pub(super) async fn request(door: &Door, request: RunRequest) -> Result<Admissio
             None => {
                 let guard = door.guard(&request);
                 let _ticket = pass(door, guard.as_ref())?;
+                door.check_lane(operation.name())?;
                 record_first(door, asked).await
             }
         };
@@ -185,9 +189,11 @@ fn sealed(key: KeyId, command: Command) -> Command {
 fn compute(door: &Door, request: &RunRequest) -> Result<Option<(Ending, u64)>, SubmitFailure> {
     let clock = &*door.environment.clock;
     let started = clock.monotonic();
+    let budget = door.options.cheap_budget;
+    let budget = request.deadline.map_or(budget, |left| left.min(budget));
     let budget = Budget {
         clock,
-        until: started + micros(door.options.cheap_budget),
+        until: started + micros(budget),
     };
     let execute = || request.operation.execute(None, request.seed, &budget);
     let ended = match catch_unwind(AssertUnwindSafe(execute)) {

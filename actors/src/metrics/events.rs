@@ -176,6 +176,9 @@ impl EventMetrics {
                 self.configuration_ok.set(1.0);
             }
             Event::BackupEnded(e) => self.backups.ended(recorded.context.at, e),
+            Event::Audited(e) => metrics::counter!("audit_events_total",
+                "verb" => e.verb.clone(), "outcome" => e.outcome.word())
+            .increment(1),
             Event::ServerStarted(_)
             | Event::ServerStopped(_)
             | Event::Restored(_)

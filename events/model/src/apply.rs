@@ -63,6 +63,7 @@ impl State {
             | Event::DamageGone(_)
             | Event::SegmentsPruned(_) => Stream::system("store"),
             Event::SubjectRedacted(_) => Stream::system("privacy"),
+            Event::Audited(_) => Stream::system("audit"),
             Event::DiskSampled(_)
             | Event::IntakePaused(_)
             | Event::IntakeResumed(_)
@@ -175,6 +176,7 @@ impl State {
             | Event::StoreRebuilt(_)
             | Event::TornTailCut(_)
             | Event::DiskSampled(_)
+            | Event::Audited(_)
             | Event::WhatIfAsked(_) => {}
         }
     }

@@ -73,6 +73,7 @@ impl State {
             | Event::DamageGone(_)
             | Event::SubjectRedacted(_)
             | Event::SegmentsPruned(_)
+            | Event::Audited(_)
             | Event::RunAdmitted(_)
             | Event::RunRefused(_)
             | Event::RunDeduplicated(_)

@@ -152,6 +152,8 @@ events! {
         23:1 SegmentsPruned "segments_pruned" observed needed;
         /// Somebody has a wish about a breaker.
         30:1 BreakerCommanded "breaker_commanded" observed needed;
+        /// Somebody did, or was not allowed to do, what no other event tells.
+        40:1 Audited "audited" observed ignorable;
 
         /// The run will be computed.
         101:1 RunAdmitted "run_admitted" decided needed;
@@ -226,6 +228,7 @@ impl Event {
             | Self::SubjectRedacted(_)
             | Self::SegmentsPruned(_)
             | Self::BreakerCommanded(_)
+            | Self::Audited(_)
             | Self::RunAdmitted(_)
             | Self::RunRefused(_)
             | Self::RunDeduplicated(_)
@@ -280,6 +283,7 @@ impl Event {
             | Self::SubjectRedacted(_)
             | Self::SegmentsPruned(_)
             | Self::BreakerCommanded(_)
+            | Self::Audited(_)
             | Self::RunAdmitted(_)
             | Self::RunCompleted(_)
             | Self::RunFailed(_)

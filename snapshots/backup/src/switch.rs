@@ -19,6 +19,8 @@ use crate::work::{Step, Work};
 const MARK: &str = "restoring";
 /// The folder of local backups, which follows the data directory.
 const BACKUPS: &str = "backups";
+/// Who may use the server: it is no part of the history, and follows the data directory as it is.
+const ACCESS_KEYS: &str = "access-keys.json";
 
 /// A data directory's place while it is restored.
 pub(crate) struct Switch {
@@ -31,6 +33,17 @@ pub(crate) struct Switch {
     switched: bool,
     /// Held while it is made.
     _mark: File,
+}
+
+/// Copies a file with its permissions, if it is there.
+fn carry(from: &Path, to: &Path, name: &str) -> Result<(), BackupError> {
+    let file = from.join(name);
+    let copied = fs::copy(&file, to.join(name));
+    match copied.and_then(|_| File::open(to.join(name))?.sync_all()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(BackupError::io("copy", &file)(error)),
+    }
 }
 
 impl Drop for Switch {
@@ -81,6 +94,7 @@ impl Switch {
 
     /// Puts the directory in place. Returns where the one before is kept.
     pub(crate) fn finish(mut self, work: &Work<'_>) -> Result<Kept, BackupError> {
+        carry(&self.data_dir, &self.beside, ACCESS_KEYS)?;
         sync_tree(&self.beside)?;
         let before = numbered(&self.data_dir, "before", self.number);
         let held = self.hold_old()?;

@@ -6,12 +6,12 @@ use clap::Args;
 
 use crate::cli::anew::Begun;
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Serve {
     /// Address and port; port 0 takes any free one (key server.listen).
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<SocketAddr>,
-    /// Allow an address other than loopback although there is no authentication.
+    /// Allow an address other than loopback although nobody has to prove who they are.
     #[arg(long)]
     pub(crate) allow_unauthenticated: bool,
     /// Answer reads only: nothing is written and no run is computed (key server.safe_mode).

@@ -287,6 +287,21 @@ fn restarted(evidence: &str) -> Event {
     })
 }
 
+/// Who did what.
+fn audited() -> (&'static str, Event) {
+    (
+        "record_40_1_audited.bin",
+        Event::Audited(Audited {
+            verb: "keys.create".to_owned(),
+            target: "ci".to_owned(),
+            outcome: AuditOutcome::Done,
+            reason: "operator, never expires".to_owned(),
+            role: "admin".to_owned(),
+            key: "0123456789ab".to_owned(),
+        }),
+    )
+}
+
 /// Repairs, samples and sums.
 fn pruned() -> (&'static str, Event) {
     (
@@ -363,6 +378,7 @@ pub(super) fn reports() -> Vec<(&'static str, Event)> {
             }),
         ),
         pruned(),
+        audited(),
     ]
 }
 

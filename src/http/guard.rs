@@ -1,0 +1,106 @@
+//! Who asks, and whether they may: before a byte of the body is read.
+
+use actix_web::HttpMessage;
+use actix_web::HttpRequest;
+use actix_web::dev::ServiceRequest;
+use actix_web::http::header;
+use actix_web::web::Data;
+
+use super::error::{self, Problem};
+use super::roles::{self, Need};
+use super::{App, audit};
+use crate::access::{Denied, Principal};
+
+/// What a 401 asks for (RFC 6750).
+const CHALLENGE: &str = "Bearer realm=\"hindcast\"";
+const CHALLENGE_INVALID: &str = "Bearer realm=\"hindcast\", error=\"invalid_token\"";
+
+/// Who sent a request that went through [`admit`]. Nobody in particular where nothing is known.
+pub(crate) fn principal(request: &HttpRequest) -> Option<Principal> {
+    request.extensions().get::<Principal>().cloned()
+}
+
+/// Lets the request in, or says why not.
+pub(crate) async fn admit(app: &Data<App>, request: &ServiceRequest) -> Result<(), Problem> {
+    let template = request.match_pattern();
+    let method = request.method().as_str();
+    let need = roles::need(method, template.as_deref());
+    let header = request.headers().get(header::AUTHORIZATION);
+    let header = header.map(header::HeaderValue::as_bytes);
+    let from = request.peer_addr().map(|address| address.ip());
+    let proved = match need {
+        // A probe is answered whatever comes with it.
+        Need::Public if header.is_none() && app.access.is_needed() => return Ok(()),
+        Need::Public => {
+            if let Ok(principal) = app.access.prove(header, from).await {
+                request.extensions_mut().insert(principal);
+            }
+            return Ok(());
+        }
+        Need::Role(_) => app.access.prove(header, from).await,
+    };
+    let principal = proved.map_err(unproved)?;
+    let name = principal.name;
+    let role = principal.role;
+    request.extensions_mut().insert(principal.clone());
+    if let Some(rates) = &app.rates {
+        let left = rates.take(request, &principal)?;
+        request.extensions_mut().insert(left);
+    }
+    let route = || format!("{method} {}", template.as_deref().unwrap_or(""));
+    if changes(method) && is_cross_site(request) {
+        let detail = "a page of another site may not send this request";
+        audit::denied(app, request.request(), route(), detail).await;
+        return Err(forbidden(detail).field("header.sec-fetch-site"));
+    }
+    match need {
+        Need::Role(least) if role < least => {
+            metrics::counter!("auth_failures_total", "reason" => "role").increment(1);
+            let detail = format!("{name} is {role}, and this needs {least}");
+            if changes(method) {
+                audit::denied(app, request.request(), route(), &detail).await;
+            }
+            Err(forbidden(&detail).hint(format!("use a key of the role {least}")))
+        }
+        Need::Role(_) | Need::Public => Ok(()),
+    }
+}
+
+fn changes(method: &str) -> bool {
+    !matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE")
+}
+
+/// A browser says so of a request that a page of another site makes. Without this, any page could
+/// make a browser on this machine stop a server that asks for no key.
+fn is_cross_site(request: &ServiceRequest) -> bool {
+    let site = request.headers().get("sec-fetch-site");
+    site.is_some_and(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"))
+}
+
+fn forbidden(detail: &str) -> Problem {
+    // It is told by an event of its own.
+    Problem::new(&error::FORBIDDEN, detail).counted()
+}
+
+fn unproved(denied: Denied) -> Problem {
+    metrics::counter!("auth_failures_total", "reason" => denied.word()).increment(1);
+    let (detail, challenge) = match denied {
+        Denied::TooMany {
+            retry_after_seconds,
+        } => {
+            let detail = "this address has tried too many keys";
+            return Problem::new(&error::RATE_LIMITED, detail).retry_after(retry_after_seconds);
+        }
+        Denied::Busy => {
+            return Problem::new(&error::BUSY, "too many keys are being proved").retry_after(1);
+        }
+        Denied::Missing => ("a key is needed here", CHALLENGE),
+        Denied::Malformed => ("what was given is no key", CHALLENGE_INVALID),
+        Denied::Unknown => ("the key is not known", CHALLENGE_INVALID),
+        Denied::Revoked => ("the key was revoked", CHALLENGE_INVALID),
+        Denied::Expired => ("the key has expired", CHALLENGE_INVALID),
+    };
+    Problem::new(&error::UNAUTHENTICATED, detail)
+        .field("header.authorization")
+        .challenge(challenge)
+}

@@ -1,0 +1,185 @@
+//! How many requests are worked on at the same time: more while that costs no time, fewer when each
+//! takes twice as long as it does alone. Pure: the caller says what time it is.
+
+/// Microseconds of one look at the latencies.
+const WINDOW_MICROS: u64 = 100_000;
+/// Fewer samples say nothing.
+const SAMPLES_MIN: usize = 20;
+/// Further samples of a window change nothing.
+const SAMPLES_MAX: usize = 512;
+/// A median over so many times that of an idle server is too slow.
+const SLOW: f64 = 2.0;
+/// What is quicker than this, in microseconds, is not told apart.
+const FLOOR_MICROS: f64 = 500.0;
+/// The limit is multiplied by this when requests are too slow.
+const DECREASE: f64 = 0.9;
+/// The weight of a new window in the latency of an idle server.
+const WEIGHT: f64 = 0.1;
+
+/// Additive increase, multiplicative decrease, by the latency.
+#[derive(Debug)]
+pub(super) struct Adaptive {
+    limit: f64,
+    least: f64,
+    most: f64,
+    /// The median of an idle server, in microseconds.
+    idle: Option<f64>,
+    samples: Vec<u64>,
+    began: u64,
+    /// The most requests at once in this window.
+    peak: usize,
+}
+
+impl Adaptive {
+    /// Between `least` and `most`, which are at least 1.
+    #[must_use]
+    pub(super) fn new(least: usize, most: usize) -> Self {
+        let least = least.max(1);
+        let most = most.max(least);
+        Self {
+            limit: (least as f64 * most as f64).sqrt(),
+            least: least as f64,
+            most: most as f64,
+            idle: None,
+            samples: Vec::new(),
+            began: 0,
+            peak: 0,
+        }
+    }
+
+    /// Requests that may be worked on at once.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is between two numbers that are a usize"
+    )]
+    pub(super) fn limit(&self) -> usize {
+        self.limit as usize
+    }
+
+    /// One request took `latency_micros`, with `in_flight` at once when it ended, itself included.
+    pub(super) fn sample(&mut self, now_micros: u64, latency_micros: u64, in_flight: usize) {
+        if self.samples.is_empty() {
+            self.began = now_micros;
+        }
+        self.peak = self.peak.max(in_flight);
+        if self.samples.len() < SAMPLES_MAX {
+            self.samples.push(latency_micros);
+        }
+        let whole = now_micros.saturating_sub(self.began) >= WINDOW_MICROS;
+        if whole && self.samples.len() >= SAMPLES_MIN {
+            self.look();
+        }
+    }
+
+    fn look(&mut self) {
+        let middle = self.samples.len() / 2;
+        let (_, median, _) = self.samples.select_nth_unstable(middle);
+        let median = *median as f64;
+        let peak = self.peak as f64;
+        // A server with much to do says nothing about an idle one, unless it is quicker.
+        let idle = match self.idle {
+            None => median,
+            Some(idle) if peak * 2.0 <= self.limit => idle + WEIGHT * (median - idle),
+            Some(idle) => idle.min(median),
+        };
+        self.idle = Some(idle);
+        if median > SLOW * idle.max(FLOOR_MICROS) {
+            self.limit = (self.limit * DECREASE).max(self.least);
+        } else if peak >= self.limit.floor() {
+            self.limit = (self.limit + 1.0).min(self.most);
+        }
+        self.samples.clear();
+        self.peak = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that works on `width` requests without slowing down, and then shares its time.
+    struct Plant {
+        alone_micros: u64,
+        width: usize,
+    }
+
+    impl Plant {
+        fn latency(&self, in_flight: usize) -> u64 {
+            let share = in_flight.max(self.width) as u64;
+            self.alone_micros * share / self.width as u64
+        }
+    }
+
+    /// Keeps `offered` requests at the door for so many windows.
+    fn drive(
+        adaptive: &mut Adaptive,
+        plant: &Plant,
+        (from, windows): (u64, u64),
+        offered: usize,
+    ) -> u64 {
+        let mut now = from;
+        for _ in 0..windows * 100 {
+            now += 1_000;
+            let in_flight = offered.min(adaptive.limit());
+            adaptive.sample(now, plant.latency(in_flight), in_flight);
+        }
+        now
+    }
+
+    #[test]
+    fn the_limit_settles_where_each_takes_twice_as_long() {
+        let mut adaptive = Adaptive::new(4, 256);
+        let plant = Plant {
+            alone_micros: 2_000,
+            width: 10,
+        };
+        let now = drive(&mut adaptive, &plant, (0, 20), 2);
+        drive(&mut adaptive, &plant, (now, 400), 10_000);
+        let limit = adaptive.limit();
+        assert!((17..=21).contains(&limit), "{limit}");
+    }
+
+    #[test]
+    fn a_server_that_gets_slower_takes_less_and_then_more_again() {
+        let mut adaptive = Adaptive::new(4, 256);
+        let quick = Plant {
+            alone_micros: 2_000,
+            width: 40,
+        };
+        let slow = Plant {
+            alone_micros: 6_000,
+            width: 10,
+        };
+        let now = drive(&mut adaptive, &quick, (0, 20), 2);
+        let now = drive(&mut adaptive, &quick, (now, 400), 10_000);
+        let before = adaptive.limit();
+        let now = drive(&mut adaptive, &slow, (now, 400), 10_000);
+        let during = adaptive.limit();
+        drive(&mut adaptive, &quick, (now, 800), 10_000);
+        let after = adaptive.limit();
+        assert!(during * 4 < before, "{before} {during}");
+        assert!(after.abs_diff(before) <= 4, "{before} {after}");
+    }
+
+    #[test]
+    fn little_to_do_changes_nothing_and_the_bounds_hold() {
+        let mut adaptive = Adaptive::new(4, 8);
+        let plant = Plant {
+            alone_micros: 100,
+            width: 1_000,
+        };
+        let first = adaptive.limit();
+        let now = drive(&mut adaptive, &plant, (0, 50), 1);
+        assert_eq!(adaptive.limit(), first);
+        let now = drive(&mut adaptive, &plant, (now, 50), 10_000);
+        assert_eq!(adaptive.limit(), 8);
+        let stuck = Plant {
+            alone_micros: 10_000_000,
+            width: 1,
+        };
+        drive(&mut adaptive, &stuck, (now, 200), 10_000);
+        assert_eq!(adaptive.limit(), 4);
+    }
+}

@@ -1,0 +1,178 @@
+//! Who is next at a door. Up to its bound everybody waits and is served in order. Once that is not
+//! enough, those who came last are served first, since their callers still wait, and those who came
+//! first are turned away. Pure: the caller says what time it is.
+
+use std::collections::VecDeque;
+
+/// Microseconds after somebody was turned away for want of room until the order is the usual one
+/// again.
+const LAST_FIRST_MICROS: u64 = 1_000_000;
+/// While the last are first, every so many turns it is the first one's.
+const TURNS_OF_THE_FIRST: u64 = 32;
+/// Microseconds over which retries are counted.
+const RETRY_WINDOW_MICROS: u64 = 1_000_000;
+/// Retries that are always let in within that time.
+const RETRIES_LEAST: u64 = 10;
+
+/// Those who wait, `T` for each.
+#[derive(Debug)]
+pub(super) struct Line<T> {
+    waiting: VecDeque<T>,
+    waiting_max: usize,
+    /// When somebody was last turned away for want of room.
+    overflowed: Option<u64>,
+    turns: u64,
+    /// Began, everybody let in, retries let in.
+    window: (u64, u64, u64),
+    retry_percent_max: u64,
+}
+
+/// What becomes of somebody who comes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Joined<T> {
+    Waits,
+    /// There was no room: this one, who came first, has to go.
+    Evicted(T),
+    /// It was sent again, and too many were sent again.
+    NoRetry(T),
+}
+
+impl<T> Line<T> {
+    pub(super) fn new(waiting_max: usize, retry_percent_max: u64) -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            waiting_max: waiting_max.max(1),
+            overflowed: None,
+            turns: 0,
+            window: (0, 0, 0),
+            retry_percent_max,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether somebody was turned away within the last second.
+    pub(super) fn is_shedding(&self, now: u64) -> bool {
+        self.overflowed
+            .is_some_and(|at| now.saturating_sub(at) < LAST_FIRST_MICROS)
+    }
+
+    /// Somebody comes, perhaps not for the first time. `gone` says who does not wait any more.
+    pub(super) fn join(
+        &mut self,
+        who: T,
+        (now, is_retry): (u64, bool),
+        gone: impl Fn(&T) -> bool,
+    ) -> Joined<T> {
+        if now.saturating_sub(self.window.0) >= RETRY_WINDOW_MICROS {
+            self.window = (now, 0, 0);
+        }
+        if is_retry && self.is_shedding(now) && !self.retry_fits() {
+            return Joined::NoRetry(who);
+        }
+        self.window.1 += 1;
+        self.window.2 += u64::from(is_retry);
+        if self.waiting.len() >= self.waiting_max {
+            self.waiting.retain(|waiting| !gone(waiting));
+        }
+        self.waiting.push_back(who);
+        if self.waiting.len() <= self.waiting_max {
+            return Joined::Waits;
+        }
+        self.overflowed = Some(now);
+        self.waiting
+            .pop_front()
+            .map_or(Joined::Waits, Joined::Evicted)
+    }
+
+    fn retry_fits(&self) -> bool {
+        let (_, all, retries) = self.window;
+        retries < RETRIES_LEAST || (retries + 1) * 100 <= (all + 1) * self.retry_percent_max
+    }
+
+    /// Who is next.
+    pub(super) fn next(&mut self, now: u64) -> Option<T> {
+        if !self.is_shedding(now) {
+            return self.waiting.pop_front();
+        }
+        self.turns += 1;
+        match self.turns.is_multiple_of(TURNS_OF_THE_FIRST) {
+            true => self.waiting.pop_front(),
+            false => self.waiting.pop_back(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nobody(_: &u32) -> bool {
+        false
+    }
+
+    #[test]
+    fn within_its_bound_the_line_is_served_in_order() {
+        let mut line = Line::new(3, 20);
+        for n in 1..=3 {
+            assert_eq!(line.join(n, (0, false), nobody), Joined::Waits);
+        }
+        let order: Vec<u32> = std::iter::from_fn(|| line.next(5_000_000)).collect();
+        assert_eq!(order, [1, 2, 3]);
+    }
+
+    #[test]
+    fn over_it_the_first_go_and_the_last_are_served() {
+        let mut line = Line::new(3, 20);
+        for n in 1..=3 {
+            line.join(n, (0, false), nobody);
+        }
+        assert_eq!(line.join(4, (0, false), nobody), Joined::Evicted(1));
+        assert_eq!(line.next(10), Some(4));
+        assert_eq!(line.len(), 2);
+        // A second later it is as before.
+        assert_eq!(line.next(LAST_FIRST_MICROS), Some(2));
+    }
+
+    #[test]
+    fn now_and_then_it_is_the_turn_of_the_first() {
+        let mut line = Line::new(4, 20);
+        let (mut firsts, mut came) = (0, 0);
+        for _ in 0..3_200 {
+            while line.len() < 4 || !line.is_shedding(1) {
+                came += 1;
+                line.join(came, (0, false), nobody);
+            }
+            let oldest = line.waiting[0];
+            firsts += u32::from(line.next(1) == Some(oldest));
+        }
+        assert_eq!(firsts, 100);
+    }
+
+    #[test]
+    fn who_has_gone_makes_room() {
+        let mut line = Line::new(2, 20);
+        line.join(1, (0, false), nobody);
+        line.join(2, (0, false), nobody);
+        assert_eq!(line.join(3, (0, false), |n| *n == 1), Joined::Waits);
+        assert_eq!(line.len(), 2);
+    }
+
+    #[test]
+    fn retries_have_a_share_while_others_are_turned_away() {
+        let mut line = Line::new(1, 20);
+        for n in 0..1_000 {
+            line.join(n, (0, false), nobody);
+        }
+        let let_in = (0..1_000)
+            .filter(|n| !matches!(line.join(*n, (1, true), nobody), Joined::NoRetry(_)))
+            .count();
+        assert!((240..=260).contains(&let_in), "a fifth of all: {let_in}");
+        // Without others, and when nobody is turned away, they are as welcome as everybody.
+        let mut line = Line::new(10_000, 20);
+        let all = (0..1_000).all(|n| line.join(n, (0, true), nobody) == Joined::Waits);
+        assert!(all);
+    }
+}
