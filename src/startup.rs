@@ -16,13 +16,13 @@ use hindcast_log::{Checkpoint, Log, LogError, Recovery, Vault, VaultError};
 use hindcast_model::event::{ConfigurationLoaded, Event, ServerStarted, ServerStopped, Settings};
 use hindcast_model::limits::INLINE_BYTES_MAX;
 use hindcast_model::{Command, DECIDER_VERSION, KeyId, Name16, Payload, Submission};
-use metrics_exporter_prometheus::BuildError;
 use tokio::sync::oneshot;
 
 use crate::backups::{self, TargetProblem};
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError};
 use crate::http::{self, App, Running};
+use crate::metrics::RecorderTaken;
 use crate::{clock, disk, ids, metrics, privacy, retention, snapshots};
 
 /// Why a server did not start, or did not stop in good order.
@@ -49,7 +49,7 @@ pub enum ServeError {
     #[error(transparent)]
     Backup(#[from] TargetProblem),
     #[error("metrics: {0}")]
-    Metrics(#[from] BuildError),
+    Metrics(#[from] RecorderTaken),
     #[error("serving: {0}")]
     Io(#[from] std::io::Error),
     #[error("the start was interrupted: {0}")]

@@ -23,6 +23,7 @@ mod supervisor;
 mod threads;
 
 pub mod disk;
+pub mod exemplar;
 pub mod history;
 pub mod operation;
 pub mod views;

@@ -42,8 +42,8 @@ use hindcast_model::{KeyId, Name16, Payload, Seq};
 use tokio::sync::{Semaphore, watch};
 
 use crate::config::Config;
-use crate::ids;
 use crate::metrics::Metrics;
+use crate::{clock, ids};
 use body::BodyMemory;
 use error::Problem;
 use health::Measured;
@@ -215,9 +215,9 @@ pub async fn chores(app: Data<App>) {
     let mut tick = tokio::time::interval(CHORES_EVERY);
     loop {
         tick.tick().await;
-        app.metrics.upkeep();
         if let Some(running) = app.running.get() {
             app.measure(running);
         }
+        app.metrics.derive(clock::monotonic_micros());
     }
 }

@@ -99,9 +99,10 @@ fn record(
     let template = request.match_pattern();
     let path = template.as_deref().unwrap_or(UNMATCHED);
     let route = app.metrics.route(path);
-    route.observe(request.method().as_str(), status, took);
+    route.observe(request.method().as_str(), status, took, trace.trace);
     if status >= 400 {
-        route.error(class(status));
+        let slug = problem.map_or("", |problem| problem.kind().slug);
+        route.error(class(status, slug));
     }
     if let Some(problem) = problem.filter(|problem| !problem.is_counted()) {
         count_shed(app, problem.kind().status);
@@ -138,8 +139,10 @@ fn count_shed(app: &App, status: u16) {
     }
 }
 
-const fn class(status: u16) -> &'static str {
+/// The class of a failed request, by its status and the kind of problem.
+fn class(status: u16, slug: &str) -> &'static str {
     match status {
+        _ if slug == "breaker-open" || slug == "circuit-open" => "breaker_open",
         408 | 504 => "timeout",
         429 | 503 | 507 => "overload",
         400..=499 => "client",

@@ -139,6 +139,7 @@ impl IntoResponses for Problems {
         health::ready,
         health::startup,
         health::metrics,
+        health::model_metrics,
         cache::stats,
         privacy::redact,
         debug::actors,

@@ -50,6 +50,11 @@ fn routes(config: &mut ServiceConfig) {
                 .wrap(Compress::default())
                 .service(at("", GET).route(get().to(health::metrics))),
         )
+        .service(
+            web::scope("/model-metrics")
+                .wrap(Compress::default())
+                .service(at("", GET).route(get().to(health::model_metrics))),
+        )
         .service(at("/health", GET).route(get().to(health::health)))
         .service(at("/health/live", GET).route(get().to(health::live)))
         .service(at("/health/ready", GET).route(get().to(health::ready)))
