@@ -5,6 +5,7 @@
 mod backup;
 mod limits;
 mod load;
+mod telemetry;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use backup::{BackupConfig, TargetConfig};
 pub use load::{ConfigError, Overrides, load, misnamed};
+pub use telemetry::{LogFormat, MetricsConfig, TelemetryConfig};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -30,6 +32,7 @@ pub struct Config {
     pub disk: DiskConfig,
     pub whatif: WhatIfConfig,
     pub privacy: PrivacyConfig,
+    pub metrics: MetricsConfig,
     pub telemetry: TelemetryConfig,
 }
 
@@ -144,21 +147,6 @@ pub struct PrivacyConfig {
     pub master_key_file: PathBuf,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TelemetryConfig {
-    pub filter: String,
-    pub format: LogFormat,
-}
-
-/// How log lines are written on standard error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LogFormat {
-    Json,
-    Text,
-}
-
 impl Default for ServerConfig {
     fn default() -> Self {
         Self {
@@ -267,15 +255,6 @@ impl Default for WhatIfConfig {
             time_ms_max: 60_000,
             recomputed_max: 64,
             compute_ms_max: 5_000,
-        }
-    }
-}
-
-impl Default for TelemetryConfig {
-    fn default() -> Self {
-        Self {
-            filter: "info".to_owned(),
-            format: LogFormat::Json,
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod cells;
 mod derived;
 mod filesystems;
 pub mod recorder;
+pub(crate) mod sampler;
 pub mod text;
 
 use std::collections::BTreeMap;

@@ -22,7 +22,7 @@ use crate::backups::{self, TargetProblem};
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError};
 use crate::http::{self, App, Running};
-use crate::metrics::RecorderTaken;
+use crate::metrics::{RecorderTaken, sampler};
 use crate::{clock, disk, ids, metrics, privacy, retention, snapshots};
 
 /// Why a server did not start, or did not stop in good order.
@@ -100,6 +100,7 @@ pub async fn serve(
     config.check()?;
     config.check_exposure()?;
     let metrics = metrics::process_metrics()?;
+    metrics.recorder().limit(config.metrics.series_max);
     let config = Arc::new(config);
     let listener = bind(config.server.listen)?;
     let address = listener.local_addr()?;
@@ -131,6 +132,11 @@ pub async fn serve(
     let chores = rt::spawn(http::chores(app.clone()));
     let snapshots = rt::spawn(snapshots::take_snapshots(log.clone(), config.clone()));
     let retention = rt::spawn(retention::retain(log.clone(), config.clone()));
+    let sampling = rt::spawn(sampler::sample(
+        log.clone(),
+        metrics.recorder(),
+        Duration::from_millis(config.metrics.sample_interval_ms),
+    ));
     tracing::info!(%address, head = %log.head(), "ready");
     tell(Moment::Ready(address));
     let (ended, reason) = tokio::select! {
@@ -147,6 +153,7 @@ pub async fn serve(
     chores.abort();
     snapshots.abort();
     retention.abort();
+    sampling.abort();
     close(log, actors, &config, &reason).await?;
     Ok(ended)
 }

@@ -12,7 +12,7 @@ const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 
 /// Key, least and greatest value.
-const RANGES: [(&str, u64, u64); 52] = [
+const RANGES: [(&str, u64, u64); 54] = [
     ("server.workers", 0, 1_024),
     ("server.stop_grace_ms", 0, HOUR_MS),
     ("supervision.actor_restarts_max", 0, 1_000),
@@ -65,6 +65,8 @@ const RANGES: [(&str, u64, u64); 52] = [
     ("whatif.time_ms_max", 1, DAY_MS),
     ("whatif.recomputed_max", 0, 1_000_000),
     ("whatif.compute_ms_max", 1, DAY_MS),
+    ("metrics.series_max", 10, 1_000_000),
+    ("metrics.sample_interval_ms", 0, DAY_MS),
 ];
 
 /// What is wrong with this value of this key, if it is a number.

@@ -21,6 +21,7 @@ mod runs;
 mod safe_mode;
 mod sealed;
 mod support;
+mod telemetry;
 mod tools;
 mod usage;
 mod whatif;

@@ -128,6 +128,7 @@ pub(crate) const fn ended_run(event: &Event) -> Option<RunId> {
         | Event::DamageGone(_)
         | Event::SubjectRedacted(_)
         | Event::SegmentsPruned(_)
+        | Event::MetricsSampled(_)
         | Event::RequestsShed(_)
         | Event::WhatIfAsked(_)
         | Event::BackupEnded(_)

@@ -194,6 +194,7 @@ impl EventMetrics {
             | Event::DamageGone(_)
             | Event::SubjectRedacted(_)
             | Event::SegmentsPruned(_)
+            | Event::MetricsSampled(_)
             | Event::RunAdmitted(_)
             | Event::DatasetRefused(_)
             | Event::IntakePaused(_)

@@ -101,6 +101,11 @@ impl Metrics {
         }
     }
 
+    fn measure(&mut self) {
+        self.figures.show(&self.log.stats());
+        self.node.sample();
+    }
+
     fn observe(&mut self, events: &[Recorded]) {
         for recorded in events {
             // Moved before the event is looked at: one that makes this panic is not met again.
@@ -140,6 +145,9 @@ impl Component for Metrics {
 
     fn started(&mut self) {
         self.log.state(|state| self.events.begin(state));
+        // No figure is shown before it was measured.
+        self.measure();
+        self.host.sample();
     }
 
     fn handle(&mut self, message: Request) {
@@ -153,8 +161,7 @@ impl Component for Metrics {
         self.host.sample();
         self.ticks += 1;
         if self.ticks % LOG_EVERY_TICKS == 1 {
-            self.figures.show(&self.log.stats());
-            self.node.sample();
+            self.measure();
         }
     }
 }

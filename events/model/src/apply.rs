@@ -65,6 +65,7 @@ impl State {
             | Event::IntakeResumed(_)
             | Event::RequestsShed(_) => Stream::system("intake"),
             Event::WhatIfAsked(_) => Stream::system("whatif"),
+            Event::MetricsSampled(_) => Stream::system("metrics"),
             Event::BackupEnded(_) | Event::Restored(_) | Event::BackupRequested(_) => {
                 Stream::system("backups")
             }
@@ -152,7 +153,8 @@ impl State {
             | Event::StoreRebuilt(_)
             | Event::TornTailCut(_)
             | Event::DiskSampled(_)
-            | Event::WhatIfAsked(_) => {}
+            | Event::WhatIfAsked(_)
+            | Event::MetricsSampled(_) => {}
         }
     }
 

@@ -47,6 +47,7 @@ impl State {
             | Event::DamageGone(_)
             | Event::SubjectRedacted(_)
             | Event::SegmentsPruned(_)
+            | Event::MetricsSampled(_)
             | Event::RunAdmitted(_)
             | Event::RunRefused(_)
             | Event::RunDeduplicated(_)

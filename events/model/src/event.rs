@@ -150,6 +150,8 @@ events! {
         22:1 SubjectRedacted "subject_redacted" observed needed;
         /// The oldest segments of the log are removed.
         23:1 SegmentsPruned "segments_pruned" observed needed;
+        /// Figures of the server at one tick.
+        50:1 MetricsSampled "metrics_sampled" observed ignorable;
 
         /// The run will be computed.
         101:1 RunAdmitted "run_admitted" decided needed;
@@ -219,6 +221,7 @@ impl Event {
             | Self::DamageGone(_)
             | Self::SubjectRedacted(_)
             | Self::SegmentsPruned(_)
+            | Self::MetricsSampled(_)
             | Self::RunAdmitted(_)
             | Self::RunRefused(_)
             | Self::RunDeduplicated(_)
@@ -270,6 +273,7 @@ impl Event {
             | Self::DamageGone(_)
             | Self::SubjectRedacted(_)
             | Self::SegmentsPruned(_)
+            | Self::MetricsSampled(_)
             | Self::RunAdmitted(_)
             | Self::RunCompleted(_)
             | Self::RunFailed(_)

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{BackupId, Digest, ExperimentId, KeyId, Name16, RunId, Seq, UnixMicros};
 use crate::payload::Payload;
+use crate::samples::Samples;
 
 /// A process opened the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -372,4 +373,12 @@ pub struct SegmentsPruned {
     /// The verified backup that holds them; none when they are lost.
     pub backup: Option<String>,
     pub reason: String,
+}
+
+/// Figures of the server since the batch before; when is the record's time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetricsSampled {
+    /// Microseconds since the batch before, or since the start of the process.
+    pub span_micros: u64,
+    pub values: Samples,
 }

@@ -1,6 +1,7 @@
 //! One event of every kind, with every variant of what it may hold, and the file that holds it.
 
 use hindcast_model::event::*;
+use hindcast_model::samples::Samples;
 use hindcast_model::state::Context;
 use hindcast_model::{
     Digest, Event, EventId, ExperimentId, KeyId, Name16, Payload, Refusal, RunId, Seq, Stream,
@@ -19,6 +20,14 @@ pub(super) fn run(n: u128) -> RunId {
 
 pub(super) fn experiment() -> ExperimentId {
     ExperimentId::from_bytes([0xe1; 16])
+}
+
+fn samples() -> Samples {
+    let mut samples = Samples::default();
+    for (number, value) in [(1, 7), (21, 40_960), (28, -1), (118, 1_234_567)] {
+        samples.push(number, value).expect("the numbers rise");
+    }
+    samples
 }
 
 pub(super) fn inline() -> Payload {
@@ -314,6 +323,13 @@ pub(super) fn reports() -> Vec<(&'static str, Event)> {
                 at: Seq(17),
                 edits: 2,
                 hash: digest(16),
+            }),
+        ),
+        (
+            "record_50_1_metrics_sampled.bin",
+            Event::MetricsSampled(MetricsSampled {
+                span_micros: 15_000_000,
+                values: samples(),
             }),
         ),
         (
