@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use backup::{BackupConfig, TargetConfig};
 pub use load::{ConfigError, Overrides, load, misnamed};
-pub use telemetry::{LogFormat, MetricsConfig, TelemetryConfig};
+pub use telemetry::{LogFormat, MetricsConfig, OtlpConfig, TelemetryConfig};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -34,6 +34,7 @@ pub struct Config {
     pub privacy: PrivacyConfig,
     pub metrics: MetricsConfig,
     pub telemetry: TelemetryConfig,
+    pub otlp: OtlpConfig,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -258,6 +258,23 @@ fn describe() {
     );
     describe_gauge!("active_requests", "Requests that are being answered");
     describe_gauge!("active_connections", "Open TCP connections");
+    describe_counter!(
+        "telemetry_dropped_total",
+        "Traces, log lines and batches of metrics that were not sent, by signal"
+    );
+    describe_counter!(
+        "telemetry_sent_total",
+        "Traces, log lines and batches of metrics that a collector took, by signal"
+    );
+    describe_counter!(
+        "telemetry_send_failures_total",
+        "Attempts to send that failed, by signal"
+    );
+    describe_gauge!(
+        "telemetry_queue_bytes",
+        Unit::Bytes,
+        "Memory of what waits to be sent"
+    );
     describe_gauge!("build_info", "1, labelled with the version that runs");
     describe_gauge!(
         "log_head_sequence",

@@ -26,6 +26,7 @@ pub mod disk;
 pub mod exemplar;
 pub mod history;
 pub mod operation;
+pub mod trace;
 pub mod views;
 pub mod whatif;
 

@@ -25,6 +25,7 @@ mod repair;
 mod restore;
 mod serve;
 mod status;
+mod trace;
 mod verify;
 mod whatif;
 
@@ -64,6 +65,7 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Verb::Verify(options) => verify::run(global, &options, output),
         Verb::Redact(options) => redact::run(global, &options, output),
         Verb::Status => status::run(global, output),
+        Verb::Trace { verb } => trace::run(global, &verb, output),
         Verb::Drill { verb } => drill::run(&verb, output),
         Verb::Doctor => doctor::run(global, output),
         Verb::Repair(options) => repair::run(global, &options, output),
@@ -103,6 +105,7 @@ fn refuse_ignored(global: &Global, verb: &Verb) -> Result<(), Failure> {
         | Verb::WhatIf(_)
         | Verb::Redact(_)
         | Verb::Status
+        | Verb::Trace { .. }
         | Verb::Backup { .. }
         | Verb::Events { .. } => {
             match global.server {

@@ -1,5 +1,7 @@
 //! `hindcast serve`.
 
+use std::time::Duration;
+
 use actix_web::rt::System;
 use serde_json::json;
 
@@ -8,6 +10,9 @@ use super::arguments::{Global, Serve};
 use super::output::{Failure, Output};
 use crate::startup::{self, Ended, Moment};
 use crate::{clock, telemetry};
+
+/// How long a stop waits for telemetry to get away.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(global: &Global, options: &Serve, output: &Output) -> Result<(), Failure> {
     let mut config = global.configuration()?;
@@ -19,7 +24,7 @@ pub(crate) fn run(global: &Global, options: &Serve, output: &Output) -> Result<(
         config.server.safe_mode.clone_from(reason);
     }
     config.check_exposure().map_err(Failure::configuration)?;
-    telemetry::start(&config.telemetry)?;
+    telemetry::start(&config.telemetry, &config.otlp)?;
     let tell = |moment| {
         // Whoever started the server may not read what it prints.
         let printed = match moment {
@@ -41,6 +46,7 @@ pub(crate) fn run(global: &Global, options: &Serve, output: &Output) -> Result<(
     let data_dir = config.server.data_dir.clone();
     let limits = config.supervision.clone();
     let served = System::new().block_on(startup::serve(config, tell, startup::stop_signal()));
+    telemetry::flush(FLUSH_PATIENCE);
     let ended = served.map_err(|error| {
         let advice = error.advice(&data_dir);
         Failure::from(error).with_hint(advice)

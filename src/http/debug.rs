@@ -13,6 +13,8 @@ use super::error::Problem;
 use super::health::ActorHealth;
 use super::parameters::{self, Query};
 use super::{App, blocking};
+use crate::telemetry;
+use crate::telemetry::traces::{Ring, Traces};
 
 /// The actors as they are at this moment.
 #[derive(Debug, Serialize, ToSchema)]
@@ -131,6 +133,42 @@ pub(crate) async fn memory(app: Data<App>, request: HttpRequest) -> Result<HttpR
         })
     });
     Ok(HttpResponse::Ok().json(memory.await?))
+}
+
+/// Parameters of the list of traces.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it only describes the parameters")]
+pub(crate) struct TraceParameters {
+    /// Only those that took so many milliseconds.
+    slow: Option<u64>,
+    /// Only those in which something failed.
+    failed: Option<bool>,
+    /// How many items; 50 if left out.
+    #[param(minimum = 1, maximum = 500)]
+    limit: Option<u32>,
+}
+
+/// Traces of requests that were slow or failed, newest first: each with its spans, from the request
+/// through messages, the log and computations. They are kept in memory, within a bound.
+#[utoipa::path(
+    get, path = "/debug/traces", tag = "debug", operation_id = "debug_traces",
+    params(TraceParameters),
+    responses(
+        (status = 200, description = "The traces", body = Traces),
+        super::openapi::Problems,
+    ),
+)]
+pub(crate) async fn traces(app: Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let query = Query::read(&request, &["slow", "failed", "limit"])?;
+    parameters::require_json_accepted(&request)?;
+    let limit = query.limit(&app.config.http)?;
+    let slow = query.parse("slow", "a number of milliseconds")?;
+    let failed = query.parse("failed", "true or false")?;
+    let none = || Ring::new(0, 0, 0).newest(0, false, 0);
+    let (slow, failed) = (slow.unwrap_or(0), failed.unwrap_or(false));
+    let found = telemetry::traces().map(|ring| ring.newest(slow, failed, limit));
+    Ok(HttpResponse::Ok().json(found.unwrap_or_else(none)))
 }
 
 /// A field of `/proc/self/status`, which counts in KiB.

@@ -145,6 +145,7 @@ impl IntoResponses for Problems {
         debug::actors,
         debug::memory,
         debug::config,
+        debug::traces,
     ),
     components(schemas(
         Answer,

@@ -66,6 +66,7 @@ fn routes(config: &mut ServiceConfig) {
         .service(at("/debug/actors", GET).route(get().to(debug::actors)))
         .service(at("/debug/memory", GET).route(get().to(debug::memory)))
         .service(at("/debug/config", GET).route(get().to(debug::config)))
+        .service(at("/debug/traces", GET).route(get().to(debug::traces)))
         .service(at("/cache/stats", GET).route(get().to(cache::stats)))
         .configure(stored)
         .configure(kept)

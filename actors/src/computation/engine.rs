@@ -20,6 +20,7 @@ use crate::component::{Slot, panic_text};
 use crate::lock::lock;
 use crate::operation::{Computed, Operation, SPEC_SCHEMA};
 use crate::results::{Kept, Lead, ResultCache, ResultKey, Start};
+use crate::trace::{self, Open};
 
 /// First wait of an outcome that the log had no room for; it doubles up to `BACKOFF_MICROS_MAX`.
 const BACKOFF_MICROS: u64 = 10_000;
@@ -35,6 +36,15 @@ pub(crate) struct Engine {
     pub(crate) moved: Notify,
     slot: Arc<Slot<Computation>>,
     results: Arc<ResultCache>,
+}
+
+/// The failure's code.
+fn code_of(outcome: &Outcome) -> String {
+    if let Outcome::Failed { code, .. } = outcome {
+        code.clone()
+    } else {
+        String::new()
+    }
 }
 
 /// Microseconds that a run waited and was computed.
@@ -151,8 +161,19 @@ impl Engine {
                 job.control.start();
                 let mut timing = self.timing(job);
                 let started = self.environment.clock.monotonic();
-                let ending = self.ending(job, &operation);
+                let mut span = job.place.as_ref().map(|place| place.child("computation"));
+                let place = span.as_ref().map(Open::place);
+                let ending = trace::within(place, || self.ending(job, &operation));
                 timing.computed = self.environment.clock.monotonic().saturating_sub(started);
+                if let Some(span) = &mut span {
+                    span.set("operation", operation.name());
+                    span.set("run_id", job.run.to_string());
+                    span.set("queued_micros", timing.queued);
+                    if let Ending::Failed(outcome) = &ending {
+                        span.fail(code_of(outcome));
+                    }
+                }
+                drop(span);
                 self.finish(job, timing, (ending, Some(lead)));
             }
             Start::Busy => self.park(job.run, key),
@@ -316,7 +337,13 @@ impl Engine {
             return;
         };
         let engine = Arc::clone(self);
+        let place = lock(&self.jobs).place(run);
+        let mut span = place.map(|place| place.child("log.commit"));
         let reply = Box::new(move |result: Result<Receipt, CommitError>| {
+            if let (Some(span), Err(error)) = (&mut span, &result) {
+                span.fail(error.to_string());
+            }
+            drop(span);
             engine.recorded(run, result);
         });
         match self.log.submit(command.into(), reply) {

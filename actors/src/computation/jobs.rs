@@ -11,18 +11,27 @@ use hindcast_model::{Command, KeyId, RunId};
 
 use super::control::JobControl;
 use crate::results::{Kept, Lead};
+use crate::trace::{self, Place};
 
 /// One run to compute.
 pub(crate) struct Job {
     pub(crate) run: RunId,
     pub(crate) open: OpenRun,
     pub(crate) control: JobControl,
+    /// The place of the request in its trace.
+    pub(crate) place: Option<Place>,
 }
 
 impl Job {
     pub(crate) fn new(run: RunId, open: OpenRun, clock: Arc<dyn Clock>) -> Arc<Self> {
         let control = JobControl::new(clock, open.deadline);
-        Arc::new(Self { run, open, control })
+        let place = trace::take(run);
+        Arc::new(Self {
+            run,
+            open,
+            control,
+            place,
+        })
     }
 }
 
@@ -106,6 +115,11 @@ impl Jobs {
 
     pub(crate) fn contains(&self, run: RunId) -> bool {
         self.entries.contains_key(&run)
+    }
+
+    /// Where a run belongs in its trace.
+    pub(crate) fn place(&self, run: RunId) -> Option<Place> {
+        self.entries.get(&run)?.job.place.clone()
     }
 
     pub(crate) fn insert(&mut self, job: Arc<Job>) -> Taken {
