@@ -2,14 +2,17 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use ureq::http::Method;
 
-use crate::support::{Server, VALIDATE, finish, hindcast, pause, serve, temporary, validation};
-use crate::tools::{busy, program};
+use crate::support::{
+    DISCOVER, ROOT, Server, VALIDATE, finish, hindcast, pause, serve, temporary, validation,
+};
+use crate::tools::{busy, program, program_that};
 
 const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -202,6 +205,28 @@ fn prometheus_reads_everything_and_keeps_the_traces() {
     wait_for(&exemplars, |reply| reply.to_string().contains(TRACE));
 }
 
+/// The bytes of each frame that holds one batch of figures, in order; see docs/events.md.
+fn sampled_frames(data_dir: &Path) -> Vec<u64> {
+    let segments = std::fs::read_dir(data_dir.join("wal")).expect("segments");
+    let mut segments: Vec<_> = segments.map(|entry| entry.expect("one").path()).collect();
+    segments.sort();
+    let mut sizes = Vec::new();
+    for bytes in segments
+        .iter()
+        .map(|path| std::fs::read(path).expect("a segment"))
+    {
+        let mut frame = &bytes[128..];
+        while frame.starts_with(b"HCF1") {
+            let length = u32::from_le_bytes(frame[44..48].try_into().expect("four"));
+            if frame[90..92] == 50_u16.to_le_bytes() {
+                sizes.push(84 + u64::from(length));
+            }
+            frame = &frame[84 + usize::try_from(length).expect("it fits")..];
+        }
+    }
+    sizes
+}
+
 /// Seconds of a day over those between two batches.
 const BATCHES_A_DAY: u64 = 86_400 / 15;
 
@@ -227,37 +252,16 @@ fn figures_are_recorded_and_an_idle_day_is_little() {
     );
     assert!(value(last, "disk_free_bytes").is_some(), "{last}");
 
-    // Each in a frame of its own, as it is when nothing else happens.
-    let figures = || {
-        let metrics = server.get("/metrics").body;
-        let total = |name: &str| {
-            let line = metrics.lines().find_map(|line| line.strip_prefix(name));
-            line.and_then(|text| text.trim().parse::<u64>().ok())
-        };
-        (total("log_frames_total "), total("log_frame_bytes_total "))
-    };
-    let grown = |since: (Option<u64>, Option<u64>)| {
-        let now = figures();
-        let frames = now.0.zip(since.0).map_or(0, |(now, then)| now - then);
-        (
-            frames,
-            now.1.zip(since.1).map_or(0, |(now, then)| now - then),
-        )
-    };
-    while figures().0.is_none_or(|frames| frames == 0) {
-        pause(Duration::from_millis(100));
-    }
-    let since = figures();
-    while grown(since).0 < 10 {
-        pause(Duration::from_millis(100));
-    }
-    let (frames, bytes) = grown(since);
-    let a_day = bytes / frames * BATCHES_A_DAY;
+    // Nothing happens for a while, so that the last frames are those of an idle server.
+    pause(Duration::from_secs(1));
+    let sequence = last["seq"].to_string();
+    server.stop();
+    let frames = sampled_frames(dir.path());
+    let idle = &frames[frames.len() - 5..];
+    let a_day = idle.iter().sum::<u64>() / 5 * BATCHES_A_DAY;
     println!("{a_day} bytes of frames a day");
     assert!(a_day < 2_000_000, "{a_day}");
 
-    let sequence = last["seq"].to_string();
-    server.stop();
     let directory = dir.path().display().to_string();
     let show = hindcast(&["events", "show", &sequence, "--data-dir", &directory]);
     let (out, errors, code) = finish(show, &[]);
@@ -265,4 +269,292 @@ fn figures_are_recorded_and_an_idle_day_is_little() {
     assert!(out.contains("\"process_resident_memory_bytes\""), "{out}");
     let (_, errors, code) = finish(hindcast(&["verify", "--data-dir", &directory]), &[]);
     assert_eq!(code, Some(0), "{errors}");
+}
+
+/// A discovery that takes the way over the computation actor.
+fn small_discovery() -> Value {
+    let rows = [[1.0, 2.0], [2.0, 3.0], [3.0, 5.0], [4.0, 4.0], [5.0, 6.0]];
+    json!({ "data": rows, "algorithm": "correlation" })
+}
+
+/// The lines of a file that are JSON.
+fn json_lines(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let lines = text.lines().map(serde_json::from_str::<Value>);
+    lines.filter_map(Result::ok).collect()
+}
+
+#[test]
+fn one_trace_reaches_a_collector_with_logs_and_metrics() {
+    let Some(mut oteltap) = program_that("oteltap", "--help") else {
+        return;
+    };
+    let dir = temporary();
+    let (port, told) = (free_port(), dir.path().join("told"));
+    oteltap
+        .args(["--port", &port.to_string()])
+        .env("PYTHONUNBUFFERED", "1")
+        .stdout(std::fs::File::create(&told).expect("a file"))
+        .stderr(Stdio::null());
+    let _oteltap = Running(oteltap.spawn().expect("it starts"));
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        pause(Duration::from_millis(50));
+    }
+    let settings = [
+        "otlp.batch_ms=50",
+        "otlp.metrics_interval_ms=200",
+        "telemetry.filter=debug",
+    ];
+    let mut command = serve(&dir.path().join("data"), &settings);
+    command.env(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        format!("http://127.0.0.1:{port}"),
+    );
+    command.env("OTEL_SERVICE_NAME", "edge");
+    let server = Server::start_with(command);
+    let headers = [("traceparent", TRACEPARENT)];
+    let run = server
+        .post_with(DISCOVER, &small_discovery(), &headers)
+        .expect(200);
+
+    let spans = || {
+        let lines = json_lines(&told).into_iter();
+        let spans = lines.filter(|line| line["traceId"] == TRACE && line["spanId"] != "");
+        let spans = spans.filter(|line| line["startTimeUnixNano"].is_string());
+        spans.collect::<Vec<Value>>()
+    };
+    let named = |spans: &[Value], name: &str| -> Vec<Value> {
+        let found = spans.iter().filter(|span| span["name"] == name);
+        found.cloned().collect()
+    };
+    let mut found = spans();
+    for _ in 0..200 {
+        if !named(&found, "http.request").is_empty() {
+            break;
+        }
+        pause(Duration::from_millis(50));
+        found = spans();
+    }
+    let one = |name: &str| {
+        let mut found = named(&found, name);
+        assert_eq!(found.len(), 1, "{name} in {found:?}");
+        found.remove(0)
+    };
+    let (request, message) = (one("http.request"), one("actor.message"));
+    let (computation, answer) = (one("computation"), one("answer"));
+    assert_eq!(request["parentSpanId"], "00f067aa0ba902b7");
+    for below in [&message, &computation, &answer] {
+        assert_eq!(below["parentSpanId"], request["spanId"]);
+    }
+    // One for the request, one for the outcome.
+    let commits = named(&found, "log.commit");
+    let parents: Vec<&Value> = commits.iter().map(|span| &span["parentSpanId"]).collect();
+    assert_eq!(parents.len(), 2);
+    assert!(parents.contains(&&message["spanId"]) && parents.contains(&&request["spanId"]));
+    assert!(
+        computation
+            .to_string()
+            .contains(run["run_id"].as_str().expect("an id"))
+    );
+
+    let wait = |what: &str, found: &dyn Fn(&Value) -> bool| {
+        for _ in 0..200 {
+            if json_lines(&told).iter().any(found) {
+                return;
+            }
+            pause(Duration::from_millis(50));
+        }
+        panic!("{what} did not come");
+    };
+    wait("the log line of the commit", &|line| {
+        line["body"]["stringValue"] == "recorded"
+            && line["traceId"] == TRACE
+            && line["spanId"] != ""
+            && line.to_string().contains("seq")
+    });
+    wait("a histogram", &|line| {
+        line["name"] == "http_request_duration_seconds" && line.to_string().contains(TRACE)
+    });
+    let own = json_lines(&told);
+    let own = own
+        .iter()
+        .filter(|line| line.to_string().contains("telemetry::otlp"));
+    assert_eq!(own.count(), 0, "what sends tells nothing of itself");
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn a_collector_that_never_answers_costs_no_request_and_little_memory() {
+    const QUEUE_BYTES: u64 = 20_000;
+    let dir = temporary();
+    let stuck = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint = format!("http://{}", stuck.local_addr().expect("an address"));
+    let settings = [
+        format!("otlp.endpoint={endpoint}"),
+        "otlp.batch_ms=10".to_owned(),
+        "otlp.metrics_interval_ms=100".to_owned(),
+        format!("otlp.queue_bytes_max={QUEUE_BYTES}"),
+    ];
+    let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+    let server = Server::start_with(serve(dir.path(), &settings));
+    for n in 0..300 {
+        let question = json!({
+            "graph": "dag { x -> y }", "treatment": "x", "outcome": "y", "seed": n,
+        });
+        server.post(VALIDATE, &question).expect(200);
+    }
+    let metrics = server.get("/metrics").body;
+    let value = |name: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+        let value = line.and_then(|text| text.trim().parse::<u64>().ok());
+        value.unwrap_or_else(|| panic!("{name} in\n{metrics}"))
+    };
+    assert!(value("telemetry_dropped_total{signal=\"traces\"}") > 100);
+    assert_eq!(value("telemetry_sent_total{signal=\"traces\"}"), 0);
+    assert!(value("telemetry_queue_bytes") <= QUEUE_BYTES);
+    // The stop waits for what is not sent only so long.
+    assert_eq!(server.stop(), Some(0));
+    drop(stuck);
+}
+
+#[test]
+fn settings_of_telemetry_that_make_no_sense_stop_the_start() {
+    let dir = temporary();
+    for (name, value) in [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4317"),
+        ("OTEL_TRACES_SAMPLER", "sometimes"),
+    ] {
+        let mut command = serve(dir.path(), &["otlp.endpoint=http://127.0.0.1:1"]);
+        command.env(name, value);
+        let (_, errors, code) = finish(command, &[]);
+        assert_eq!(code, Some(1), "{errors}");
+        assert!(errors.contains(name), "{errors}");
+    }
+    let unwritable = format!("telemetry.log_file={ROOT}/Cargo.toml/log");
+    let (_, errors, code) = finish(serve(dir.path(), &[&unwritable]), &[]);
+    assert_eq!(code, Some(1), "{errors}");
+    assert!(errors.contains("telemetry.log_file"), "{errors}");
+}
+
+#[test]
+fn log_files_are_json_begin_anew_and_name_the_trace() {
+    let dir = temporary();
+    let file = dir.path().join("logs/server.log");
+    let settings = [
+        format!("telemetry.log_file={}", file.display()),
+        "telemetry.log_file_bytes_max=4096".to_owned(),
+        "telemetry.log_keep_bytes_max=12000".to_owned(),
+        "telemetry.filter=debug".to_owned(),
+    ];
+    let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+    let server = Server::start_with(serve(&dir.path().join("data"), &settings));
+    let headers = [("traceparent", TRACEPARENT)];
+    for _ in 0..60 {
+        server.get("/api/v1/runs").expect(200);
+    }
+    server
+        .post_with(VALIDATE, &validation(), &headers)
+        .expect(200);
+    server.stop();
+    let folder = std::fs::read_dir(file.parent().expect("a folder")).expect("files");
+    let files: Vec<_> = folder
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    assert!((2..=4).contains(&files.len()), "{files:?}");
+    let lines: Vec<Value> = files.iter().flat_map(|path| json_lines(path)).collect();
+    let written: u64 = files
+        .iter()
+        .map(|path| path.metadata().expect("a file").len())
+        .sum();
+    assert!(written <= 12_000 + 4_096, "{written}");
+    for line in &lines {
+        for name in ["timestamp", "level", "target", "message"] {
+            assert!(line[name].is_string(), "{line}");
+        }
+    }
+    let recorded = lines
+        .iter()
+        .find(|line| line["message"] == "recorded" && line["trace_id"] == TRACE);
+    let recorded = recorded.expect("a line of the commit");
+    assert!(
+        recorded["seq"].is_u64() && recorded["span_id"].is_string(),
+        "{recorded}"
+    );
+}
+
+#[test]
+fn slow_and_failed_requests_are_kept_to_be_looked_at() {
+    let dir = temporary();
+    let settings = ["telemetry.slow_ms=0", "telemetry.traces_max=20"];
+    let server = Server::start_with(serve(dir.path(), &settings));
+    let headers = [("traceparent", TRACEPARENT)];
+    server
+        .post_with(DISCOVER, &small_discovery(), &headers)
+        .expect(200);
+    let found = server.wait_until("/debug/traces?limit=50", |found| {
+        found.to_string().contains(TRACE)
+    });
+    let items = found["items"].as_array().expect("a list");
+    let trace = items
+        .iter()
+        .find(|item| item["trace_id"] == TRACE)
+        .expect("ours");
+    let names: Vec<&str> = trace["spans"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|span| span["name"].as_str().expect("a name"))
+        .collect();
+    assert_eq!(names[0], "http.request");
+    for name in ["actor.message", "log.commit", "computation", "answer"] {
+        assert!(names.contains(&name), "{names:?}");
+    }
+    assert_eq!(trace["failed"], false);
+    for _ in 0..30 {
+        server.get("/api/v1/runs").expect(200);
+    }
+    let found = server.get("/debug/traces?limit=500").expect(200);
+    assert_eq!(found["kept"], 20);
+    assert!(found["displaced"].as_u64() > Some(0), "{found}");
+    let found = server.get("/debug/traces?slow=100000").expect(200);
+    assert_eq!(found["items"], json!([]));
+    server
+        .get("/debug/traces?slow=much")
+        .expect_problem(400, "query.slow");
+    server
+        .get("/debug/traces?fast=1")
+        .expect_problem(400, "query.fast");
+    let slow = hindcast(&["trace", "slow", "--limit", "2", "--server", &server.url]);
+    let (out, errors, code) = finish(slow, &[]);
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(
+        out.contains("http.request") && out.contains("http.route=/"),
+        "{out}"
+    );
+}
+
+#[test]
+fn the_commands_of_the_operations_document_work() {
+    let dir = temporary();
+    let server = Server::start_with(serve(dir.path(), &["metrics.sample_interval_ms=100"]));
+    server.wait_until("/api/v1/events?type=metrics_sampled", |found| {
+        found["items"]
+            .as_array()
+            .is_some_and(|items| !items.is_empty())
+    });
+    let document = std::fs::read_to_string(format!("{ROOT}/docs/operations.md"));
+    let document = document.expect("a document");
+    let mut run = 0;
+    for line in document
+        .lines()
+        .filter_map(|line| line.strip_prefix("hindcast "))
+    {
+        let line = line.replace("http://127.0.0.1:8080", &server.url);
+        let words: Vec<&str> = line.split(' ').collect();
+        let (out, errors, code) = finish(hindcast(&words), &[]);
+        assert_eq!(code, Some(0), "{line}: {errors}");
+        assert!(!out.is_empty(), "{line}");
+        run += 1;
+    }
+    assert!(run >= 3, "{run}");
 }

@@ -11,8 +11,13 @@ use ureq::http::Method;
 
 /// The program, if it is installed; the test command installs it.
 pub(crate) fn program(name: &str) -> Option<Command> {
+    program_that(name, "--version")
+}
+
+/// The same for a program that says yes to another flag.
+pub(crate) fn program_that(name: &str, flag: &str) -> Option<Command> {
     let probe = Command::new(name)
-        .arg("--version")
+        .arg(flag)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status();

@@ -29,12 +29,18 @@ impl<S: Subscriber> Layer<S> for Export {
             Some(Value::String(text)) => text,
             Some(_) | None => String::new(),
         };
+        let place = trace::ids();
+        if place.is_some() {
+            // They have places of their own in the message.
+            fields.remove("trace_id");
+            fields.remove("span_id");
+        }
         let line = LogLine {
             at_micros: clock::wall().0,
             level: *event.metadata().level(),
             target: event.metadata().target(),
             message,
-            place: trace::ids(),
+            place,
             fields,
         };
         let bytes = line.bytes();
