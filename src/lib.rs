@@ -11,6 +11,7 @@ pub mod ids;
 pub mod metrics;
 pub mod nearest;
 pub mod privacy;
+pub mod profile;
 mod retention;
 pub mod series;
 mod snapshots;

@@ -19,6 +19,7 @@ mod outcome;
 mod pages;
 mod parameters;
 mod privacy;
+mod profile;
 mod routes;
 mod runs;
 mod scan;

@@ -7,8 +7,8 @@ use utoipa::{IntoParams, IntoResponses, OpenApi};
 
 use super::error::{KINDS, ProblemDetails};
 use super::{
-    backups, cache, causal, datasets, debug, events, experiments, health, history, privacy, runs,
-    whatif,
+    backups, cache, causal, datasets, debug, events, experiments, health, history, privacy,
+    profile, runs, whatif,
 };
 use crate::answer::Answer;
 
@@ -146,6 +146,7 @@ impl IntoResponses for Problems {
         debug::memory,
         debug::config,
         debug::traces,
+        profile::take,
     ),
     components(schemas(
         Answer,

@@ -10,7 +10,7 @@ use actix_web::{App as WebApp, Error, HttpRequest, Resource, Route, guard};
 use super::error::{self, Problem};
 use super::{
     App, backups, cache, causal, datasets, debug, events, experiments, health, history, observe,
-    pages, privacy, runs, whatif,
+    pages, privacy, profile, runs, whatif,
 };
 
 const GET: &str = "GET, HEAD";
@@ -66,6 +66,7 @@ fn routes(config: &mut ServiceConfig) {
         .service(at("/debug/actors", GET).route(get().to(debug::actors)))
         .service(at("/debug/memory", GET).route(get().to(debug::memory)))
         .service(at("/debug/config", GET).route(get().to(debug::config)))
+        .service(at("/debug/profile", POST).route(web::post().to(profile::take)))
         .service(at("/debug/traces", GET).route(get().to(debug::traces)))
         .service(at("/cache/stats", GET).route(get().to(cache::stats)))
         .configure(stored)

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use ureq::http::Method;
 
 use crate::support::{
-    DISCOVER, ROOT, Server, VALIDATE, finish, hindcast, pause, serve, temporary, validation,
+    DISCOVER, ROOT, Server, VALIDATE, finish, hindcast, pause, serve, slow_discovery, temporary,
+    validation,
 };
 use crate::tools::{busy, program, program_that};
 
@@ -557,4 +558,38 @@ fn the_commands_of_the_operations_document_work() {
         run += 1;
     }
     assert!(run >= 3, "{run}");
+}
+
+#[test]
+fn a_profile_shows_where_the_time_goes_and_is_taken_alone() {
+    let dir = temporary();
+    let server = Server::start(dir.path());
+    let post = |path: &str| server.send(Method::POST, path, &[], &[]);
+    post("/debug/profile?seconds=0").expect_problem(400, "query.seconds");
+    let problem = post("/debug/profile?seconds=61").expect_problem(400, "query.seconds");
+    assert_eq!(problem["limit"], 60);
+    post("/debug/profile?format=png").expect_problem(400, "query.format");
+    let run = server.post_with(DISCOVER, &slow_discovery(), &[("prefer", "respond-async")]);
+    let run = run.expect(202)["run_id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let (folded, busy) = std::thread::scope(|scope| {
+        let taken = scope.spawn(|| post("/debug/profile?seconds=2&format=folded"));
+        pause(Duration::from_millis(500));
+        let busy = post("/debug/profile?seconds=1");
+        (taken.join().expect("an answer"), busy)
+    });
+    busy.expect_problem(409, "");
+    assert_eq!(folded.status, 200, "{}", folded.body);
+    let computing = folded
+        .body
+        .lines()
+        .filter(|line| line.starts_with("compute;"));
+    let named = computing.filter(|line| line.contains("hindcast_causal::"));
+    assert!(named.count() > 0, "{}", folded.body);
+    let svg = post("/debug/profile?seconds=1");
+    assert_eq!(svg.header("content-type"), "image/svg+xml");
+    assert!(svg.body.starts_with("<svg") && svg.body.contains("hindcast_causal::"));
+    server.post(&format!("/api/v1/runs/{run}/cancel"), &json!({}));
 }
