@@ -210,6 +210,12 @@ pub fn server_started(listen: &str, at: UnixMicros) {
     gauge!("up", "job" => "hindcast", "instance" => listen.to_owned()).set(1.0);
 }
 
+/// A new configuration was read and not taken over; the old one holds. One that is taken over is
+/// seen in the log.
+pub fn reload_refused() {
+    gauge!("config_last_reload_successful").set(0.0);
+}
+
 fn describe() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
     hindcast_actors::describe();

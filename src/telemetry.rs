@@ -126,6 +126,12 @@ pub fn finished(trace: Finished) {
     }
 }
 
+/// Memory of what waits to be sent.
+#[must_use]
+pub fn waiting_bytes() -> usize {
+    EXPORTER.get().map_or(0, Exporter::waiting_bytes)
+}
+
 /// Gives what waits to be sent a moment to get away; called at the end of a process.
 pub fn flush(patience: Duration) {
     if let Some(exporter) = EXPORTER.get() {

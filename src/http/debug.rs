@@ -65,6 +65,11 @@ pub(crate) struct Memory {
     pub(crate) log_queued: u64,
     /// Durable events that the lookup store does not hold yet.
     pub(crate) log_lag_events: u64,
+    /// Traces of slow and failed requests.
+    pub(crate) traces_bytes: u64,
+    pub(crate) traces_bytes_max: u64,
+    /// What waits to be sent to a collector.
+    pub(crate) telemetry_queue_bytes: u64,
     /// Entries of the folded state, which is in memory as a whole.
     pub(crate) state: StateSize,
 }
@@ -107,7 +112,8 @@ pub(crate) async fn memory(app: Data<App>, request: HttpRequest) -> Result<HttpR
     app.running()?;
     Query::read(&request, &[])?;
     parameters::require_json_accepted(&request)?;
-    let memory = blocking(&app, |running| {
+    let traces_bytes_max = app.config.telemetry.traces_bytes_max;
+    let memory = blocking(&app, move |running| {
         let (results, datasets) = (
             running.experiment.results(),
             running.computation.stats().cache,
@@ -127,12 +133,19 @@ pub(crate) async fn memory(app: Data<App>, request: HttpRequest) -> Result<HttpR
             results_bytes_max: results.bytes_max,
             datasets_bytes: datasets.bytes,
             datasets_bytes_max: datasets.bytes_max,
+            traces_bytes: kept_traces(),
+            traces_bytes_max: traces_bytes_max as u64,
+            telemetry_queue_bytes: telemetry::waiting_bytes() as u64,
             log_queued: stats.queued as u64,
             log_lag_events: stats.head.0.saturating_sub(stats.applied.0),
             state,
         })
     });
     Ok(HttpResponse::Ok().json(memory.await?))
+}
+
+fn kept_traces() -> u64 {
+    telemetry::traces().map_or(0, |ring| ring.newest(0, false, 0).kept_bytes)
 }
 
 /// Parameters of the list of traces.

@@ -199,7 +199,7 @@ fn count_shed(app: &App, status: u16) {
 /// The class of a failed request, by its status and the kind of problem.
 fn class(status: u16, slug: &str) -> &'static str {
     match status {
-        _ if slug == "breaker-open" || slug == "circuit-open" => "breaker_open",
+        _ if slug.contains("breaker") || slug.contains("circuit") => "breaker_open",
         408 | 504 => "timeout",
         429 | 503 | 507 => "overload",
         400..=499 => "client",

@@ -150,6 +150,10 @@ impl Exporter {
         }
     }
 
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.queue.waiting().bytes
+    }
+
     /// Sends what waits, for no longer than this.
     pub(super) fn flush(&self, patience: Duration) {
         let mut waiting = self.queue.waiting();

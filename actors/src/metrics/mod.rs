@@ -22,6 +22,7 @@ use crate::exemplar;
 use events::EventMetrics;
 use host::HostMetrics;
 use log::LogFigures;
+pub(crate) use log::observe_syncs;
 pub use names::describe;
 use node::NodeMetrics;
 

@@ -249,6 +249,15 @@ fn log_figures() {
         Unit::Seconds,
         "The longest sync since the start"
     );
+    describe_histogram!(
+        "db_flush_duration_seconds",
+        Unit::Seconds,
+        "Time that writing and syncing a frame took"
+    );
+    describe_counter!(
+        "db_slow_operations_total",
+        "Operations on files that took 100 ms or more, by operation"
+    );
     describe_gauge!("db_size_bytes", Unit::Bytes, "Bytes of the lookup store");
     describe_gauge!(
         "db_pending_writes",
