@@ -219,6 +219,47 @@ pub fn reload_refused() {
 fn describe() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
     hindcast_actors::describe();
+    describe_derived();
+    describe_telemetry();
+    describe_counter!(
+        "http_requests_total",
+        "Requests answered, by route and status"
+    );
+    describe_counter!(
+        "http_errors_total",
+        "Requests that failed, by class: client, server, timeout, breaker_open, overload"
+    );
+    describe_histogram!(
+        "http_request_duration_seconds",
+        Unit::Seconds,
+        "Time from the head of a request to its answer"
+    );
+    describe_gauge!("active_requests", "Requests that are being answered");
+    describe_gauge!("active_connections", "Open TCP connections");
+    describe_gauge!("build_info", "1, labelled with the version that runs");
+    describe_gauge!(
+        "log_head_sequence",
+        "Sequence number of the last durable event"
+    );
+    describe_gauge!(
+        "log_lag_events",
+        "Durable events that the lookup store does not hold yet"
+    );
+    describe_gauge!("log_queue_depth", "Submissions that wait for the committer");
+    describe_gauge!(
+        "disk_free_bytes",
+        Unit::Bytes,
+        "Free bytes where the data directory is"
+    );
+    describe_gauge!(
+        "disk_size_bytes",
+        Unit::Bytes,
+        "Size of the disk of the data directory"
+    );
+}
+
+fn describe_derived() {
+    use metrics::describe_gauge;
     describe_gauge!(
         "cache_hit_ratio",
         "Lookups of the last five minutes that a cache could answer, of all; not a number when there were none"
@@ -249,21 +290,10 @@ fn describe() {
         Unit::Bytes,
         "Space of a file system that an ordinary user may fill"
     );
-    describe_counter!(
-        "http_requests_total",
-        "Requests answered, by route and status"
-    );
-    describe_counter!(
-        "http_errors_total",
-        "Requests that failed, by class: client, server, timeout, breaker_open, overload"
-    );
-    describe_histogram!(
-        "http_request_duration_seconds",
-        Unit::Seconds,
-        "Time from the head of a request to its answer"
-    );
-    describe_gauge!("active_requests", "Requests that are being answered");
-    describe_gauge!("active_connections", "Open TCP connections");
+}
+
+fn describe_telemetry() {
+    use metrics::{describe_counter, describe_gauge};
     describe_counter!(
         "telemetry_dropped_total",
         "Traces, log lines and batches of metrics that were not sent, by signal"
@@ -280,26 +310,6 @@ fn describe() {
         "telemetry_queue_bytes",
         Unit::Bytes,
         "Memory of what waits to be sent"
-    );
-    describe_gauge!("build_info", "1, labelled with the version that runs");
-    describe_gauge!(
-        "log_head_sequence",
-        "Sequence number of the last durable event"
-    );
-    describe_gauge!(
-        "log_lag_events",
-        "Durable events that the lookup store does not hold yet"
-    );
-    describe_gauge!("log_queue_depth", "Submissions that wait for the committer");
-    describe_gauge!(
-        "disk_free_bytes",
-        Unit::Bytes,
-        "Free bytes where the data directory is"
-    );
-    describe_gauge!(
-        "disk_size_bytes",
-        Unit::Bytes,
-        "Size of the disk of the data directory"
     );
 }
 

@@ -320,9 +320,17 @@ pub fn actor() -> &'static str {
 /// Runs `work` as the handler of this actor.
 pub(crate) fn as_actor<R>(name: &'static str, work: impl FnOnce() -> R) -> R {
     ACTOR.with(|cell| cell.set(name));
-    let result = work();
-    ACTOR.with(|cell| cell.set(""));
-    result
+    let _left = Left;
+    work()
+}
+
+/// Leaves the actor, also when the work panics.
+struct Left;
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        ACTOR.with(|cell| cell.set(""));
+    }
 }
 
 /// Keeps the place for the computation of a run, which comes by the log and not by a message.

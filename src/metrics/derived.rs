@@ -132,13 +132,15 @@ mod tests {
     #[test]
     fn a_window_forgets_what_is_older() {
         let mut window = Window::new(300);
-        assert_eq!(window.grown(0, [5.0, 10.0]), [0.0, 0.0]);
-        assert_eq!(window.grown(100, [6.0, 20.0]), [1.0, 10.0]);
-        assert_eq!(window.grown(300, [9.0, 30.0]), [4.0, 20.0]);
-        assert_eq!(window.grown(400, [9.0, 30.0]), [3.0, 10.0]);
-        assert_eq!(window.grown(1_000, [9.0, 30.0]), [0.0, 0.0]);
+        let mut grown = |now: u64, values: [f64; 2]| window.grown(now, values).map(f64::to_bits);
+        let bits = |values: [f64; 2]| values.map(f64::to_bits);
+        assert_eq!(grown(0, [5.0, 10.0]), bits([0.0, 0.0]));
+        assert_eq!(grown(100, [6.0, 20.0]), bits([1.0, 10.0]));
+        assert_eq!(grown(300, [9.0, 30.0]), bits([4.0, 20.0]));
+        assert_eq!(grown(400, [9.0, 30.0]), bits([3.0, 10.0]));
+        assert_eq!(grown(1_000, [9.0, 30.0]), bits([0.0, 0.0]));
         for now in 1_001..3_000 {
-            window.grown(now, [9.0, 30.0]);
+            grown(now, [9.0, 30.0]);
         }
         assert!(window.points.len() as u64 <= POINTS_MAX + 2);
     }

@@ -285,96 +285,88 @@ fn json_lines(path: &Path) -> Vec<Value> {
     lines.filter_map(Result::ok).collect()
 }
 
-#[test]
-fn one_trace_reaches_a_collector_with_logs_and_metrics() {
-    let Some(mut oteltap) = program_that("oteltap", "--help") else {
-        return;
-    };
-    let dir = temporary();
-    let (port, told) = (free_port(), dir.path().join("told"));
+/// oteltap, which writes what it is sent to the file, and its port.
+fn collector(told: &Path) -> Option<(Running, u16)> {
+    let mut oteltap = program_that("oteltap", "--help")?;
+    let port = free_port();
     oteltap
         .args(["--port", &port.to_string()])
         .env("PYTHONUNBUFFERED", "1")
-        .stdout(std::fs::File::create(&told).expect("a file"))
+        .stdout(std::fs::File::create(told).expect("a file"))
         .stderr(Stdio::null());
-    let _oteltap = Running(oteltap.spawn().expect("it starts"));
+    let running = Running(oteltap.spawn().expect("it starts"));
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         pause(Duration::from_millis(50));
     }
+    Some((running, port))
+}
+
+/// Waits until the collector was told something.
+fn wait_told(told: &Path, what: &str, found: &dyn Fn(&Value) -> bool) -> Value {
+    for _ in 0..400 {
+        if let Some(line) = json_lines(told).into_iter().find(found) {
+            return line;
+        }
+        pause(Duration::from_millis(50));
+    }
+    panic!("{what} did not come");
+}
+
+/// The spans of the request, which ends with `http.request`: one trace from the caller's on.
+fn assert_one_trace(told: &Path, run: &Value) {
+    let of_request =
+        |line: &Value| line["traceId"] == TRACE && line["startTimeUnixNano"].is_string();
+    let request = wait_told(told, "the request", &|line| {
+        of_request(line) && line["name"] == "http.request"
+    });
+    let mut spans = json_lines(told);
+    spans.retain(of_request);
+    let named =
+        |name: &str| -> Vec<&Value> { spans.iter().filter(|span| span["name"] == name).collect() };
+    assert_eq!(request["parentSpanId"], "00f067aa0ba902b7");
+    for name in ["actor.message", "computation", "answer"] {
+        let found = named(name);
+        assert_eq!(found.len(), 1, "{name} in {spans:?}");
+        assert_eq!(found[0]["parentSpanId"], request["spanId"], "{name}");
+    }
+    // One for the request, one for the outcome.
+    let commits = named("log.commit");
+    let parents: Vec<&Value> = commits.iter().map(|span| &span["parentSpanId"]).collect();
+    assert_eq!(parents.len(), 2);
+    let message = &named("actor.message")[0]["spanId"];
+    assert!(parents.contains(&message) && parents.contains(&&request["spanId"]));
+    let id = run["run_id"].as_str().expect("an id");
+    assert!(named("computation")[0].to_string().contains(id));
+}
+
+#[test]
+fn one_trace_reaches_a_collector_with_logs_and_metrics() {
+    let dir = temporary();
+    let told = dir.path().join("told");
+    let Some((_collector, port)) = collector(&told) else {
+        return;
+    };
     let settings = [
         "otlp.batch_ms=50",
         "otlp.metrics_interval_ms=200",
         "telemetry.filter=debug",
     ];
     let mut command = serve(&dir.path().join("data"), &settings);
-    command.env(
-        "OTEL_EXPORTER_OTLP_ENDPOINT",
-        format!("http://127.0.0.1:{port}"),
-    );
+    let endpoint = format!("http://127.0.0.1:{port}");
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint);
     command.env("OTEL_SERVICE_NAME", "edge");
     let server = Server::start_with(command);
     let headers = [("traceparent", TRACEPARENT)];
-    let run = server
-        .post_with(DISCOVER, &small_discovery(), &headers)
-        .expect(200);
-
-    let spans = || {
-        let lines = json_lines(&told).into_iter();
-        let spans = lines.filter(|line| line["traceId"] == TRACE && line["spanId"] != "");
-        let spans = spans.filter(|line| line["startTimeUnixNano"].is_string());
-        spans.collect::<Vec<Value>>()
-    };
-    let named = |spans: &[Value], name: &str| -> Vec<Value> {
-        let found = spans.iter().filter(|span| span["name"] == name);
-        found.cloned().collect()
-    };
-    let mut found = spans();
-    for _ in 0..200 {
-        if !named(&found, "http.request").is_empty() {
-            break;
-        }
-        pause(Duration::from_millis(50));
-        found = spans();
-    }
-    let one = |name: &str| {
-        let mut found = named(&found, name);
-        assert_eq!(found.len(), 1, "{name} in {found:?}");
-        found.remove(0)
-    };
-    let (request, message) = (one("http.request"), one("actor.message"));
-    let (computation, answer) = (one("computation"), one("answer"));
-    assert_eq!(request["parentSpanId"], "00f067aa0ba902b7");
-    for below in [&message, &computation, &answer] {
-        assert_eq!(below["parentSpanId"], request["spanId"]);
-    }
-    // One for the request, one for the outcome.
-    let commits = named(&found, "log.commit");
-    let parents: Vec<&Value> = commits.iter().map(|span| &span["parentSpanId"]).collect();
-    assert_eq!(parents.len(), 2);
-    assert!(parents.contains(&&message["spanId"]) && parents.contains(&&request["spanId"]));
-    assert!(
-        computation
-            .to_string()
-            .contains(run["run_id"].as_str().expect("an id"))
-    );
-
-    let wait = |what: &str, found: &dyn Fn(&Value) -> bool| {
-        for _ in 0..200 {
-            if json_lines(&told).iter().any(found) {
-                return;
-            }
-            pause(Duration::from_millis(50));
-        }
-        panic!("{what} did not come");
-    };
-    wait("the log line of the commit", &|line| {
+    let run = server.post_with(DISCOVER, &small_discovery(), &headers);
+    assert_one_trace(&told, &run.expect(200));
+    wait_told(&told, "the log line of the commit", &|line| {
         line["body"]["stringValue"] == "recorded"
             && line["traceId"] == TRACE
             && line["spanId"] != ""
             && line.to_string().contains("seq")
     });
-    wait("a histogram", &|line| {
-        line["name"] == "http_request_duration_seconds" && line.to_string().contains(TRACE)
+    wait_told(&told, "a histogram", &|line| {
+        line["name"] == "http_request_duration_seconds" && line["histogram"].is_object()
     });
     let own = json_lines(&told);
     let own = own
@@ -574,22 +566,18 @@ fn a_profile_shows_where_the_time_goes_and_is_taken_alone() {
         .as_str()
         .expect("an id")
         .to_owned();
-    let (folded, busy) = std::thread::scope(|scope| {
-        let taken = scope.spawn(|| post("/debug/profile?seconds=2&format=folded"));
+    let (taken, busy) = std::thread::scope(|scope| {
+        let taken = scope.spawn(|| post("/debug/profile?seconds=2"));
         pause(Duration::from_millis(500));
-        let busy = post("/debug/profile?seconds=1");
+        let busy = post("/debug/profile?seconds=1&format=folded");
         (taken.join().expect("an answer"), busy)
     });
     busy.expect_problem(409, "");
-    assert_eq!(folded.status, 200, "{}", folded.body);
-    let computing = folded
-        .body
-        .lines()
-        .filter(|line| line.starts_with("compute;"));
-    let named = computing.filter(|line| line.contains("hindcast_causal::"));
-    assert!(named.count() > 0, "{}", folded.body);
-    let svg = post("/debug/profile?seconds=1");
-    assert_eq!(svg.header("content-type"), "image/svg+xml");
-    assert!(svg.body.starts_with("<svg") && svg.body.contains("hindcast_causal::"));
+    assert_eq!(taken.status, 200, "{}", taken.body);
+    assert_eq!(taken.header("content-type"), "image/svg+xml");
+    assert!(taken.body.starts_with("<svg"));
+    for part in ["<title>compute: ", "hindcast_causal::"] {
+        assert!(taken.body.contains(part), "{part} in {}", taken.body);
+    }
     server.post(&format!("/api/v1/runs/{run}/cancel"), &json!({}));
 }

@@ -167,11 +167,14 @@ fn record(line: LogLine) -> LogRecord {
         let value = match value {
             serde_json::Value::String(text) => Any::StringValue(text),
             serde_json::Value::Bool(yes) => Any::BoolValue(yes),
-            other => match (other.as_i64(), other.as_f64()) {
-                (Some(number), _) => Any::IntValue(number),
-                (None, Some(number)) => Any::DoubleValue(number),
-                (None, None) => Any::StringValue(other.to_string()),
+            serde_json::Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+                (Some(whole), _) => Any::IntValue(whole),
+                (None, Some(real)) => Any::DoubleValue(real),
+                (None, None) => Any::StringValue(number.to_string()),
             },
+            other @ (serde_json::Value::Null
+            | serde_json::Value::Array(_)
+            | serde_json::Value::Object(_)) => Any::StringValue(other.to_string()),
         };
         pair(&key, value)
     }));

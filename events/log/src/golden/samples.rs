@@ -326,13 +326,6 @@ pub(super) fn reports() -> Vec<(&'static str, Event)> {
             }),
         ),
         (
-            "record_50_1_metrics_sampled.bin",
-            Event::MetricsSampled(MetricsSampled {
-                span_micros: 15_000_000,
-                values: samples(),
-            }),
-        ),
-        (
             "record_20_1_damage_found.bin",
             Event::DamageFound(DamageFound {
                 file: "archive/00000000000000000001.seg".to_owned(),
@@ -466,8 +459,20 @@ pub(super) fn decisions() -> Vec<(&'static str, Event)> {
     ]
 }
 
+fn figures() -> Vec<(&'static str, Event)> {
+    let sampled = MetricsSampled {
+        span_micros: 15_000_000,
+        values: samples(),
+    };
+    vec![(
+        "record_50_1_metrics_sampled.bin",
+        Event::MetricsSampled(sampled),
+    )]
+}
+
 pub(super) fn records() -> Vec<(&'static str, Event)> {
     [
+        figures(),
         server_events(),
         reports(),
         super::backups::samples(),
