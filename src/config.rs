@@ -9,6 +9,7 @@ mod limits;
 mod live;
 mod load;
 mod overload;
+mod telemetry;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ pub use breakers::{BreakersConfig, FallbackDefault, OwnBreaker};
 pub use live::{Change, LIVE, LiveConfig, change};
 pub use load::{ConfigError, Overrides, load, misnamed};
 pub use overload::OverloadConfig;
+pub use telemetry::{LogFormat, MetricsConfig, OtlpConfig, TelemetryConfig};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -41,7 +43,9 @@ pub struct Config {
     pub disk: DiskConfig,
     pub whatif: WhatIfConfig,
     pub privacy: PrivacyConfig,
+    pub metrics: MetricsConfig,
     pub telemetry: TelemetryConfig,
+    pub otlp: OtlpConfig,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -158,21 +162,6 @@ pub struct PrivacyConfig {
     pub master_key_file: PathBuf,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TelemetryConfig {
-    pub filter: String,
-    pub format: LogFormat,
-}
-
-/// How log lines are written on standard error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LogFormat {
-    Json,
-    Text,
-}
-
 impl Default for ServerConfig {
     fn default() -> Self {
         Self {
@@ -283,15 +272,6 @@ impl Default for WhatIfConfig {
             time_ms_max: 60_000,
             recomputed_max: 64,
             compute_ms_max: 5_000,
-        }
-    }
-}
-
-impl Default for TelemetryConfig {
-    fn default() -> Self {
-        Self {
-            filter: "info".to_owned(),
-            format: LogFormat::Json,
         }
     }
 }

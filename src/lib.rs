@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod nearest;
 pub mod overload;
 pub mod privacy;
+pub mod profile;
 mod retention;
 pub mod series;
 mod snapshots;

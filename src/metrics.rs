@@ -2,19 +2,27 @@
 //! registered once for each route and status, so that a request costs no label lookup. What the
 //! actors count, they count themselves; this is where it is described and rendered.
 
+pub mod aliases;
+pub mod buckets;
+pub mod cells;
+mod derived;
+mod filesystems;
+pub mod recorder;
+pub(crate) mod sampler;
+pub mod text;
+
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use hindcast_actors::exemplar;
 use hindcast_model::UnixMicros;
-use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
-use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics::{Counter, Gauge, Histogram, SetRecorderError, Unit, counter, gauge, histogram};
 
-/// Upper bounds in seconds for what takes microseconds to minutes.
-const LATENCY_BUCKETS: &[f64] = &[
-    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
-    5.0, 10.0, 30.0, 60.0, 300.0,
-];
+use derived::Derived;
+use recorder::Recorder;
+use text::Format;
 
 /// The methods that are counted under their own name.
 const METHODS: &[&str] = &[
@@ -23,7 +31,8 @@ const METHODS: &[&str] = &[
 
 /// The metrics of this process. There is one, however many servers it holds.
 pub struct Metrics {
-    handle: PrometheusHandle,
+    recorder: &'static Recorder,
+    derived: Mutex<Derived>,
     routes: Mutex<BTreeMap<String, &'static Route>>,
     active_requests: Gauge,
     active_connections: Gauge,
@@ -33,29 +42,35 @@ pub struct Metrics {
 pub struct Route {
     path: String,
     methods: Vec<OnceLock<Method>>,
+    errors: Mutex<BTreeMap<&'static str, Counter>>,
 }
 
 struct Method {
     name: &'static str,
     duration: Histogram,
-    /// By status; 0 stands for every status outside of 100 to 599.
     statuses: Mutex<BTreeMap<u16, Counter>>,
 }
 
+/// There is a recorder already that is not ours.
+pub type RecorderTaken = SetRecorderError<&'static Recorder>;
+
+/// Families that `/model-metrics` shows, by the start of their names.
+const MODEL_FAMILIES: &[&str] = &["causal_", "model_"];
+
 /// The metrics of this process, made at the first call.
-pub fn process_metrics() -> Result<&'static Metrics, BuildError> {
+pub fn process_metrics() -> Result<&'static Metrics, RecorderTaken> {
     static METRICS: OnceLock<Metrics> = OnceLock::new();
     static MAKING: Mutex<()> = Mutex::new(());
     let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(made) = METRICS.get() {
         return Ok(made);
     }
-    let handle = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), LATENCY_BUCKETS)?
-        .install_recorder()?;
+    let recorder: &'static Recorder = Box::leak(Box::default());
+    metrics::set_global_recorder(recorder)?;
     describe();
     Ok(METRICS.get_or_init(|| Metrics {
-        handle,
+        recorder,
+        derived: Mutex::new(Derived::new()),
         routes: Mutex::new(BTreeMap::new()),
         active_requests: gauge!("active_requests"),
         active_connections: gauge!("active_connections"),
@@ -76,6 +91,7 @@ impl Metrics {
                 .map(|_| OnceLock::new())
                 .chain([OnceLock::new()])
                 .collect(),
+            errors: Mutex::default(),
         }));
         routes.insert(template.to_owned(), route);
         route
@@ -91,32 +107,38 @@ impl Metrics {
         ActiveGuard::new(&self.active_connections)
     }
 
-    /// The text that Prometheus reads.
-    pub fn render(&self) -> String {
-        counters_of_seconds(&self.handle.render())
+    /// All metrics as text.
+    #[must_use]
+    pub fn render(&self, format: Format) -> String {
+        text::render(self.recorder, format, |_| true)
     }
 
-    /// Folds what histograms have buffered; without it they grow without bound.
-    pub fn upkeep(&self) {
-        self.handle.run_upkeep();
+    /// Those of computations and models alone.
+    #[must_use]
+    pub fn render_models(&self, format: Format) -> String {
+        text::render(self.recorder, format, |name| {
+            MODEL_FAMILIES.iter().any(|start| name.starts_with(start))
+        })
     }
-}
 
-/// The recorder's counters are whole numbers, so totals of seconds are kept as gauges. They are
-/// counters all the same: they never go down.
-fn counters_of_seconds(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for line in text.lines() {
-        match line.strip_suffix("_total gauge") {
-            Some(head) if line.starts_with("# TYPE ") => {
-                out.push_str(head);
-                out.push_str("_total counter");
-            }
-            Some(_) | None => out.push_str(line),
-        }
-        out.push('\n');
+    /// Where all of them are kept.
+    #[must_use]
+    pub fn recorder(&self) -> &'static Recorder {
+        self.recorder
     }
-    out
+
+    /// Measures the file systems that matter to a server with this data directory.
+    pub fn file_systems(&self, data_dir: &Path) {
+        filesystems::show(data_dir);
+    }
+
+    /// Works out what follows from other metrics; called about once a second.
+    pub fn derive(&self, monotonic_micros: u64) {
+        let derived = self.derived.lock();
+        derived
+            .unwrap_or_else(PoisonError::into_inner)
+            .derive(self.recorder, monotonic_micros);
+    }
 }
 
 /// Something that is going on.
@@ -136,8 +158,8 @@ impl Drop for ActiveGuard {
 }
 
 impl Route {
-    /// Counts one answered request.
-    pub fn observe(&self, method: &str, status: u16, took: Duration) {
+    /// Counts one answered request, which belongs to this trace.
+    pub fn observe(&self, method: &str, status: u16, took: Duration, trace: u128) {
         let index = METHODS.iter().position(|known| *known == method);
         let method = self.methods[index.unwrap_or(METHODS.len())].get_or_init(|| {
             let name = index.map_or("other", |index| METHODS[index]);
@@ -148,7 +170,7 @@ impl Route {
                 statuses: Mutex::new(BTreeMap::new()),
             }
         });
-        method.duration.record(took.as_secs_f64());
+        exemplar::within(trace, || method.duration.record(took.as_secs_f64()));
         let mut statuses = method
             .statuses
             .lock()
@@ -167,7 +189,11 @@ impl Route {
 
     /// Counts one failed request by its class.
     pub fn error(&self, class: &'static str) {
-        counter!("http_errors_total", "type" => class, "path" => self.path.clone()).increment(1);
+        let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        let counter = errors.entry(class).or_insert_with(
+            || counter!("http_errors_total", "type" => class, "path" => self.path.clone()),
+        );
+        counter.increment(1);
     }
 }
 
@@ -184,16 +210,24 @@ pub fn server_started(listen: &str, at: UnixMicros) {
     gauge!("up", "job" => "hindcast", "instance" => listen.to_owned()).set(1.0);
 }
 
+/// A new configuration was read and not taken over; the old one holds. One that is taken over is
+/// seen in the log.
+pub fn reload_refused() {
+    gauge!("config_last_reload_successful").set(0.0);
+}
+
 fn describe() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
     hindcast_actors::describe();
+    describe_derived();
+    describe_telemetry();
     describe_counter!(
         "http_requests_total",
         "Requests answered, by route and status"
     );
     describe_counter!(
         "http_errors_total",
-        "Requests that failed, by class: client, server, timeout, overload"
+        "Requests that failed, by class: client, server, timeout, breaker_open, overload"
     );
     describe_histogram!(
         "http_request_duration_seconds",
@@ -224,25 +258,73 @@ fn describe() {
     );
 }
 
+fn describe_derived() {
+    use metrics::describe_gauge;
+    describe_gauge!(
+        "cache_hit_ratio",
+        "Lookups of the last five minutes that a cache could answer, of all; not a number when there were none"
+    );
+    describe_gauge!(
+        "cpu_usage_percent",
+        "Time of the last minute that the processors of the machine were busy"
+    );
+    describe_gauge!(
+        "memory_usage_percent",
+        "Memory of the machine that is not available"
+    );
+    describe_gauge!(
+        "disk_usage_percent",
+        "Space that is used where the data directory is"
+    );
+    describe_gauge!(
+        "disk_usage_ratio",
+        "Space that is used where the data directory is, from 0 to 1"
+    );
+    describe_gauge!(
+        "node_filesystem_size_bytes",
+        Unit::Bytes,
+        "Size of a file system: that of the data directory and the first one"
+    );
+    describe_gauge!(
+        "node_filesystem_avail_bytes",
+        Unit::Bytes,
+        "Space of a file system that an ordinary user may fill"
+    );
+}
+
+fn describe_telemetry() {
+    use metrics::{describe_counter, describe_gauge};
+    describe_counter!(
+        "telemetry_dropped_total",
+        "Traces, log lines and batches of metrics that were not sent, by signal"
+    );
+    describe_counter!(
+        "telemetry_sent_total",
+        "Traces, log lines and batches of metrics that a collector took, by signal"
+    );
+    describe_counter!(
+        "telemetry_send_failures_total",
+        "Attempts to send that failed, by signal"
+    );
+    describe_gauge!(
+        "telemetry_queue_bytes",
+        Unit::Bytes,
+        "Memory of what waits to be sent"
+    );
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn totals_are_counters() {
-        let text = "# TYPE a_seconds_total gauge\na_seconds_total 1.5\n# TYPE b gauge\nb 1\n";
-        let expected = "# TYPE a_seconds_total counter\na_seconds_total 1.5\n# TYPE b gauge\nb 1\n";
-        assert_eq!(counters_of_seconds(text), expected);
-    }
-
-    #[test]
     fn requests_are_counted_by_route_and_status() {
         let metrics = process_metrics().expect("the first recorder of this process");
         let route = metrics.route("/x/{id}");
-        route.observe("GET", 200, Duration::from_millis(3));
-        route.observe("BREW", 418, Duration::from_millis(3));
+        route.observe("GET", 200, Duration::from_millis(3), 1);
+        route.observe("BREW", 418, Duration::from_millis(3), 1);
         route.error("client");
-        let text = metrics.render();
+        let text = metrics.render(Format::Text);
         for line in [
             r#"http_requests_total{method="GET",path="/x/{id}",status="200"} 1"#,
             r#"http_requests_total{method="other",path="/x/{id}",status="418"} 1"#,

@@ -16,7 +16,6 @@ use hindcast_log::{Checkpoint, Log, LogError, Recovery, Vault, VaultError};
 use hindcast_model::event::{ConfigurationLoaded, Event, ServerStarted, ServerStopped, Settings};
 use hindcast_model::limits::INLINE_BYTES_MAX;
 use hindcast_model::{Command, DECIDER_VERSION, KeyId, Name16, Payload, Submission};
-use metrics_exporter_prometheus::BuildError;
 use tokio::sync::oneshot;
 
 use crate::access::{Access, KeyFileError};
@@ -24,6 +23,7 @@ use crate::backups::{self, TargetProblem};
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError};
 use crate::http::{self, App, ConfigSource, Running};
+use crate::metrics::{RecorderTaken, sampler};
 use crate::tls::{Certificate, TlsError};
 use crate::{breakers, clock, disk, ids, metrics, overload, privacy, retention, snapshots};
 
@@ -57,7 +57,7 @@ pub enum ServeError {
     #[error("https: {0}")]
     Rustls(#[from] rustls::Error),
     #[error("metrics: {0}")]
-    Metrics(#[from] BuildError),
+    Metrics(#[from] RecorderTaken),
     #[error("serving: {0}")]
     Io(#[from] std::io::Error),
     #[error("the start was interrupted: {0}")]
@@ -109,6 +109,7 @@ pub async fn serve(
     config.check_exposure()?;
     let metrics = metrics::process_metrics()?;
     overload::describe();
+    metrics.recorder().limit(config.metrics.series_max);
     let config = Arc::new(config);
     let listener = bind(config.server.listen)?;
     let address = listener.local_addr()?;
@@ -144,6 +145,11 @@ pub async fn serve(
     let chores = rt::spawn(http::chores(app.clone()));
     let snapshots = rt::spawn(snapshots::take_snapshots(log.clone(), config.clone()));
     let retention = rt::spawn(retention::retain(log.clone(), config.clone()));
+    let sampling = rt::spawn(sampler::sample(
+        log.clone(),
+        metrics.recorder(),
+        Duration::from_millis(config.metrics.sample_interval_ms),
+    ));
     tracing::info!(%address, head = %log.head(), "ready");
     tell(Moment::Ready(address));
     let reloading = rt::spawn(reload_on_hangup(app.clone()));
@@ -163,6 +169,7 @@ pub async fn serve(
     chores.abort();
     snapshots.abort();
     retention.abort();
+    sampling.abort();
     close(log, actors, &config, &reason).await?;
     Ok(ended)
 }

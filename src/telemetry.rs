@@ -1,32 +1,140 @@
-//! Log lines on standard error, filtered by configuration. One line is one JSON object; fields
-//! carry the facts (`trace_id`, `run_id`, `actor`).
+//! What the server tells of itself as it runs: log lines, and the traces of requests. Where they
+//! go is configuration; that they go nowhere delays no request.
 
-use tracing_subscriber::EnvFilter;
+pub mod files;
+pub mod lines;
+pub mod otlp;
+pub mod traces;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use hindcast_actors::trace::Finished;
 use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt};
 
-use crate::config::{LogFormat, TelemetryConfig};
+use crate::config::{LogFormat, OtlpConfig, TelemetryConfig};
+use files::{Files, Rotation};
+use otlp::Exporter;
+use traces::Ring;
+
+/// Why telemetry does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryProblem {
+    #[error("telemetry.filter: {0}")]
+    Filter(#[from] ParseError),
+    #[error("telemetry.log_file: {}: {source}", path.display())]
+    LogFile { path: PathBuf, source: io::Error },
+    #[error("{0}")]
+    Otlp(#[from] otlp::BadSetting),
+    #[error("the thread that sends telemetry: {0}")]
+    Thread(io::Error),
+}
+
+/// Traces that were slow or failed, of this process.
+static RING: OnceLock<Ring> = OnceLock::new();
+/// Where telemetry is sent, if anywhere.
+static EXPORTER: OnceLock<Exporter> = OnceLock::new();
 
 /// The filter that a text such as `info,hindcast::http=debug` stands for.
 pub fn filter(text: &str) -> Result<EnvFilter, ParseError> {
     // The embedded store logs every page it touches at trace level, the framework its workers and
-    // as errors what clients send that is no HTTP.
-    let ours = "sled=warn,actix_server=warn,actix_http::h1::dispatcher=off";
+    // as errors what clients send that is no HTTP, and what sends telemetry would tell of itself.
+    let ours = "sled=warn,actix_server=warn,actix_http::h1::dispatcher=off,ureq=warn,rustls=warn";
     EnvFilter::builder().parse(format!("{ours},{text}"))
 }
 
 /// Starts logging for this process. A second call changes nothing, so that several servers can
 /// live in one process.
-pub fn start(config: &TelemetryConfig) -> Result<(), ParseError> {
+///
+/// # Errors
+/// The log file cannot be opened, or a setting or variable makes no sense.
+pub fn start(config: &TelemetryConfig, otlp: &OtlpConfig) -> Result<(), TelemetryProblem> {
     let filter = filter(&config.filter)?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    let started = match config.format {
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-        LogFormat::Text => builder.with_ansi(false).try_init(),
-    };
-    if started.is_err() {
+    // What counts has to be there before there is something to count.
+    drop(crate::metrics::process_metrics());
+    if RING.get().is_some() {
         tracing::debug!("logging was started before");
+        return Ok(());
+    }
+    let writer = match config.log_file.as_os_str().is_empty() {
+        true => BoxMakeWriter::new(io::stderr),
+        false => BoxMakeWriter::new(log_files(config)?),
+    };
+    let lines = match config.format {
+        LogFormat::Json => fmt::layer()
+            .event_format(lines::Json)
+            .with_writer(writer)
+            .boxed(),
+        LogFormat::Text => fmt::layer().with_ansi(false).with_writer(writer).boxed(),
+    };
+    if let Some(settings) = otlp::Settings::read(otlp, &|name| std::env::var(name).ok())? {
+        let exporter = Exporter::start(settings).map_err(TelemetryProblem::Thread)?;
+        // A process has one.
+        drop(EXPORTER.set(exporter));
+    }
+    let sent = EXPORTER.get().map(Exporter::layer);
+    let ring = Ring::new(config.traces_max, config.traces_bytes_max, config.slow_ms);
+    if RING.set(ring).is_err() {
+        return Ok(());
+    }
+    let registry = tracing_subscriber::registry().with(filter);
+    if registry.with(lines).with(sent).try_init().is_err() {
+        tracing::debug!("another subscriber was there before");
     }
     Ok(())
+}
+
+fn log_files(config: &TelemetryConfig) -> Result<Files, TelemetryProblem> {
+    let rotation = Rotation {
+        bytes_max: config.log_file_bytes_max,
+        age_max: Duration::from_millis(config.log_file_age_max_ms),
+        keep: Duration::from_millis(config.log_keep_ms),
+        keep_bytes_max: config.log_keep_bytes_max,
+    };
+    let path = config.log_file.clone();
+    Files::open(path, rotation).map_err(|source| TelemetryProblem::LogFile {
+        path: config.log_file.clone(),
+        source,
+    })
+}
+
+/// The traces that are kept.
+#[must_use]
+pub fn traces() -> Option<&'static Ring> {
+    RING.get()
+}
+
+/// Whether anybody wants to know of traces.
+#[must_use]
+pub fn traced() -> bool {
+    EXPORTER.get().is_some() || RING.get().is_some_and(Ring::keeps)
+}
+
+/// Takes a trace that has ended here. Waits for nothing.
+pub fn finished(trace: Finished) {
+    if let Some(exporter) = EXPORTER.get() {
+        exporter.trace(&trace);
+    }
+    if let Some(ring) = RING.get() {
+        ring.offer(trace);
+    }
+}
+
+/// Memory of what waits to be sent.
+#[must_use]
+pub fn waiting_bytes() -> usize {
+    EXPORTER.get().map_or(0, Exporter::waiting_bytes)
+}
+
+/// Gives what waits to be sent a moment to get away; called at the end of a process.
+pub fn flush(patience: Duration) {
+    if let Some(exporter) = EXPORTER.get() {
+        exporter.flush(patience);
+    }
 }

@@ -18,6 +18,7 @@ use metrics::Histogram;
 
 use crate::lock::{read, write};
 use crate::panics::{self, Traced};
+use crate::trace::{self, Open, Place};
 
 /// The body of an actor.
 pub(crate) trait Component: Sized + Unpin + 'static {
@@ -209,6 +210,7 @@ impl<C: Component> Slot<C> {
         }
         let letter = Letter {
             message,
+            place: trace::current(),
             _waiting: Waiting(Arc::clone(&self.vitals)),
         };
         match address.try_send(letter) {
@@ -273,6 +275,8 @@ impl Drop for Waiting {
 
 struct Letter<M> {
     message: M,
+    /// The sender's place in its trace.
+    place: Option<Place>,
     _waiting: Waiting,
 }
 
@@ -353,7 +357,7 @@ impl<C: Component> Shell<C> {
                 asked_to_panic() != Some((C::NAME, kind)),
                 "asked for by {PANIC_IN}"
             );
-            work(body);
+            trace::as_actor(C::NAME, || work(body));
         }));
         if let Err(panic) = result {
             let body = self.body.take();
@@ -390,9 +394,17 @@ impl<C: Component> Handler<Letter<C::Message>> for Shell<C> {
         let kind = C::kind(&letter.message);
         let started = self.vitals.clock.monotonic();
         self.vitals.enter(kind, started);
-        self.guarded(context, C::KINDS[kind], move |body| {
-            body.handle(letter.message)
+        let Letter { message, place, .. } = letter;
+        let span = place.map(|place| {
+            let mut span = place.child("actor.message");
+            span.set("actor", C::NAME);
+            span.set("message", C::KINDS[kind]);
+            span
         });
+        trace::within(span.as_ref().map(Open::place), || {
+            self.guarded(context, C::KINDS[kind], move |body| body.handle(message));
+        });
+        drop(span);
         self.vitals.leave();
         record(&self.vitals.durations[kind], &*self.vitals.clock, started);
     }

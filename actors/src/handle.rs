@@ -243,12 +243,7 @@ impl Door {
 
     async fn submit(&self, submission: Submission) -> Result<Receipt, SubmitFailure> {
         let (answer, answered) = oneshot::channel();
-        let span = tracing::Span::current();
-        let entry = Entry {
-            submission,
-            answer,
-            span,
-        };
+        let entry = Entry { submission, answer };
         self.slot
             .send(Request::Submit(Box::new(entry)))
             .map_err(|rejected| match rejected {

@@ -24,8 +24,10 @@ mod supervisor;
 mod threads;
 
 pub mod disk;
+pub mod exemplar;
 pub mod history;
 pub mod operation;
+pub mod trace;
 pub mod views;
 pub mod whatif;
 

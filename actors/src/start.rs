@@ -62,6 +62,7 @@ impl Actors {
             true
         }));
         let seen = Arc::new(AtomicU64::new(from.seq.0));
+        metrics::observe_syncs(log);
         let metrics_log = log.clone();
         supervisor.start(&metrics_slot, move || {
             Metrics::new(metrics_log.clone(), Arc::clone(&seen))

@@ -109,6 +109,11 @@ pub(crate) enum Verb {
     #[command(after_help = "Examples:\n  hindcast status\n  \
                             hindcast status --server http://127.0.0.1:8080 --json")]
     Status,
+    /// Traces of requests that a running server keeps.
+    Trace {
+        #[command(subcommand)]
+        verb: super::trace::Trace,
+    },
     /// Look at what a server needs here (port, disk, keys, log, limits), and say what to do.
     #[command(after_help = "Examples:\n  hindcast doctor\n  hindcast doctor --json")]
     Doctor,

@@ -29,6 +29,7 @@ mod repair;
 mod restore;
 mod serve;
 mod status;
+mod trace;
 mod verify;
 mod whatif;
 
@@ -70,6 +71,7 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Verb::Audit { verb } => audit::run(global, &verb, output),
         Verb::Redact(options) => redact::run(global, &options, output),
         Verb::Status => status::run(global, output),
+        Verb::Trace { verb } => trace::run(global, &verb, output),
         Verb::Drill { verb } => drill::run(&verb, output),
         Verb::Doctor => doctor::run(global, output),
         Verb::Repair(options) => repair::run(global, &options, output),
@@ -122,6 +124,7 @@ fn refuse_ignored(global: &Global, verb: &Verb) -> Result<(), Failure> {
         | Verb::Keys { .. }
         | Verb::Audit { .. }
         | Verb::Status
+        | Verb::Trace { .. }
         | Verb::Backup { .. }
         | Verb::Events { .. } => {
             match global.server {

@@ -1,6 +1,7 @@
 //! `hindcast serve`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::rt::System;
 use serde_json::json;
@@ -13,10 +14,13 @@ use crate::http::ConfigSource;
 use crate::startup::{self, Ended, Moment};
 use crate::{clock, telemetry};
 
+/// How long a stop waits for telemetry to get away.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
+
 pub(crate) fn run(global: &Global, options: &Serve, output: &Output) -> Result<(), Failure> {
     let config = configured(global.configuration()?, options);
     config.check_exposure().map_err(Failure::configuration)?;
-    telemetry::start(&config.telemetry)?;
+    telemetry::start(&config.telemetry, &config.otlp)?;
     let scheme = match config.server.tls_certificate_file.as_os_str().is_empty() {
         true => "http",
         false => "https",
@@ -47,6 +51,7 @@ pub(crate) fn run(global: &Global, options: &Serve, output: &Output) -> Result<(
     let source: ConfigSource = Arc::new(move || Ok(configured(again.load()?, &flags)));
     let running = startup::serve((config, Some(source)), tell, startup::stop_signal());
     let served = System::new().block_on(running);
+    telemetry::flush(FLUSH_PATIENCE);
     let ended = served.map_err(|error| {
         let advice = error.advice(&data_dir);
         Failure::from(error).with_hint(advice)

@@ -89,6 +89,20 @@ const RANGES: &[(&str, u64, u64)] = &[
     ("whatif.time_ms_max", 1, DAY_MS),
     ("whatif.recomputed_max", 0, 1_000_000),
     ("whatif.compute_ms_max", 1, DAY_MS),
+    ("metrics.series_max", 10, 1_000_000),
+    ("metrics.sample_interval_ms", 0, DAY_MS),
+    ("telemetry.log_file_bytes_max", KIB, GIB),
+    ("telemetry.log_file_age_max_ms", 1_000, 365 * DAY_MS),
+    ("telemetry.log_keep_ms", 0, 3_650 * DAY_MS),
+    ("telemetry.log_keep_bytes_max", 0, 1_024 * GIB),
+    ("telemetry.slow_ms", 0, DAY_MS),
+    ("telemetry.traces_max", 0, 1_000_000),
+    ("telemetry.traces_bytes_max", 0, GIB),
+    ("otlp.sample_percent", 0, 100),
+    ("otlp.batch_ms", 10, HOUR_MS),
+    ("otlp.metrics_interval_ms", 100, DAY_MS),
+    ("otlp.timeout_ms", 1, HOUR_MS),
+    ("otlp.queue_bytes_max", KIB, GIB),
 ];
 
 /// What is wrong with this value of this key, if it is a number.

@@ -13,6 +13,8 @@ use super::error::Problem;
 use super::health::ActorHealth;
 use super::parameters::{self, Query};
 use super::{App, blocking};
+use crate::telemetry;
+use crate::telemetry::traces::{Ring, Traces};
 
 /// The actors as they are at this moment.
 #[derive(Debug, Serialize, ToSchema)]
@@ -63,6 +65,11 @@ pub(crate) struct Memory {
     pub(crate) log_queued: u64,
     /// Durable events that the lookup store does not hold yet.
     pub(crate) log_lag_events: u64,
+    /// Traces of slow and failed requests.
+    pub(crate) traces_bytes: u64,
+    pub(crate) traces_bytes_max: u64,
+    /// What waits to be sent to a collector.
+    pub(crate) telemetry_queue_bytes: u64,
     /// Entries of the folded state, which is in memory as a whole.
     pub(crate) state: StateSize,
 }
@@ -105,7 +112,8 @@ pub(crate) async fn memory(app: Data<App>, request: HttpRequest) -> Result<HttpR
     app.running()?;
     Query::read(&request, &[])?;
     parameters::require_json_accepted(&request)?;
-    let memory = blocking(&app, |running| {
+    let traces_bytes_max = app.config.telemetry.traces_bytes_max;
+    let memory = blocking(&app, move |running| {
         let (results, datasets) = (
             running.experiment.results(),
             running.computation.stats().cache,
@@ -125,12 +133,55 @@ pub(crate) async fn memory(app: Data<App>, request: HttpRequest) -> Result<HttpR
             results_bytes_max: results.bytes_max,
             datasets_bytes: datasets.bytes,
             datasets_bytes_max: datasets.bytes_max,
+            traces_bytes: kept_traces(),
+            traces_bytes_max: traces_bytes_max as u64,
+            telemetry_queue_bytes: telemetry::waiting_bytes() as u64,
             log_queued: stats.queued as u64,
             log_lag_events: stats.head.0.saturating_sub(stats.applied.0),
             state,
         })
     });
     Ok(HttpResponse::Ok().json(memory.await?))
+}
+
+fn kept_traces() -> u64 {
+    telemetry::traces().map_or(0, |ring| ring.newest(0, false, 0).kept_bytes)
+}
+
+/// Parameters of the list of traces.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it only describes the parameters")]
+pub(crate) struct TraceParameters {
+    /// Only those that took so many milliseconds.
+    slow: Option<u64>,
+    /// Only those in which something failed.
+    failed: Option<bool>,
+    /// How many items; 50 if left out.
+    #[param(minimum = 1, maximum = 500)]
+    limit: Option<u32>,
+}
+
+/// Traces of requests that were slow or failed, newest first: each with its spans, from the request
+/// through messages, the log and computations. They are kept in memory, within a bound.
+#[utoipa::path(
+    get, path = "/debug/traces", tag = "debug", operation_id = "debug_traces",
+    params(TraceParameters),
+    responses(
+        (status = 200, description = "The traces", body = Traces),
+        super::openapi::Problems,
+    ),
+)]
+pub(crate) async fn traces(app: Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let query = Query::read(&request, &["slow", "failed", "limit"])?;
+    parameters::require_json_accepted(&request)?;
+    let limit = query.limit(&app.config.http)?;
+    let slow = query.parse("slow", "a number of milliseconds")?;
+    let failed = query.parse("failed", "true or false")?;
+    let none = || Ring::new(0, 0, 0).newest(0, false, 0);
+    let (slow, failed) = (slow.unwrap_or(0), failed.unwrap_or(false));
+    let found = telemetry::traces().map(|ring| ring.newest(slow, failed, limit));
+    Ok(HttpResponse::Ok().json(found.unwrap_or_else(none)))
 }
 
 /// A field of `/proc/self/status`, which counts in KiB.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use actix_web::http::header::CACHE_CONTROL;
+use actix_web::http::header::{ACCEPT, CACHE_CONTROL, VARY};
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use hindcast_actors::{ActorStatus, Phase};
@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 
 use super::{App, Running, guard};
 use crate::disk;
+use crate::metrics::text::Format;
 
 /// How the server is, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -140,8 +141,11 @@ pub(crate) fn measure(app: &App, running: &Running) -> Measured {
         gauge!("disk_free_bytes").set(free as f64);
         gauge!("disk_size_bytes").set(size as f64);
     }
+    app.metrics.file_systems(&app.config.server.data_dir);
     let actors = statuses.into_iter().map(ActorHealth::from).collect();
     let read_only = running.log.read_only().map(str::to_owned);
+    let up = if read_only.is_none() { 1.0 } else { 0.0 };
+    gauge!("up", "job" => "hindcast", "instance" => "log").set(up);
     Arc::new(Components {
         log: LogHealth {
             head: head.to_string(),
@@ -304,12 +308,39 @@ pub(crate) async fn startup(app: Data<App>, request: HttpRequest) -> HttpRespons
     health.told_to(&request).respond(good)
 }
 
-/// Figures for Prometheus, in its text format.
+/// Figures for Prometheus, as text of version 0.0.4, or as OpenMetrics 1.0 where the client
+/// prefers it; the latter names a trace beside the buckets of histograms.
 #[utoipa::path(get, path = "/metrics", tag = "health", operation_id = "metrics", responses(
-    (status = 200, description = "The figures", body = String, content_type = "text/plain"),
+    (status = 200, description = "The figures", content(
+        (String = "text/plain"), (String = "application/openmetrics-text"),
+    )),
 ))]
-pub(crate) async fn metrics(app: Data<App>) -> HttpResponse {
+pub(crate) async fn metrics(app: Data<App>, request: HttpRequest) -> HttpResponse {
+    let format = metrics_format(&request);
+    figures(format, app.metrics.render(format))
+}
+
+/// The figures of computations and models alone, in the formats of `/metrics`.
+#[utoipa::path(
+    get, path = "/model-metrics", tag = "health", operation_id = "model_metrics",
+    responses((status = 200, description = "The figures", content(
+        (String = "text/plain"), (String = "application/openmetrics-text"),
+    ))),
+)]
+pub(crate) async fn model_metrics(app: Data<App>, request: HttpRequest) -> HttpResponse {
+    let format = metrics_format(&request);
+    figures(format, app.metrics.render_models(format))
+}
+
+fn metrics_format(request: &HttpRequest) -> Format {
+    let accept = request.headers().get_all(ACCEPT);
+    let accept: Vec<&str> = accept.filter_map(|value| value.to_str().ok()).collect();
+    Format::preferred(&accept.join(","))
+}
+
+fn figures(format: Format, text: String) -> HttpResponse {
     HttpResponse::Ok()
-        .content_type("text/plain; version=0.0.4; charset=utf-8")
-        .body(app.metrics.render())
+        .content_type(format.content_type())
+        .insert_header((VARY, "accept"))
+        .body(text)
 }

@@ -24,6 +24,7 @@ mod outcome;
 mod pages;
 mod parameters;
 mod privacy;
+mod profile;
 mod rate;
 mod roles;
 mod routes;
@@ -50,10 +51,10 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::access::{ANONYMOUS, Access};
 use crate::config::{Config, LiveConfig};
-use crate::ids;
 use crate::metrics::Metrics;
 use crate::overload::{Gate, GateOptions};
 use crate::tls::Certificate;
+use crate::{clock, ids};
 use body::BodyMemory;
 use error::Problem;
 use health::Measured;
@@ -293,11 +294,11 @@ pub async fn chores(app: Data<App>) {
     let mut tick = tokio::time::interval(CHORES_EVERY);
     loop {
         tick.tick().await;
-        app.metrics.upkeep();
         app.cheap.show();
         app.heavy.show();
         if let Some(running) = app.running.get() {
             app.measure(running);
         }
+        app.metrics.derive(clock::monotonic_micros());
     }
 }

@@ -1,6 +1,8 @@
 //! Around every request: its trace, its metrics, its log line, the limits that need no body, and
 //! the one form in which errors are written.
 
+use std::future::{Future as _, poll_fn};
+
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderName, HeaderValue};
@@ -8,13 +10,15 @@ use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, HttpRequest};
 
+use hindcast_actors::trace::{self, Open, Origin, Place};
+
 use super::App;
 use super::body;
 use super::error::{self, Problem};
 use super::guard;
 use super::rate::Left;
-use crate::clock;
 use crate::trace_context::TraceContext;
+use crate::{clock, telemetry};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// The route of requests that no route matches.
@@ -34,19 +38,32 @@ pub(crate) async fn observe<B: MessageBody + 'static>(
     let started = clock::now();
     let app = request.app_data::<Data<App>>().cloned();
     let app = app.expect("every server is built with its state");
-    let header = request.headers().get(&TRACEPARENT);
-    let trace = TraceContext::continued(header.and_then(|value| value.to_str().ok()));
+    let header = request.headers().get(&TRACEPARENT).cloned();
+    let trace = TraceContext::continued(header.as_ref().and_then(|value| value.to_str().ok()));
     request.extensions_mut().insert(trace);
+    let place = traced(&request, trace);
+    let mut span = place.as_ref().map(|place| {
+        let parent = header
+            .as_ref()
+            .and_then(|value| value.to_str().ok()?.parse::<TraceContext>().ok());
+        place.whole(parent.map_or(0, |parent| parent.span), "http.request")
+    });
     let active = app.metrics.request();
     let admitted = match check_head(&request, &app) {
         Ok(()) => guard::admit(&app, &request).await,
         Err(problem) => Err(problem),
     };
     let mut response = match admitted {
-        Ok(()) => next.call(request).await?.map_into_boxed_body(),
+        Ok(()) => {
+            let mut answer = Box::pin(next.call(request));
+            let answered =
+                poll_fn(|context| trace::within(place.as_ref(), || answer.as_mut().poll(context)));
+            answered.await?.map_into_boxed_body()
+        }
         Err(problem) => request.error_response(problem),
     };
     drop(active);
+    let answering = place.as_ref().map(|place| place.child("answer"));
     let problem = problem_of(&response);
     if let Some(problem) = &problem {
         response = response.into_response(problem.respond(&trace.trace_id()));
@@ -57,8 +74,48 @@ pub(crate) async fn observe<B: MessageBody + 'static>(
     if let Some(left) = left {
         left.tell(response.headers_mut());
     }
-    record(&app, &response, problem.as_ref(), trace, started);
+    drop(answering);
+    trace::within(place.as_ref(), || {
+        record(&app, &response, problem.as_ref(), trace, started);
+    });
+    if let Some(span) = &mut span {
+        describe(span, &response, problem.as_ref());
+    }
     Ok(response)
+}
+
+/// The place of a request in its trace, unless nobody wants to know. Those that come every few
+/// seconds, to see how the server is, say nothing by their traces.
+fn traced(request: &ServiceRequest, context: TraceContext) -> Option<Place> {
+    let path = request.path();
+    let quiet = path.starts_with("/health") || path == "/metrics" || path == "/model-metrics";
+    if quiet || !telemetry::traced() {
+        return None;
+    }
+    Some(Place::begin(Origin {
+        trace: context.trace,
+        span: context.span,
+        sampled: context.sampled,
+        wall_micros: clock::wall().0,
+        monotonic: clock::monotonic_micros,
+        sink: telemetry::finished,
+    }))
+}
+
+/// What is known of a request when it is answered.
+fn describe(span: &mut Open, response: &ServiceResponse<BoxBody>, problem: Option<&Problem>) {
+    let request = response.request();
+    let status = response.status().as_u16();
+    span.set("http.request.method", request.method().as_str().to_owned());
+    span.set("url.path", request.path().to_owned());
+    if let Some(route) = request.match_pattern() {
+        span.set("http.route", route);
+    }
+    span.set("http.response.status_code", u64::from(status));
+    if status >= 500 {
+        let why = problem.map_or_else(|| status.to_string(), ToString::to_string);
+        span.fail(why);
+    }
 }
 
 fn check_head(request: &ServiceRequest, app: &App) -> Result<(), Problem> {
@@ -109,9 +166,10 @@ fn record(
     let template = request.match_pattern();
     let path = template.as_deref().unwrap_or(UNMATCHED);
     let route = app.metrics.route(path);
-    route.observe(request.method().as_str(), status, took);
+    route.observe(request.method().as_str(), status, took, trace.trace);
     if status >= 400 {
-        route.error(class(status));
+        let slug = problem.map_or("", |problem| problem.kind().slug);
+        route.error(class(status, slug));
     }
     if let Some(problem) = problem.filter(|problem| !problem.is_counted()) {
         count_shed(app, problem.kind().status);
@@ -149,8 +207,10 @@ fn count_shed(app: &App, status: u16) {
     }
 }
 
-const fn class(status: u16) -> &'static str {
+/// The class of a failed request, by its status and the kind of problem.
+fn class(status: u16, slug: &str) -> &'static str {
     match status {
+        _ if slug.contains("breaker") || slug.contains("circuit") => "breaker_open",
         408 | 504 => "timeout",
         429 | 503 | 507 => "overload",
         400..=499 => "client",

@@ -8,7 +8,7 @@ use utoipa::{IntoParams, IntoResponses, OpenApi};
 use super::error::{KINDS, ProblemDetails};
 use super::{
     backups, breakers, cache, causal, datasets, debug, events, experiments, health, history, keys,
-    lifecycle, privacy, runs, whatif,
+    lifecycle, privacy, profile, runs, whatif,
 };
 use crate::answer::Answer;
 
@@ -176,6 +176,7 @@ impl IntoResponses for Problems {
         breakers::history,
         breakers::simulate,
         health::metrics,
+        health::model_metrics,
         cache::stats,
         privacy::redact,
         lifecycle::healthy,
@@ -188,6 +189,8 @@ impl IntoResponses for Problems {
         debug::actors,
         debug::memory,
         debug::config,
+        debug::traces,
+        profile::take,
     ),
     components(schemas(
         Answer,

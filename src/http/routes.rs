@@ -10,7 +10,7 @@ use actix_web::{App as WebApp, Error, HttpRequest, Resource, Route, guard};
 use super::error::{self, Problem};
 use super::{
     App, backups, breakers, cache, causal, datasets, debug, events, experiments, health, history,
-    keys, lifecycle, observe, pages, privacy, runs, whatif,
+    keys, lifecycle, observe, pages, privacy, profile, runs, whatif,
 };
 
 const GET: &str = "GET, HEAD";
@@ -50,6 +50,11 @@ fn routes(config: &mut ServiceConfig) {
                 .wrap(Compress::default())
                 .service(at("", GET).route(get().to(health::metrics))),
         )
+        .service(
+            web::scope("/model-metrics")
+                .wrap(Compress::default())
+                .service(at("", GET).route(get().to(health::model_metrics))),
+        )
         .service(at("/health", GET).route(get().to(health::health)))
         .service(at("/health/live", GET).route(get().to(health::live)))
         .service(at("/health/ready", GET).route(get().to(health::ready)))
@@ -61,6 +66,8 @@ fn routes(config: &mut ServiceConfig) {
         .service(at("/debug/actors", GET).route(get().to(debug::actors)))
         .service(at("/debug/memory", GET).route(get().to(debug::memory)))
         .service(at("/debug/config", GET).route(get().to(debug::config)))
+        .service(at("/debug/profile", POST).route(web::post().to(profile::take)))
+        .service(at("/debug/traces", GET).route(get().to(debug::traces)))
         .service(at("/cache/stats", GET).route(get().to(cache::stats)))
         .configure(guarded)
         .configure(lifecycle)

@@ -27,6 +27,7 @@ mod safe_mode;
 mod sealed;
 mod secrets;
 mod support;
+mod telemetry;
 mod tools;
 mod usage;
 mod whatif;

@@ -1,17 +1,23 @@
 //! Programs of others that read what we say.
 
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::support::{
-    DISCOVER, ROOT, Server, VALIDATE, finish, sachs, serve, temporary, validation,
+    DISCOVER, ROOT, Server, VALIDATE, finish, pause, sachs, serve, temporary, validation,
 };
 use serde_json::json;
 use ureq::http::Method;
 
 /// The program, if it is installed; the test command installs it.
-fn program(name: &str) -> Option<Command> {
+pub(crate) fn program(name: &str) -> Option<Command> {
+    program_that(name, "--version")
+}
+
+/// The same for a program that says yes to another flag.
+pub(crate) fn program_that(name: &str, flag: &str) -> Option<Command> {
     let probe = Command::new(name)
-        .arg("--version")
+        .arg(flag)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status();
@@ -23,7 +29,7 @@ fn program(name: &str) -> Option<Command> {
 }
 
 /// A server that has done something of each kind.
-fn busy(dir: &std::path::Path) -> Server {
+pub(crate) fn busy(dir: &std::path::Path) -> Server {
     // A tool that asks for a hundred backups at once waits for each no longer than this.
     let waits = ["http.wait_default_ms=3000", "http.wait_max_ms=10000"];
     let server = Server::start_with(serve(dir, &waits));
@@ -48,8 +54,24 @@ fn busy(dir: &std::path::Path) -> Server {
 fn metrics_are_what_prometheus_expects() {
     let dir = temporary();
     let server = busy(dir.path());
-    let text = server.get("/metrics");
-    assert_eq!(text.status, 200);
+    // Some figures are worked out once a second.
+    let text = loop {
+        let text = server.get("/metrics");
+        assert_eq!(text.status, 200);
+        let derived = [
+            "disk_usage_ratio ",
+            "cache_hit_ratio{",
+            "node_cpu_seconds_total{",
+        ];
+        if derived.iter().all(|start| text.body.contains(start)) {
+            break text;
+        }
+        pause(Duration::from_millis(100));
+    };
+    let described = text.body.lines().filter(|line| line.starts_with("# HELP "));
+    let described = described.filter(|line| line.split(' ').count() > 3).count();
+    let families = text.body.lines().filter(|line| line.starts_with("# TYPE "));
+    assert_eq!(described, families.count(), "every family says what it is");
     for line in [
         "http_requests_total{method=\"POST\",path=\"/api/v1/causal/validate\",status=\"200\"} 1",
         "http_errors_total{type=\"client\",path=\"/api/v1/causal/validate\"} 1",
@@ -70,6 +92,16 @@ fn metrics_are_what_prometheus_expects() {
         "actor_heartbeat_age_seconds{",
         "config_last_reload_successful 1",
         "config_last_reload_success_timestamp_seconds ",
+        "up{job=\"hindcast\",instance=\"log\"} 1",
+        "node_cpu_seconds_total{cpu=\"0\",mode=\"idle\"} ",
+        "node_memory_MemTotal_bytes ",
+        "node_filesystem_size_bytes{",
+        "disk_usage_ratio ",
+        "cache_hit_ratio{cache=\"results\"} ",
+        "cache_hit_rate{cache=\"results\"} ",
+        "isl_cache_size{cache=\"results\"} ",
+        "container_restarts{",
+        "model_inference_duration_seconds_bucket{backend=\"cpu\",model=\"discover\",",
     ] {
         let found = text.body.lines().any(|found| found.starts_with(line));
         assert!(found, "{line} is missing in\n{}", text.body);
@@ -105,6 +137,9 @@ fn schemathesis_finds_nothing() {
         "positive_data_acceptance",
         "--max-examples",
         "20",
+        // A profile takes as long as it is asked to.
+        "--exclude-path",
+        "/debug/profile",
     ]);
     // The server would be gone.
     schemathesis.args(["--exclude-path", "/-/quit"]);

@@ -68,6 +68,19 @@ const PROMTOOL: Tool = Tool {
         package: "prometheus",
     },
 };
+/// The server is in the same package; tests let it scrape us.
+const PROMETHEUS: Tool = Tool {
+    program: "prometheus",
+    ..PROMTOOL
+};
+const OTELTAP: Tool = Tool {
+    program: "oteltap",
+    at_least: "",
+    source: Source::Python {
+        name: "oteltap",
+        version: "1.0.0",
+    },
+};
 const AMTOOL: Tool = Tool {
     program: "amtool",
     at_least: "0.25.0",
@@ -108,6 +121,8 @@ pub(crate) const FOR_TESTS: &[&Tool] = &[
     &CARGO_DENY,
     &STRACE,
     &PROMTOOL,
+    &PROMETHEUS,
+    &OTELTAP,
     &AMTOOL,
     &SCHEMATHESIS,
     &MOTO,

@@ -20,6 +20,7 @@ use crate::component::{Slot, panic_text};
 use crate::lock::lock;
 use crate::operation::{Computed, Lane, Operation, SPEC_SCHEMA, digest};
 use crate::results::{Kept, Lead, ResultCache, ResultKey, Start};
+use crate::trace::{self, Open};
 
 /// First wait of an outcome that the log had no room for; it doubles up to `BACKOFF_MICROS_MAX`.
 const BACKOFF_MICROS: u64 = 10_000;
@@ -61,6 +62,15 @@ fn threads(name: &'static str, count: usize) -> std::io::Result<rayon::ThreadPoo
             tracing::error!(reason, "a computing thread panicked outside of a lab");
         });
     builder.build().map_err(std::io::Error::other)
+}
+
+/// The failure's code.
+fn code_of(outcome: &Outcome) -> String {
+    if let Outcome::Failed { code, .. } = outcome {
+        code.clone()
+    } else {
+        String::new()
+    }
 }
 
 /// Microseconds that a run waited and was computed.
@@ -189,8 +199,19 @@ impl Engine {
                 job.control.start();
                 let mut timing = self.timing(job);
                 let started = self.environment.clock.monotonic();
-                let ending = self.ending(job, &operation);
+                let mut span = job.place.as_ref().map(|place| place.child("computation"));
+                let place = span.as_ref().map(Open::place);
+                let ending = trace::within(place, || self.ending(job, &operation));
                 timing.computed = self.environment.clock.monotonic().saturating_sub(started);
+                if let Some(span) = &mut span {
+                    span.set("operation", operation.name());
+                    span.set("run_id", job.run.to_string());
+                    span.set("queued_micros", timing.queued);
+                    if let Ending::Failed(outcome) = &ending {
+                        span.fail(code_of(outcome));
+                    }
+                }
+                drop(span);
                 self.finish(job, timing, (ending, Some(lead)));
             }
             Start::Busy => self.park(job.run, key),
@@ -378,7 +399,13 @@ impl Engine {
             return;
         };
         let engine = Arc::clone(self);
+        let place = lock(&self.jobs).place(run);
+        let mut span = place.map(|place| place.child("log.commit"));
         let reply = Box::new(move |result: Result<Receipt, CommitError>| {
+            if let (Some(span), Err(error)) = (&mut span, &result) {
+                span.fail(error.to_string());
+            }
+            drop(span);
             engine.recorded(run, result);
         });
         match self.log.submit(command.into(), reply) {

@@ -12,6 +12,7 @@ use hindcast_model::{Command, KeyId, Name16, RunId};
 use super::control::JobControl;
 use crate::operation::Lane;
 use crate::results::{Kept, Lead};
+use crate::trace::{self, Place};
 
 /// One run to compute.
 pub(crate) struct Job {
@@ -20,6 +21,8 @@ pub(crate) struct Job {
     /// What is computed in place of what was asked for.
     pub(crate) instead: Option<String>,
     pub(crate) control: JobControl,
+    /// The place of the request in its trace.
+    pub(crate) place: Option<Place>,
 }
 
 impl Job {
@@ -29,11 +32,13 @@ impl Job {
         clock: Arc<dyn Clock>,
     ) -> Arc<Self> {
         let control = JobControl::new(clock, open.deadline);
+        let place = trace::take(run);
         Arc::new(Self {
             run,
             open,
             instead,
             control,
+            place,
         })
     }
 
@@ -197,6 +202,11 @@ impl Jobs {
 
     pub(crate) fn contains(&self, run: RunId) -> bool {
         self.entries.contains_key(&run)
+    }
+
+    /// Where a run belongs in its trace.
+    pub(crate) fn place(&self, run: RunId) -> Option<Place> {
+        self.entries.get(&run)?.job.place.clone()
     }
 
     pub(crate) fn insert(&mut self, job: Arc<Job>) -> Taken {

@@ -21,6 +21,7 @@ use crate::component::Component;
 use crate::handle::request::SubmitFailure;
 use crate::lock::lock;
 use crate::supervisor::system_command;
+use crate::trace::{self, Open};
 use edge::Edge;
 
 /// Limits of the way in.
@@ -60,8 +61,6 @@ impl Default for ExperimentOptions {
 pub(crate) struct Entry {
     pub(crate) submission: Submission,
     pub(crate) answer: oneshot::Sender<Result<Receipt, SubmitFailure>>,
-    /// The caller's, so that the log's work belongs to the caller's trace.
-    pub(crate) span: tracing::Span,
 }
 
 pub(crate) enum Request {
@@ -96,16 +95,19 @@ impl Experiment {
     }
 
     fn submit(&self, entry: Entry) {
-        let Entry {
-            submission,
-            answer,
-            span,
-        } = entry;
-        let _in_span = span.enter();
+        let Entry { submission, answer } = entry;
+        let mut span = trace::span("log.commit");
+        if let Some(span) = &mut span {
+            span.set("commands", submission.commands.len() as u64);
+        }
         // The log keeps the reply when it takes the submission, and drops it otherwise.
         let answer = Arc::new(Mutex::new(Some(answer)));
         let kept = Arc::clone(&answer);
         let reply = Box::new(move |result: Result<Receipt, CommitError>| {
+            if let Some(span) = &mut span {
+                committed(span, &result);
+            }
+            drop(span);
             answer_once(&kept, result.map_err(SubmitFailure::from));
         });
         match self.log.submit(submission, reply) {
@@ -170,6 +172,19 @@ impl Experiment {
         if self.log.submit(command.into(), reply).is_err() {
             self.sampling.store(false, Ordering::Release);
         }
+    }
+}
+
+/// What came of a submission, for its span and the log lines of its trace.
+fn committed(span: &mut Open, result: &Result<Receipt, CommitError>) {
+    match result {
+        Ok(receipt) => {
+            span.set("seq", receipt.first.0);
+            span.set("decided", receipt.decided.len() as u64);
+            let place = span.place().clone();
+            place.enter(|| tracing::debug!(seq = receipt.first.0, "recorded"));
+        }
+        Err(error) => span.fail(error.to_string()),
     }
 }
 

@@ -132,6 +132,7 @@ pub(crate) const fn ended_run(event: &Event) -> Option<RunId> {
         | Event::BreakerChanged(_)
         | Event::FallbackTaken(_)
         | Event::Audited(_)
+        | Event::MetricsSampled(_)
         | Event::RequestsShed(_)
         | Event::WhatIfAsked(_)
         | Event::BackupEnded(_)

@@ -23,6 +23,7 @@ use crate::component::panic_text;
 use crate::computation::outcome::{Ending, completed, failed, panicked, reused, withheld};
 use crate::operation::{canonical, digest};
 use crate::results::{Kept, Lead, Start};
+use crate::trace;
 
 /// A payload with what keeps its blob until it is recorded.
 struct Stored {
@@ -175,9 +176,15 @@ async fn record_first(door: &Door, asked: Asked<'_>) -> Result<Admission, Submit
     let Stored { payload, pinned } = keep(door, seal, spec).await?;
     let event = requested(request, (payload, hash), Manner::Later, None);
     let command = sealed(seal, request.identity.command(event));
+    trace::park(request.run);
     let receipt = door.submit(command.into()).await;
     drop(pinned);
-    Ok(admission(request.run, &receipt?))
+    let admission = receipt.map(|receipt| admission(request.run, &receipt));
+    if !matches!(admission, Ok(Admission::Admitted { .. })) {
+        // Nothing will be computed that could take it.
+        drop(trace::take(request.run));
+    }
+    admission
 }
 
 /// A command whose payload was kept: its record names the key.
@@ -187,6 +194,10 @@ fn sealed(key: KeyId, command: Command) -> Command {
 
 /// Computes a cheap run on this thread. `None` when it is not so cheap after all.
 fn compute(door: &Door, request: &RunRequest) -> Result<Option<(Ending, u64)>, SubmitFailure> {
+    let mut span = trace::span("computation");
+    if let Some(span) = &mut span {
+        span.set("operation", request.operation.name());
+    }
     let clock = &*door.environment.clock;
     let started = clock.monotonic();
     let budget = door.options.cheap_budget;

@@ -200,6 +200,7 @@ impl EventMetrics {
             | Event::BreakerCommanded(_)
             | Event::BreakerChanged(_)
             | Event::FallbackTaken(_)
+            | Event::MetricsSampled(_)
             | Event::RunAdmitted(_)
             | Event::DatasetRefused(_)
             | Event::IntakePaused(_)

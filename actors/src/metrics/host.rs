@@ -46,6 +46,10 @@ impl HostMetrics {
         }
     }
 
+    pub(super) const fn ticks_per_second(&self) -> u64 {
+        self.ticks_per_second
+    }
+
     /// Where there is no procfs, nothing is said.
     pub(super) fn sample(&self) {
         let text = fs::read_to_string("/proc/self/stat").ok();

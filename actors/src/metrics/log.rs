@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hindcast_log::Stats;
+use hindcast_log::{Log, Stats};
 use metrics::{Counter, Gauge};
 
 use crate::supervisor::as_f64;
@@ -19,6 +19,21 @@ pub(super) struct LogFigures {
     segments: Gauge,
     blobs: Gauge,
     blob_bytes: Gauge,
+}
+
+/// From this many microseconds on, a sync is slow.
+const SLOW_SYNC_MICROS: u64 = 100_000;
+
+/// Measures every sync of the log from here on.
+pub(crate) fn observe_syncs(log: &Log) {
+    let duration = metrics::histogram!("db_flush_duration_seconds");
+    let slow = metrics::counter!("db_slow_operations_total", "operation" => "sync");
+    log.observe_syncs(Box::new(move |micros| {
+        duration.record(Duration::from_micros(micros).as_secs_f64());
+        if micros >= SLOW_SYNC_MICROS {
+            slow.increment(1);
+        }
+    }));
 }
 
 impl LogFigures {

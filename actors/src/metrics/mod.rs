@@ -7,6 +7,7 @@ mod events;
 mod host;
 mod log;
 mod names;
+mod node;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,10 +18,13 @@ use hindcast_model::event::Event;
 use hindcast_model::{RunId, Seq, Stream};
 
 use crate::component::Component;
+use crate::exemplar;
 use events::EventMetrics;
 use host::HostMetrics;
 use log::LogFigures;
+pub(crate) use log::observe_syncs;
 pub use names::describe;
+use node::NodeMetrics;
 
 /// Frames waiting for the actor; further ones are read from the log.
 pub(crate) const MAILBOX_MAX: usize = 1_024;
@@ -40,6 +44,7 @@ pub(crate) struct Metrics {
     log: Log,
     events: EventMetrics,
     host: HostMetrics,
+    node: NodeMetrics,
     /// The last event that was looked at, by whichever incarnation.
     seen: Arc<AtomicU64>,
     figures: LogFigures,
@@ -48,10 +53,12 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     pub(crate) fn new(log: Log, seen: Arc<AtomicU64>) -> Self {
+        let host = HostMetrics::new();
         Self {
             log,
             events: EventMetrics::new(),
-            host: HostMetrics::new(),
+            node: NodeMetrics::new(host.ticks_per_second()),
+            host,
             seen,
             figures: LogFigures::new(),
             ticks: 0,
@@ -95,12 +102,20 @@ impl Metrics {
         }
     }
 
+    fn measure(&mut self) {
+        self.figures.show(&self.log.stats());
+        self.node.sample();
+    }
+
     fn observe(&mut self, events: &[Recorded]) {
         for recorded in events {
             // Moved before the event is looked at: one that makes this panic is not met again.
             self.seen.store(recorded.seq().0, Ordering::Release);
             let log = &self.log;
-            self.events.observe(recorded, &|run| operation_of(log, run));
+            let trace = u128::from_be_bytes(recorded.context.correlation.bytes());
+            exemplar::within(trace, || {
+                self.events.observe(recorded, &|run| operation_of(log, run));
+            });
         }
     }
 }
@@ -131,6 +146,9 @@ impl Component for Metrics {
 
     fn started(&mut self) {
         self.log.state(|state| self.events.begin(state));
+        // No figure is shown before it was measured.
+        self.measure();
+        self.host.sample();
     }
 
     fn handle(&mut self, message: Request) {
@@ -144,7 +162,7 @@ impl Component for Metrics {
         self.host.sample();
         self.ticks += 1;
         if self.ticks % LOG_EVERY_TICKS == 1 {
-            self.figures.show(&self.log.stats());
+            self.measure();
         }
     }
 }

@@ -13,6 +13,59 @@ pub fn describe() {
     backups();
     breakers();
     process();
+    machine();
+    container();
+}
+
+fn machine() {
+    describe_gauge!(
+        "node_cpu_seconds_total",
+        Unit::Seconds,
+        "Time that each processor of the machine spent in each mode"
+    );
+    describe_gauge!(
+        "node_memory_MemTotal_bytes",
+        Unit::Bytes,
+        "Memory of the machine"
+    );
+    describe_gauge!(
+        "node_memory_MemAvailable_bytes",
+        Unit::Bytes,
+        "Memory of the machine that programs could still get"
+    );
+    describe_gauge!(
+        "network_io_bytes",
+        Unit::Bytes,
+        "Bytes over the network interfaces that this process sees, without the loopback, by direction"
+    );
+}
+
+fn container() {
+    describe_gauge!(
+        "container_cpu_usage_seconds_total",
+        Unit::Seconds,
+        "CPU time of the control group of this process"
+    );
+    describe_gauge!(
+        "container_memory_usage_bytes",
+        Unit::Bytes,
+        "Memory of the control group of this process"
+    );
+    describe_gauge!(
+        "container_spec_memory_limit_bytes",
+        Unit::Bytes,
+        "Memory that the control group of this process may take; absent without a limit"
+    );
+    describe_gauge!(
+        "container_network_receive_bytes_total",
+        Unit::Bytes,
+        "Bytes received, by network interface"
+    );
+    describe_gauge!(
+        "container_network_transmit_bytes_total",
+        Unit::Bytes,
+        "Bytes sent, by network interface"
+    );
 }
 
 fn backups() {
@@ -232,6 +285,15 @@ fn log_figures() {
         "log_sync_seconds_max",
         Unit::Seconds,
         "The longest sync since the start"
+    );
+    describe_histogram!(
+        "db_flush_duration_seconds",
+        Unit::Seconds,
+        "Time that writing and syncing a frame took"
+    );
+    describe_counter!(
+        "db_slow_operations_total",
+        "Operations on files that took 100 ms or more, by operation"
     );
     describe_gauge!("db_size_bytes", Unit::Bytes, "Bytes of the lookup store");
     describe_gauge!(

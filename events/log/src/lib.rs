@@ -63,7 +63,7 @@ pub use recovery::{Recovery, open_journal};
 pub use repair::{Lost, NoSpares, Remedy, Repair, Spares, repair};
 pub use replay::{Checkpoint, Progress, Replayed, replay, replay_seen, walk};
 pub use scrub::{Damaged, ScrubError, Scrubbed, scrub};
-pub use stats::Stats;
+pub use stats::{Stats, SyncObserver};
 pub use time::{Clock, TimeKeeper};
 pub use vault::{MasterKey, PayloadError, Vault, VaultError, key_file};
 pub use verify::{Problem, Report, StoreCheck, verify};

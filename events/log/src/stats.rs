@@ -1,5 +1,6 @@
 //! Figures about an open log.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hindcast_model::Seq;
@@ -32,9 +33,19 @@ pub(crate) struct Counters {
     pub(crate) frame_bytes: AtomicU64,
     pub(crate) sync_micros: AtomicU64,
     pub(crate) sync_micros_max: AtomicU64,
+    pub(crate) sync_observer: OnceLock<SyncObserver>,
 }
 
+/// Is told the microseconds of every write and fdatasync of a frame, on the committer's thread: it
+/// may neither wait nor panic.
+pub type SyncObserver = Box<dyn Fn(u64) + Send + Sync>;
+
 impl Log {
+    /// Adds the one observer of syncs; a second one is not taken.
+    pub fn observe_syncs(&self, observer: SyncObserver) {
+        drop(self.shared().counters.sync_observer.set(observer));
+    }
+
     /// Figures for metrics and health.
     #[must_use]
     pub fn stats(&self) -> Stats {

@@ -222,6 +222,9 @@ impl Committer {
         counters
             .frame_bytes
             .fetch_add(committed.frame_bytes as u64, Ordering::Relaxed);
+        if let Some(observer) = counters.sync_observer.get() {
+            observer(micros);
+        }
         counters.sync_micros.fetch_add(micros, Ordering::Relaxed);
         counters
             .sync_micros_max

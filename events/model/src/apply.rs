@@ -69,6 +69,7 @@ impl State {
             | Event::IntakeResumed(_)
             | Event::RequestsShed(_) => Stream::system("intake"),
             Event::WhatIfAsked(_) => Stream::system("whatif"),
+            Event::MetricsSampled(_) => Stream::system("metrics"),
             Event::BackupEnded(_) | Event::Restored(_) | Event::BackupRequested(_) => {
                 Stream::system("backups")
             }
@@ -177,7 +178,8 @@ impl State {
             | Event::TornTailCut(_)
             | Event::DiskSampled(_)
             | Event::Audited(_)
-            | Event::WhatIfAsked(_) => {}
+            | Event::WhatIfAsked(_)
+            | Event::MetricsSampled(_) => {}
         }
     }
 

@@ -74,6 +74,7 @@ impl State {
             | Event::SubjectRedacted(_)
             | Event::SegmentsPruned(_)
             | Event::Audited(_)
+            | Event::MetricsSampled(_)
             | Event::RunAdmitted(_)
             | Event::RunRefused(_)
             | Event::RunDeduplicated(_)

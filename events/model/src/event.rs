@@ -154,6 +154,8 @@ events! {
         30:1 BreakerCommanded "breaker_commanded" observed needed;
         /// Somebody did, or was not allowed to do, what no other event tells.
         40:1 Audited "audited" observed ignorable;
+        /// Figures of the server at one tick.
+        50:1 MetricsSampled "metrics_sampled" observed ignorable;
 
         /// The run will be computed.
         101:1 RunAdmitted "run_admitted" decided needed;
@@ -229,6 +231,7 @@ impl Event {
             | Self::SegmentsPruned(_)
             | Self::BreakerCommanded(_)
             | Self::Audited(_)
+            | Self::MetricsSampled(_)
             | Self::RunAdmitted(_)
             | Self::RunRefused(_)
             | Self::RunDeduplicated(_)
@@ -284,6 +287,7 @@ impl Event {
             | Self::SegmentsPruned(_)
             | Self::BreakerCommanded(_)
             | Self::Audited(_)
+            | Self::MetricsSampled(_)
             | Self::RunAdmitted(_)
             | Self::RunCompleted(_)
             | Self::RunFailed(_)

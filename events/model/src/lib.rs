@@ -19,6 +19,7 @@ mod observed;
 pub mod parts;
 pub mod payload;
 pub mod refusal;
+pub mod samples;
 pub mod settings;
 pub mod state;
 pub mod stream;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::breaker::{BreakerAction, BreakerPlan};
 use crate::ids::{BackupId, Digest, ExperimentId, KeyId, Name16, RunId, Seq, UnixMicros};
 use crate::payload::Payload;
+use crate::samples::Samples;
 
 /// A process opened the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -493,4 +494,12 @@ pub struct Audited {
     pub role: String,
     /// The public part of the key that proved who it was; empty without one.
     pub key: String,
+}
+
+/// Figures of the server since the batch before; when is the record's time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetricsSampled {
+    /// Microseconds since the batch before, or since the start of the process.
+    pub span_micros: u64,
+    pub values: Samples,
 }

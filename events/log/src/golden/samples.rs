@@ -1,6 +1,7 @@
 //! One event of every kind, with every variant of what it may hold, and the file that holds it.
 
 use hindcast_model::event::*;
+use hindcast_model::samples::Samples;
 use hindcast_model::state::Context;
 use hindcast_model::{
     Digest, Event, EventId, ExperimentId, KeyId, Name16, Payload, Refusal, RunId, Seq, Stream,
@@ -19,6 +20,14 @@ pub(super) fn run(n: u128) -> RunId {
 
 pub(super) fn experiment() -> ExperimentId {
     ExperimentId::from_bytes([0xe1; 16])
+}
+
+fn samples() -> Samples {
+    let mut samples = Samples::default();
+    for (number, value) in [(1, 7), (21, 40_960), (28, -1), (118, 1_234_567)] {
+        samples.push(number, value).expect("the numbers rise");
+    }
+    samples
 }
 
 pub(super) fn inline() -> Payload {
@@ -490,8 +499,20 @@ pub(super) fn decisions() -> Vec<(&'static str, Event)> {
     ]
 }
 
+fn figures() -> Vec<(&'static str, Event)> {
+    let sampled = MetricsSampled {
+        span_micros: 15_000_000,
+        values: samples(),
+    };
+    vec![(
+        "record_50_1_metrics_sampled.bin",
+        Event::MetricsSampled(sampled),
+    )]
+}
+
 pub(super) fn records() -> Vec<(&'static str, Event)> {
     [
+        figures(),
         server_events(),
         reports(),
         super::backups::samples(),

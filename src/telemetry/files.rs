@@ -1,0 +1,210 @@
+//! Log lines in a file that begins anew when it is large or old. What was written before lies
+//! beside it, with the time of the change in its name, until it is too old or all of it together
+//! is too large.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hindcast_actors::views;
+use hindcast_model::UnixMicros;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::clock;
+
+/// When a file begins anew, and what is kept of those before.
+#[derive(Debug, Clone, Copy)]
+pub struct Rotation {
+    pub bytes_max: u64,
+    pub age_max: Duration,
+    pub keep: Duration,
+    /// Of all older files together.
+    pub keep_bytes_max: u64,
+}
+
+/// The file and those before it.
+#[derive(Debug)]
+pub struct Files(Mutex<Current>);
+
+#[derive(Debug)]
+struct Current {
+    path: PathBuf,
+    rotation: Rotation,
+    file: File,
+    bytes: u64,
+    began: UnixMicros,
+}
+
+impl Files {
+    /// Opens the file, to write at its end.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn open(path: PathBuf, rotation: Rotation) -> io::Result<Self> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let file = append(&path)?;
+        let found = file.metadata()?;
+        // A file that was there is as old as its first line; where that is not known, as its name.
+        let began = found.created().ok().map_or_else(clock::wall, micros_of);
+        let current = Current {
+            path,
+            rotation,
+            bytes: found.len(),
+            file,
+            began,
+        };
+        current.prune(clock::wall());
+        Ok(Self(Mutex::new(current)))
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn append(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+fn micros_of(at: std::time::SystemTime) -> UnixMicros {
+    let since = at.duration_since(std::time::UNIX_EPOCH);
+    UnixMicros(since.map_or(0, |span| {
+        u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+    }))
+}
+
+impl Current {
+    fn write(&mut self, line: &[u8], now: UnixMicros) -> io::Result<usize> {
+        let age = Duration::from_micros(now.since(self.began));
+        let large = self.bytes + line.len() as u64 > self.rotation.bytes_max;
+        if self.bytes > 0 && (large || age >= self.rotation.age_max) {
+            // A line is worth more than the change of files.
+            drop(self.rotate(now));
+        }
+        self.file.write_all(line)?;
+        self.bytes += line.len() as u64;
+        Ok(line.len())
+    }
+
+    fn rotate(&mut self, now: UnixMicros) -> io::Result<()> {
+        let mut older = self.path.clone().into_os_string();
+        older.push(format!(".{}", views::rfc3339(now).replace(':', "")));
+        fs::rename(&self.path, older)?;
+        self.file = append(&self.path)?;
+        self.bytes = 0;
+        self.began = now;
+        self.prune(now);
+        Ok(())
+    }
+
+    /// Removes older files: by age, then the oldest until the rest is small enough.
+    fn prune(&self, now: UnixMicros) {
+        let mut files = older(&self.path);
+        // Names end with the time, so the newest is the last.
+        files.sort();
+        let mut bytes = 0;
+        for path in files.into_iter().rev() {
+            let Ok(found) = fs::metadata(&path) else {
+                continue;
+            };
+            bytes += found.len();
+            let written = found.modified().map_or(now, micros_of);
+            let old = Duration::from_micros(now.since(written)) > self.rotation.keep;
+            if old || bytes > self.rotation.keep_bytes_max {
+                // What cannot be removed is tried again at the next change.
+                drop(fs::remove_file(path));
+            }
+        }
+    }
+}
+
+/// The files that a log file left behind.
+fn older(path: &Path) -> Vec<PathBuf> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        Some(_) | None => Path::new("."),
+    };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    let entries = entries.filter_map(Result::ok).map(|entry| entry.path());
+    let is_older = |candidate: &PathBuf| {
+        let other = candidate.file_name().unwrap_or_default().to_string_lossy();
+        let time = other
+            .strip_prefix(&*name)
+            .and_then(|rest| rest.strip_prefix('.'));
+        time.is_some_and(|time| time.len() == 25 && time.ends_with('Z'))
+    };
+    entries.filter(is_older).collect()
+}
+
+/// One line on its way.
+#[derive(Debug)]
+pub struct Pen<'a>(&'a Files);
+
+impl Write for Pen<'_> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.current().write(line, clock::wall())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Files {
+    type Writer = Pen<'a>;
+
+    fn make_writer(&'a self) -> Pen<'a> {
+        Pen(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: u64 = 86_400_000_000;
+
+    #[test]
+    fn files_begin_anew_and_old_ones_go() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let path = folder.path().join("logs/hindcast.log");
+        let rotation = Rotation {
+            bytes_max: 100,
+            age_max: Duration::from_secs(86_400),
+            keep: Duration::from_secs(30 * 86_400),
+            keep_bytes_max: 250,
+        };
+        let files = Files::open(path.clone(), rotation).expect("a file");
+        let start = clock::wall();
+        let line = [b'x'; 60];
+        let write = |at: u64| {
+            let written = files.current().write(&line, UnixMicros(start.0 + at));
+            assert_eq!(written.expect("written"), 60);
+        };
+        write(0);
+        assert_eq!(older(&path).len(), 0);
+        // Too large, then too old.
+        write(1);
+        assert_eq!(older(&path).len(), 1);
+        write(DAY + 2);
+        assert_eq!(older(&path).len(), 2);
+        // All of them together are bounded, and the oldest goes first.
+        for n in 0..5 {
+            write(DAY + 10 + n);
+        }
+        assert_eq!(older(&path).len(), 4);
+        assert_eq!(fs::read(&path).expect("the file").len(), 60);
+        // By age: their times are those of the real clock, so all are old in the far future.
+        write(40 * DAY);
+        assert_eq!(older(&path).len(), 0);
+        let other = folder.path().join("logs/hindcast.log.backup");
+        fs::write(&other, "mine").expect("written");
+        write(90 * DAY);
+        assert!(other.exists(), "only what was rotated is removed");
+    }
+}

@@ -1,0 +1,201 @@
+//! The thread that sends. It waits for a batch, sends it, tries again for a while when that fails,
+//! and then gives the batch up. Between batches it sends the metrics when they are due.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use metrics::{Counter, counter};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use prost::Message;
+
+use super::encode::{self, LogLine};
+use super::{Item, Queue, Settings, Signal};
+use crate::clock;
+use crate::metrics::process_metrics;
+use hindcast_actors::trace::Finished;
+
+/// Items of one batch.
+const BATCH_ITEMS_MAX: usize = 512;
+/// Bytes of memory that the items of one batch take.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+/// Attempts at a batch; the wait between them doubles from a second.
+const ATTEMPTS_MAX: u32 = 4;
+
+pub(super) struct Sender {
+    settings: Arc<Settings>,
+    queue: Arc<Queue>,
+    agent: ureq::Agent,
+    resource: Resource,
+    sent: [Counter; 3],
+    failed: [Counter; 3],
+    started_micros: u64,
+}
+
+/// What came of an attempt.
+enum Attempt {
+    Done,
+    /// Another one may succeed.
+    Again(String),
+    Refused(String),
+}
+
+impl Sender {
+    pub(super) fn new(settings: Arc<Settings>, queue: Arc<Queue>) -> Self {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(settings.timeout))
+            .build();
+        let sent = |signal: Signal| counter!("telemetry_sent_total", "signal" => signal.word());
+        let failed =
+            |signal: Signal| counter!("telemetry_send_failures_total", "signal" => signal.word());
+        Self {
+            resource: encode::resource(&settings.resource),
+            agent: config.into(),
+            sent: Signal::ALL.map(sent),
+            failed: Signal::ALL.map(failed),
+            started_micros: clock::wall().0,
+            settings,
+            queue,
+        }
+    }
+
+    pub(super) fn run(self) {
+        let mut metrics_due = clock::now() + self.settings.metrics_every;
+        loop {
+            let (batch, flushing) = self.batch(metrics_due);
+            if !batch.is_empty() {
+                self.send(batch);
+            }
+            let now = clock::now();
+            if self.settings.wants(Signal::Metrics) && (now >= metrics_due || flushing) {
+                metrics_due = now + self.settings.metrics_every;
+                self.send_metrics();
+            }
+            let mut waiting = self.queue.waiting();
+            waiting.busy = false;
+            drop(waiting);
+            self.queue.moved.notify_all();
+        }
+    }
+
+    /// What waits, once it has gathered for a while; nothing when metrics are due before.
+    fn batch(&self, metrics_due: Instant) -> (Vec<Item>, bool) {
+        let patience = metrics_due.saturating_duration_since(clock::now());
+        let patience = match self.settings.wants(Signal::Metrics) {
+            true => patience.min(self.settings.batch),
+            false => self.settings.batch,
+        };
+        let waiting = self.queue.waiting();
+        let idle = |waiting: &mut super::Waiting| !waiting.flushing;
+        let waited = self.queue.moved.wait_timeout_while(waiting, patience, idle);
+        let (mut waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        while batch.len() < BATCH_ITEMS_MAX && bytes < BATCH_BYTES_MAX {
+            let Some((item, size)) = waiting.items.pop_front() else {
+                break;
+            };
+            bytes += size;
+            batch.push(item);
+        }
+        waiting.bytes -= bytes;
+        waiting.busy = true;
+        self.queue.depth_bytes.set(waiting.bytes as f64);
+        (batch, std::mem::take(&mut waiting.flushing))
+    }
+
+    fn send(&self, batch: Vec<Item>) {
+        let mut traces: Vec<Finished> = Vec::new();
+        let mut lines: Vec<LogLine> = Vec::new();
+        for item in batch {
+            match item {
+                Item::Trace(trace) => traces.push(trace),
+                Item::Log(line) => lines.push(line),
+            }
+        }
+        if !traces.is_empty() {
+            let count = traces.len();
+            let body = encode::traces(self.resource.clone(), &traces).encode_to_vec();
+            drop(traces);
+            self.deliver(Signal::Traces, &body, count);
+        }
+        if !lines.is_empty() {
+            let count = lines.len();
+            let body = encode::logs(self.resource.clone(), lines).encode_to_vec();
+            self.deliver(Signal::Logs, &body, count);
+        }
+    }
+
+    fn send_metrics(&self) {
+        let Ok(all) = process_metrics() else {
+            return;
+        };
+        let times = (self.started_micros, clock::wall().0);
+        let request = encode::metrics(self.resource.clone(), all.recorder(), times);
+        // They are sent again soon, so that one attempt is enough.
+        match self.attempt(Signal::Metrics, &request.encode_to_vec()) {
+            Attempt::Done => self.sent[Signal::Metrics as usize].increment(1),
+            Attempt::Again(why) | Attempt::Refused(why) => {
+                self.failed[Signal::Metrics as usize].increment(1);
+                self.queue.dropped(Signal::Metrics, 1);
+                tracing::debug!(why, "metrics are not sent");
+            }
+        }
+    }
+
+    fn deliver(&self, signal: Signal, body: &[u8], count: usize) {
+        for attempt in 0..ATTEMPTS_MAX {
+            match self.attempt(signal, body) {
+                Attempt::Done => return self.sent[signal as usize].increment(count as u64),
+                Attempt::Refused(why) => {
+                    self.failed[signal as usize].increment(1);
+                    tracing::warn!(signal = signal.word(), why, "telemetry is refused");
+                    break;
+                }
+                Attempt::Again(why) => {
+                    self.failed[signal as usize].increment(1);
+                    tracing::debug!(signal = signal.word(), why, "telemetry is not sent");
+                    if attempt + 1 == ATTEMPTS_MAX || self.pause(attempt) {
+                        break;
+                    }
+                }
+            }
+        }
+        self.queue.dropped(signal, count as u64);
+    }
+
+    /// Waits for the next attempt; true when the process ends and there is none.
+    fn pause(&self, attempt: u32) -> bool {
+        let wait = Duration::from_secs(1 << attempt);
+        let waiting = self.queue.waiting();
+        let idle = |waiting: &mut super::Waiting| !waiting.flushing;
+        let waited = self.queue.moved.wait_timeout_while(waiting, wait, idle);
+        let (waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        waiting.flushing
+    }
+
+    fn attempt(&self, signal: Signal, body: &[u8]) -> Attempt {
+        let Some(url) = &self.settings.endpoints[signal as usize] else {
+            return Attempt::Refused("there is no endpoint".to_owned());
+        };
+        let mut request = self
+            .agent
+            .post(url)
+            .header("content-type", "application/x-protobuf");
+        for (name, value) in &self.settings.headers {
+            request = request.header(name, value);
+        }
+        match request.send(body) {
+            Ok(answer) if answer.status().is_success() => Attempt::Done,
+            Ok(answer) => {
+                let status = answer.status().as_u16();
+                let why = format!("the answer is {status}");
+                match status {
+                    429 | 502 | 503 | 504 => Attempt::Again(why),
+                    _ => Attempt::Refused(why),
+                }
+            }
+            Err(error) => Attempt::Again(error.to_string()),
+        }
+    }
+}

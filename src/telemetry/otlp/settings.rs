@@ -1,0 +1,331 @@
+//! Where telemetry goes: the section `[otlp]`, and the variables that OpenTelemetry defines, which
+//! win over it. Nothing is sent unless one of them names an endpoint.
+//! <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>
+
+use std::time::Duration;
+
+use super::Signal;
+use crate::config::OtlpConfig;
+
+/// Everything that sending needs to know.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// By signal; none when it is not sent.
+    pub endpoints: [Option<String>; 3],
+    pub headers: Vec<(String, String)>,
+    /// Attributes of this process.
+    pub resource: Vec<(String, String)>,
+    pub timeout: Duration,
+    /// How long items gather before they are sent.
+    pub batch: Duration,
+    pub metrics_every: Duration,
+    pub queue_bytes_max: usize,
+    sampler: Sampler,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Sampler {
+    /// A caller that says it records its trace has it recorded here too.
+    parent: bool,
+    ratio: f64,
+}
+
+/// A variable or key that makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name}: {message}")]
+pub struct BadSetting {
+    pub name: String,
+    pub message: String,
+}
+
+fn bad(name: &str, message: impl Into<String>) -> BadSetting {
+    BadSetting {
+        name: name.to_owned(),
+        message: message.into(),
+    }
+}
+
+/// The environment.
+type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+impl Settings {
+    /// What configuration and environment say together; none when nothing is to be sent.
+    ///
+    /// # Errors
+    /// A variable or key makes no sense.
+    pub fn read(config: &OtlpConfig, variable: Variables<'_>) -> Result<Option<Self>, BadSetting> {
+        let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let disabled = variable("OTEL_SDK_DISABLED");
+        if disabled.is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+            return Ok(None);
+        }
+        let configured = [config.traces, config.logs, config.metrics];
+        let mut endpoints = [None, None, None];
+        for (place, (signal, configured)) in endpoints
+            .iter_mut()
+            .zip(Signal::ALL.into_iter().zip(configured))
+        {
+            *place = endpoint(config, signal, configured, &variable)?;
+        }
+        if endpoints.iter().all(Option::is_none) {
+            return Ok(None);
+        }
+        protocol(&variable)?;
+        let headers = match variable("OTEL_EXPORTER_OTLP_HEADERS") {
+            Some(text) => pairs("OTEL_EXPORTER_OTLP_HEADERS", &text)?,
+            None => headers_of_file(config)?,
+        };
+        let millis = |name: &str, configured: u64| match variable(name) {
+            None => Ok(Duration::from_millis(configured)),
+            Some(text) => {
+                let millis = text.parse().map_err(|_| bad(name, "is no number"))?;
+                Ok(Duration::from_millis(millis))
+            }
+        };
+        Ok(Some(Self {
+            endpoints,
+            headers,
+            resource: resource(&variable)?,
+            timeout: millis("OTEL_EXPORTER_OTLP_TIMEOUT", config.timeout_ms)?,
+            batch: millis("OTEL_BSP_SCHEDULE_DELAY", config.batch_ms)?,
+            metrics_every: millis("OTEL_METRIC_EXPORT_INTERVAL", config.metrics_interval_ms)?,
+            queue_bytes_max: config.queue_bytes_max,
+            sampler: sampler(config, &variable)?,
+        }))
+    }
+
+    pub(super) fn wants(&self, signal: Signal) -> bool {
+        self.endpoints[signal as usize].is_some()
+    }
+
+    /// Whether a trace is sent. The same trace is judged alike everywhere, by its id.
+    pub(super) fn samples(&self, trace: u128, parent_sampled: bool) -> bool {
+        if self.sampler.parent && parent_sampled {
+            return true;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a share needs no more")]
+        let share = (trace & 0x00ff_ffff_ffff_ffff) as f64 / (1_u64 << 56) as f64;
+        share < self.sampler.ratio
+    }
+}
+
+fn endpoint(
+    config: &OtlpConfig,
+    signal: Signal,
+    configured: bool,
+    variable: Variables<'_>,
+) -> Result<Option<String>, BadSetting> {
+    let word = signal.word();
+    let upper = word.to_uppercase();
+    let exporter = format!("OTEL_{upper}_EXPORTER");
+    let wanted = match variable(&exporter).as_deref() {
+        None => configured,
+        Some("otlp") => true,
+        Some("none") => false,
+        Some(_) => return Err(bad(&exporter, "is neither otlp nor none")),
+    };
+    let own = format!("OTEL_EXPORTER_OTLP_{upper}_ENDPOINT");
+    let (name, url) = match (variable(&own), variable("OTEL_EXPORTER_OTLP_ENDPOINT")) {
+        // The one of a signal is taken as it is.
+        (Some(url), _) => (own.as_str(), Some(url)),
+        (None, Some(base)) => ("OTEL_EXPORTER_OTLP_ENDPOINT", Some(below(&base, word))),
+        (None, None) if config.endpoint.is_empty() => ("otlp.endpoint", None),
+        (None, None) => ("otlp.endpoint", Some(below(&config.endpoint, word))),
+    };
+    let known = |url: &String| url.starts_with("http://") || url.starts_with("https://");
+    if url.as_ref().is_some_and(|url| !known(url)) {
+        return Err(bad(name, "has to begin with http:// or https://"));
+    }
+    Ok(url.filter(|_| wanted))
+}
+
+fn below(base: &str, word: &str) -> String {
+    format!("{}/v1/{word}", base.trim_end_matches('/'))
+}
+
+fn protocol(variable: Variables<'_>) -> Result<(), BadSetting> {
+    let name = "OTEL_EXPORTER_OTLP_PROTOCOL";
+    match variable(name).as_deref() {
+        None | Some("http/protobuf") => Ok(()),
+        Some(_) => Err(bad(name, "only http/protobuf is spoken")),
+    }
+}
+
+fn headers_of_file(config: &OtlpConfig) -> Result<Vec<(String, String)>, BadSetting> {
+    let name = "otlp.headers_file";
+    if config.headers_file.as_os_str().is_empty() {
+        return Ok(Vec::new());
+    }
+    let text = std::fs::read_to_string(&config.headers_file);
+    let text = text.map_err(|error| bad(name, error.to_string()))?;
+    pairs(name, &text.trim().replace('\n', ","))
+}
+
+/// `name=value,name=value`, with values as in a URL.
+fn pairs(name: &str, text: &str) -> Result<Vec<(String, String)>, BadSetting> {
+    let pairs = text
+        .split(',')
+        .map(str::trim)
+        .filter(|pair| !pair.is_empty());
+    let pairs = pairs.map(|pair| {
+        let (key, value) = pair
+            .split_once('=')
+            .ok_or_else(|| bad(name, "is no list of name=value"))?;
+        Ok((key.trim().to_owned(), decoded(value.trim())))
+    });
+    pairs.collect()
+}
+
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let digits = after.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+        let byte = digits.and_then(|two| u8::from_str_radix(two, 16).ok());
+        match (first, byte) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn resource(variable: Variables<'_>) -> Result<Vec<(String, String)>, BadSetting> {
+    let name = "OTEL_RESOURCE_ATTRIBUTES";
+    let mut attributes = match variable(name) {
+        Some(text) => pairs(name, &text)?,
+        None => Vec::new(),
+    };
+    if let Some(service) = variable("OTEL_SERVICE_NAME") {
+        attributes.retain(|(key, _)| key != "service.name");
+        attributes.push(("service.name".to_owned(), service));
+    }
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    for (key, value) in [
+        ("service.name", "hindcast".to_owned()),
+        ("service.version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("service.instance.id", crate::ids::uuid().to_string()),
+        ("process.pid", std::process::id().to_string()),
+        ("host.name", host.trim().to_owned()),
+        ("telemetry.sdk.name", "hindcast".to_owned()),
+        ("telemetry.sdk.language", "rust".to_owned()),
+    ] {
+        if !attributes.iter().any(|(known, _)| known == key) && !value.is_empty() {
+            attributes.push((key.to_owned(), value));
+        }
+    }
+    Ok(attributes)
+}
+
+fn sampler(config: &OtlpConfig, variable: Variables<'_>) -> Result<Sampler, BadSetting> {
+    let argument = || match variable("OTEL_TRACES_SAMPLER_ARG") {
+        None => Ok(1.0),
+        Some(text) => {
+            let ratio = text.parse::<f64>().ok();
+            let ratio = ratio.filter(|ratio| (0.0..=1.0).contains(ratio));
+            ratio.ok_or_else(|| bad("OTEL_TRACES_SAMPLER_ARG", "is no share from 0 to 1"))
+        }
+    };
+    let name = "OTEL_TRACES_SAMPLER";
+    let (parent, ratio) = match variable(name).as_deref() {
+        None => (true, f64::from(config.sample_percent) / 100.0),
+        Some("always_on") => (false, 1.0),
+        Some("always_off") => (false, 0.0),
+        Some("traceidratio") => (false, argument()?),
+        Some("parentbased_always_on") => (true, 1.0),
+        Some("parentbased_always_off") => (true, 0.0),
+        Some("parentbased_traceidratio") => (true, argument()?),
+        Some(_) => return Err(bad(name, "is not a sampler of the specification")),
+    };
+    Ok(Sampler { parent, ratio })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(endpoint: &str, variables: &[(&str, &str)]) -> Result<Option<Settings>, BadSetting> {
+        let config = OtlpConfig {
+            endpoint: endpoint.to_owned(),
+            ..OtlpConfig::default()
+        };
+        Settings::read(&config, &|name| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    fn settings(endpoint: &str, variables: &[(&str, &str)]) -> Settings {
+        let read = read(endpoint, variables).expect("they make sense");
+        read.expect("an endpoint is named")
+    }
+
+    #[test]
+    fn nothing_is_sent_unless_an_endpoint_is_named() {
+        assert_eq!(read("", &[]), Ok(None));
+        let off = [("OTEL_SDK_DISABLED", "true")];
+        assert_eq!(read("http://x:4318", &off), Ok(None));
+        let found = settings("http://x:4318/", &[("OTEL_LOGS_EXPORTER", "none")]);
+        assert_eq!(
+            found.endpoints,
+            [
+                Some("http://x:4318/v1/traces".to_owned()),
+                None,
+                Some("http://x:4318/v1/metrics".to_owned())
+            ]
+        );
+    }
+
+    #[test]
+    fn variables_win_over_the_configuration() {
+        let found = settings(
+            "http://x",
+            &[
+                ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://y/base"),
+                ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://z/as/it/is"),
+                ("OTEL_EXPORTER_OTLP_HEADERS", "a=b%20c, d=e"),
+                ("OTEL_EXPORTER_OTLP_TIMEOUT", "1500"),
+                ("OTEL_RESOURCE_ATTRIBUTES", "team=x,service.name=no"),
+                ("OTEL_SERVICE_NAME", "edge"),
+                ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
+                ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
+            ],
+        );
+        assert_eq!(found.endpoints[0].as_deref(), Some("http://z/as/it/is"));
+        assert_eq!(
+            found.endpoints[1].as_deref(),
+            Some("https://y/base/v1/logs")
+        );
+        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        assert_eq!(found.headers, [pair("a", "b c"), pair("d", "e")]);
+        assert_eq!(found.timeout, Duration::from_millis(1_500));
+        assert!(found.resource.contains(&pair("service.name", "edge")));
+        assert!(found.resource.contains(&pair("team", "x")));
+        assert!(found.samples(u128::MAX, true));
+        assert!(!found.samples(u128::MAX, false));
+        assert!(found.samples(1, false));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        for (name, value) in [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4317"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "nothing"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
+            ("OTEL_TRACES_SAMPLER", "sometimes"),
+            ("OTEL_TRACES_EXPORTER", "jaeger"),
+        ] {
+            let error = read("http://x", &[(name, value)]).expect_err(name);
+            assert_eq!(error.name, name);
+        }
+        let error = read("ftp://x", &[]).expect_err("no http");
+        assert_eq!(error.name, "otlp.endpoint");
+    }
+}
