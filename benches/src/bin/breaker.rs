@@ -3,7 +3,7 @@
 //! textbook breaker, a ring of the last calls behind a lock, and one reading of the clock. Further
 //! the pure machine of the log: a decision, and the end of a call with the judgement about it.
 //!
-//! Arguments: `--calls N` for each round (default 2000000), `--rounds N` (default 21; the median
+//! Arguments: `--calls N` for each round (default 100000), `--rounds N` (default 301; the median
 //! counts).
 
 use std::collections::VecDeque;
@@ -69,7 +69,7 @@ fn measure(calls: u64, rounds: usize, mut call: impl FnMut()) -> f64 {
 }
 
 fn main() {
-    let (calls, rounds) = (number("--calls", 2_000_000_u64), number("--rounds", 21));
+    let (calls, rounds) = (number("--calls", 100_000_u64), number("--rounds", 301));
     let clock = || 1;
     let closed = Gate::default();
     let probing = Gate::default();
