@@ -9,10 +9,8 @@ use std::time::Duration;
 use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
 use actix_web::{HttpServer, rt};
-use hindcast_actors::{
-    ActorOptions, Actors, Environment, ResultCacheOptions, ScrubOptions, operation,
-};
-use hindcast_log::{Checkpoint, Log, LogError, Recovery, Vault, VaultError};
+use hindcast_actors::{Actors, operation};
+use hindcast_log::{Log, LogError, Recovery, VaultError};
 use hindcast_model::event::{ConfigurationLoaded, Event, ServerStarted, ServerStopped, Settings};
 use hindcast_model::limits::INLINE_BYTES_MAX;
 use hindcast_model::{Command, DECIDER_VERSION, KeyId, Name16, Payload, Submission};
@@ -25,7 +23,11 @@ use crate::config::{Config, ConfigError};
 use crate::http::{self, App, ConfigSource, Running};
 use crate::metrics::{RecorderTaken, sampler};
 use crate::tls::{Certificate, TlsError};
-use crate::{breakers, clock, disk, ids, metrics, overload, privacy, retention, snapshots};
+use crate::{breakers, clock, ids, metrics, overload, retention, snapshots};
+
+mod options;
+
+use options::{actor_options, environment, log_options, newest_snapshot};
 
 /// Why a server did not start, or did not stop in good order.
 #[derive(Debug, thiserror::Error)]
@@ -142,17 +144,20 @@ pub async fn serve(
             return Err(error);
         }
     };
-    let chores = rt::spawn(http::chores(app.clone()));
-    let snapshots = rt::spawn(snapshots::take_snapshots(log.clone(), config.clone()));
-    let retention = rt::spawn(retention::retain(log.clone(), config.clone()));
-    let sampling = rt::spawn(sampler::sample(
-        log.clone(),
-        metrics.recorder(),
-        Duration::from_millis(config.metrics.sample_interval_ms),
-    ));
+    let sample_every = Duration::from_millis(config.metrics.sample_interval_ms);
+    let chores = [
+        rt::spawn(http::chores(app.clone())),
+        rt::spawn(snapshots::take_snapshots(log.clone(), config.clone())),
+        rt::spawn(retention::retain(log.clone(), config.clone())),
+        rt::spawn(sampler::sample(
+            log.clone(),
+            metrics.recorder(),
+            sample_every,
+        )),
+        rt::spawn(reload_on_hangup(app.clone())),
+    ];
     tracing::info!(%address, head = %log.head(), "ready");
     tell(Moment::Ready(address));
-    let reloading = rt::spawn(reload_on_hangup(app.clone()));
     let (ended, reason) = tokio::select! {
         reason = &mut stop => (Ended::Stopped, reason.to_owned()),
         () = app.asked_to_quit() => (Ended::Stopped, "asked to quit".to_owned()),
@@ -165,11 +170,7 @@ pub async fn serve(
     tracing::info!(reason, "stopping");
     app.begin_stop();
     stop_http(&handle, &config).await;
-    reloading.abort();
-    chores.abort();
-    snapshots.abort();
-    retention.abort();
-    sampling.abort();
+    chores.iter().for_each(rt::task::JoinHandle::abort);
     close(log, actors, &config, &reason).await?;
     Ok(ended)
 }
@@ -299,87 +300,6 @@ fn tell_repairs(recovery: &Recovery) {
     if let Some(why) = &recovery.read_only {
         tracing::error!(%why, events, "the log is read-only: nothing is recorded");
     }
-}
-
-fn log_options(config: &Config) -> hindcast_log::Options {
-    hindcast_log::Options {
-        data_dir: config.server.data_dir.clone(),
-        segment_bytes: config.log.segment_bytes,
-        queue_max: config.log.queue_max,
-        lag_events_max: config.log.lag_events_max,
-        cache_bytes: config.log.cache_bytes,
-        checkpoint: None,
-        read_only: Some(&config.server.safe_mode)
-            .filter(|reason| !reason.is_empty())
-            .map(|reason| format!("safe mode: {reason}")),
-    }
-}
-
-/// What a start may skip reading. Without it the whole log is read, so no failure stops a start.
-fn newest_snapshot(data_dir: &Path) -> Option<Checkpoint> {
-    match hindcast_snapshots::newest(data_dir) {
-        Ok(found) => {
-            for bad in &found.set_aside {
-                tracing::warn!(path = %bad.path.display(), why = ?bad.why, "snapshot set aside");
-            }
-            found.checkpoint
-        }
-        Err(error) => {
-            tracing::warn!(%error, "the snapshots cannot be read");
-            None
-        }
-    }
-}
-
-fn actor_options(config: &Config) -> ActorOptions {
-    let mut options = ActorOptions::default();
-    let supervision = &config.supervision;
-    options.supervision.restart.restarts_max = supervision.actor_restarts_max;
-    options.supervision.restart.window =
-        Duration::from_millis(supervision.actor_restarts_window_ms);
-    if config.runs.threads > 0 {
-        options.computation.threads = config.runs.threads;
-    }
-    options.experiment.heavy_runs_max = config.overload.heavy_runs_max;
-    options.computation.cache_bytes_max = config.cache.datasets_bytes_max;
-    options.results = ResultCacheOptions {
-        bytes_max: config.cache.results_bytes_max,
-        age_max: Duration::from_millis(config.cache.results_age_max_ms),
-        idle_max: Duration::from_millis(config.cache.results_idle_max_ms),
-    };
-    options.scrub = ScrubOptions {
-        pause: Duration::from_millis(config.scrub.pause_ms),
-        bytes_per_second_max: config.scrub.bytes_per_second_max,
-    };
-    options
-}
-
-/// Time, ids and facts of this host, for the actors.
-fn environment(config: &Config, shredded: Vec<KeyId>) -> Result<Environment, ServeError> {
-    let data_dir = config.server.data_dir.clone();
-    let vault = Vault::open(&data_dir, privacy::master_key(config)?.as_ref())?;
-    let wrapped = vault.wrap()?;
-    if wrapped > 0 {
-        tracing::info!(wrapped, "data keys wrapped with the master key");
-    }
-    // A crash may have come between the record of a redaction and the end of the keys.
-    for key in shredded {
-        vault.shred(key)?;
-    }
-    let seal_key = match config.privacy.seal_payloads {
-        true => vault.common(ids::bytes)?,
-        false => KeyId(0),
-    };
-    Ok(Environment {
-        clock: Arc::new(SystemClock),
-        event_id: Arc::new(ids::event),
-        free_bytes: Arc::new(move || disk::space(&data_dir).map(|(free, _)| free)),
-        numeric_profile: numeric_profile().into(),
-        vault: Arc::new(vault),
-        seal_key,
-        fresh_key: Arc::new(ids::bytes),
-        nonce: Arc::new(ids::bytes),
-    })
 }
 
 /// What results are computed with: two machines with the same profile give the same bytes.

@@ -169,12 +169,7 @@ impl EventMetrics {
                     .zip(counts)
                     .for_each(|(counter, n)| counter.increment(n));
             }
-            Event::ConfigurationLoaded(e) => {
-                self.configuration_generation.set(as_f64(e.generation));
-                self.configuration_loaded_at
-                    .set(as_f64(recorded.context.at.0) / 1e6);
-                self.configuration_ok.set(1.0);
-            }
+            Event::ConfigurationLoaded(e) => self.configured(recorded.context.at.0, e.generation),
             Event::BackupEnded(e) => self.backups.ended(recorded.context.at, e),
             Event::Audited(e) => metrics::counter!("audit_events_total",
                 "verb" => e.verb.clone(), "outcome" => e.outcome.word())
@@ -206,6 +201,12 @@ impl EventMetrics {
             | Event::IntakePaused(_)
             | Event::IntakeResumed(_) => {}
         }
+    }
+
+    fn configured(&self, at: u64, generation: u64) {
+        self.configuration_generation.set(as_f64(generation));
+        self.configuration_loaded_at.set(as_f64(at) / 1e6);
+        self.configuration_ok.set(1.0);
     }
 
     fn outcome(&mut self, observed: &OutcomeObserved, operation: &dyn Fn(RunId) -> Option<String>) {

@@ -134,8 +134,8 @@ impl State {
                 self.close_run(e.run, |tally| tally.failed += 1);
             }
             Event::RunCancelled(e) => {
-                let ended = (&Ended::Ignored, None);
-                self.breakers.end(e.run, context.at, ended);
+                self.breakers
+                    .end(e.run, context.at, (&Ended::Ignored, None));
                 self.close_run(e.run, |tally| tally.cancelled += 1);
             }
             Event::BreakerCommanded(wish) => self.breakers.wish(wish, context.principal),

@@ -7,6 +7,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use crate::audited::*;
 pub use crate::decided::*;
 use crate::ids::Digest;
 pub use crate::observed::*;

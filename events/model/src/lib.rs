@@ -8,6 +8,7 @@
 //! Nothing here knows how events are stored, sent or computed.
 
 pub mod apply;
+mod audited;
 pub mod breaker;
 pub mod command;
 pub mod decide;

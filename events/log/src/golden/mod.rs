@@ -5,6 +5,7 @@
 
 mod backups;
 mod breakers;
+mod operating;
 mod samples;
 
 use std::collections::BTreeSet;

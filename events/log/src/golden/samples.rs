@@ -1,7 +1,6 @@
 //! One event of every kind, with every variant of what it may hold, and the file that holds it.
 
 use hindcast_model::event::*;
-use hindcast_model::samples::Samples;
 use hindcast_model::state::Context;
 use hindcast_model::{
     Digest, Event, EventId, ExperimentId, KeyId, Name16, Payload, Refusal, RunId, Seq, Stream,
@@ -20,14 +19,6 @@ pub(super) fn run(n: u128) -> RunId {
 
 pub(super) fn experiment() -> ExperimentId {
     ExperimentId::from_bytes([0xe1; 16])
-}
-
-fn samples() -> Samples {
-    let mut samples = Samples::default();
-    for (number, value) in [(1, 7), (21, 40_960), (28, -1), (118, 1_234_567)] {
-        samples.push(number, value).expect("the numbers rise");
-    }
-    samples
 }
 
 pub(super) fn inline() -> Payload {
@@ -296,21 +287,6 @@ fn restarted(evidence: &str) -> Event {
     })
 }
 
-/// Who did what.
-fn audited() -> (&'static str, Event) {
-    (
-        "record_40_1_audited.bin",
-        Event::Audited(Audited {
-            verb: "keys.create".to_owned(),
-            target: "ci".to_owned(),
-            outcome: AuditOutcome::Done,
-            reason: "operator, never expires".to_owned(),
-            role: "admin".to_owned(),
-            key: "0123456789ab".to_owned(),
-        }),
-    )
-}
-
 /// Repairs, samples and sums.
 fn pruned() -> (&'static str, Event) {
     (
@@ -387,7 +363,6 @@ pub(super) fn reports() -> Vec<(&'static str, Event)> {
             }),
         ),
         pruned(),
-        audited(),
     ]
 }
 
@@ -499,20 +474,9 @@ pub(super) fn decisions() -> Vec<(&'static str, Event)> {
     ]
 }
 
-fn figures() -> Vec<(&'static str, Event)> {
-    let sampled = MetricsSampled {
-        span_micros: 15_000_000,
-        values: samples(),
-    };
-    vec![(
-        "record_50_1_metrics_sampled.bin",
-        Event::MetricsSampled(sampled),
-    )]
-}
-
 pub(super) fn records() -> Vec<(&'static str, Event)> {
     [
-        figures(),
+        super::operating::samples(),
         server_events(),
         reports(),
         super::backups::samples(),

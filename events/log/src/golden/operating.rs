@@ -1,0 +1,43 @@
+//! What operating a server leaves in the log: who did what, and figures.
+
+use hindcast_model::Event;
+use hindcast_model::event::{AuditOutcome, Audited, MetricsSampled};
+use hindcast_model::samples::Samples;
+
+pub(super) fn samples() -> Vec<(&'static str, Event)> {
+    vec![audited(), sampled()]
+}
+
+fn figures() -> Samples {
+    let mut samples = Samples::default();
+    for (number, value) in [(1, 7), (21, 40_960), (28, -1), (118, 1_234_567)] {
+        samples.push(number, value).expect("the numbers rise");
+    }
+    samples
+}
+
+/// Who did what.
+fn audited() -> (&'static str, Event) {
+    (
+        "record_40_1_audited.bin",
+        Event::Audited(Audited {
+            verb: "keys.create".to_owned(),
+            target: "ci".to_owned(),
+            outcome: AuditOutcome::Done,
+            reason: "operator, never expires".to_owned(),
+            role: "admin".to_owned(),
+            key: "0123456789ab".to_owned(),
+        }),
+    )
+}
+
+fn sampled() -> (&'static str, Event) {
+    let sampled = MetricsSampled {
+        span_micros: 15_000_000,
+        values: figures(),
+    };
+    (
+        "record_50_1_metrics_sampled.bin",
+        Event::MetricsSampled(sampled),
+    )
+}
