@@ -25,7 +25,7 @@ use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError};
 use crate::http::{self, App, ConfigSource, Running};
 use crate::tls::{Certificate, TlsError};
-use crate::{clock, disk, ids, metrics, overload, privacy, retention, snapshots};
+use crate::{clock, disk, hangup, ids, metrics, overload, privacy, retention, snapshots};
 
 /// Why a server did not start, or did not stop in good order.
 #[derive(Debug, thiserror::Error)]
@@ -114,7 +114,7 @@ pub async fn serve(
     let address = listener.local_addr()?;
     let access = Access::open(&config)?;
     let certificate = Certificate::open(&config)?;
-    warn_of_plain_keys(&config, &access);
+    access.warn_if_plain(&config);
     let from = (&*config, source);
     let app = Data::new(App::new(from, metrics, (address, access, certificate)));
     let server = http_server(app.clone(), listener)?;
@@ -146,7 +146,7 @@ pub async fn serve(
     let retention = rt::spawn(retention::retain(log.clone(), config.clone()));
     tracing::info!(%address, head = %log.head(), "ready");
     tell(Moment::Ready(address));
-    let reloading = rt::spawn(reload_on_hangup(app.clone()));
+    let reloading = rt::spawn(hangup::reload_on_hangup(app.clone()));
     let (ended, reason) = tokio::select! {
         reason = &mut stop => (Ended::Stopped, reason.to_owned()),
         () = app.asked_to_quit() => (Ended::Stopped, "asked to quit".to_owned()),
@@ -174,28 +174,6 @@ async fn failed(config: &Config, actors: &Actors) -> String {
     match config.supervision.process_restarts_max == 0 || !config.server.safe_mode.is_empty() {
         true => std::future::pending().await,
         false => given_up.await,
-    }
-}
-
-/// Who listens on the way could take the keys.
-fn warn_of_plain_keys(config: &Config, access: &Access) {
-    let plain = config.server.tls_certificate_file.as_os_str().is_empty();
-    if access.is_needed() && plain && !config.server.listen.ip().is_loopback() {
-        tracing::warn!(
-            "keys come in unencrypted: set server.tls_certificate_file, or put https in front"
-        );
-    }
-}
-
-/// SIGHUP asks for a reload.
-async fn reload_on_hangup(app: Data<App>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
-        tracing::error!("SIGHUP cannot be heard; POST /-/reload still works");
-        return;
-    };
-    while hangup.recv().await.is_some() {
-        http::reload(&app).await;
     }
 }
 
