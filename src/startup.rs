@@ -23,7 +23,7 @@ use crate::config::{Config, ConfigError};
 use crate::http::{self, App, ConfigSource, Running};
 use crate::metrics::{RecorderTaken, sampler};
 use crate::tls::{Certificate, TlsError};
-use crate::{breakers, clock, ids, metrics, overload, retention, snapshots};
+use crate::{breakers, clock, hangup, ids, metrics, overload, retention, snapshots};
 
 mod options;
 
@@ -117,7 +117,7 @@ pub async fn serve(
     let address = listener.local_addr()?;
     let access = Access::open(&config)?;
     let certificate = Certificate::open(&config)?;
-    warn_of_plain_keys(&config, &access);
+    access.warn_if_plain(&config);
     let from = (&*config, source);
     let app = Data::new(App::new(from, metrics, (address, access, certificate)));
     let server = http_server(app.clone(), listener)?;
@@ -145,16 +145,13 @@ pub async fn serve(
         }
     };
     let sample_every = Duration::from_millis(config.metrics.sample_interval_ms);
+    let recorder = metrics.recorder();
     let chores = [
         rt::spawn(http::chores(app.clone())),
         rt::spawn(snapshots::take_snapshots(log.clone(), config.clone())),
         rt::spawn(retention::retain(log.clone(), config.clone())),
-        rt::spawn(sampler::sample(
-            log.clone(),
-            metrics.recorder(),
-            sample_every,
-        )),
-        rt::spawn(reload_on_hangup(app.clone())),
+        rt::spawn(sampler::sample(log.clone(), recorder, sample_every)),
+        rt::spawn(hangup::reload_on_hangup(app.clone())),
     ];
     tracing::info!(%address, head = %log.head(), "ready");
     tell(Moment::Ready(address));
@@ -182,28 +179,6 @@ async fn failed(config: &Config, actors: &Actors) -> String {
     match config.supervision.process_restarts_max == 0 || !config.server.safe_mode.is_empty() {
         true => std::future::pending().await,
         false => given_up.await,
-    }
-}
-
-/// Who listens on the way could take the keys.
-fn warn_of_plain_keys(config: &Config, access: &Access) {
-    let plain = config.server.tls_certificate_file.as_os_str().is_empty();
-    if access.is_needed() && plain && !config.server.listen.ip().is_loopback() {
-        tracing::warn!(
-            "keys come in unencrypted: set server.tls_certificate_file, or put https in front"
-        );
-    }
-}
-
-/// SIGHUP asks for a reload.
-async fn reload_on_hangup(app: Data<App>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
-        tracing::error!("SIGHUP cannot be heard; POST /-/reload still works");
-        return;
-    };
-    while hangup.recv().await.is_some() {
-        http::reload(&app).await;
     }
 }
 

@@ -188,6 +188,16 @@ impl Access {
         self.needed
     }
 
+    /// Warns when who listens on the way could take the keys.
+    pub fn warn_if_plain(&self, config: &Config) {
+        let plain = config.server.tls_certificate_file.as_os_str().is_empty();
+        if self.needed && plain && !config.server.listen.ip().is_loopback() {
+            tracing::warn!(
+                "keys come in unencrypted: set server.tls_certificate_file, or put https in front"
+            );
+        }
+    }
+
     /// The keys, as they are at this moment.
     #[must_use]
     pub fn keys(&self) -> Arc<Keys> {

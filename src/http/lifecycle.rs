@@ -89,9 +89,7 @@ pub(crate) async fn renew(app: &Data<App>, identity: Identity) -> Result<Reloade
     let reader = app.clone();
     let read = actix_web::web::block(move || fresh(&reader)).await;
     let read = read.map_err(|error| Problem::new(&error::INTERNAL, error.to_string()))?;
-    let read = read.inspect_err(|_| {
-        metrics::gauge!("config_last_reload_successful").set(0.0);
-    });
+    let read = read.inspect_err(|_| crate::metrics::reload_refused());
     let Fresh {
         change,
         keys,

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
+use hindcast_model::event::AuditOutcome;
 
-use super::App;
 use super::error::{self, Problem};
 use super::parameters::{self, Query};
+use super::{App, audit};
 use crate::profile::{NoProfile, Profile};
 
 /// The longest profile, in seconds.
@@ -78,6 +79,9 @@ pub(crate) async fn take(app: Data<App>, request: HttpRequest) -> Result<HttpRes
         .await
         .map_err(|error| Problem::new(&error::INTERNAL, error.to_string()))??;
     drop(waiting);
+    let profiled = format!("{seconds} s");
+    let done = (AuditOutcome::Done, profiled.as_str());
+    audit::record(&app, &request, ("debug.profile", ""), done).await?;
     let kind = match folded {
         true => "text/plain; charset=utf-8",
         false => "image/svg+xml",

@@ -232,6 +232,10 @@ fn scrub() {
 fn log_facts() {
     describe_counter!("events_total", "Durable events, by type");
     describe_counter!(
+        "audit_events_total",
+        "What somebody did, or was not allowed to do, by verb and outcome"
+    );
+    describe_counter!(
         "metrics_events_skipped_total",
         "Durable events that no event-derived metric accounts for"
     );

@@ -68,6 +68,7 @@ fn measure(calls: u64, rounds: usize, mut call: impl FnMut()) -> f64 {
     median((0..rounds).map(round).collect())
 }
 
+#[expect(clippy::print_stdout, reason = "its output is its purpose")]
 fn main() {
     let (calls, rounds) = (number("--calls", 100_000_u64), number("--rounds", 301));
     let clock = || 1;

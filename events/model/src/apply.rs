@@ -133,11 +133,7 @@ impl State {
                 self.breakers.end(e.run, context.at, (&ended, None));
                 self.close_run(e.run, |tally| tally.failed += 1);
             }
-            Event::RunCancelled(e) => {
-                self.breakers
-                    .end(e.run, context.at, (&Ended::Ignored, None));
-                self.close_run(e.run, |tally| tally.cancelled += 1);
-            }
+            Event::RunCancelled(e) => self.cancel_run(context, e.run),
             Event::BreakerCommanded(wish) => self.breakers.wish(wish, context.principal),
             Event::BreakerChanged(changed) => self.breakers.change(context.at, changed),
             Event::FallbackTaken(taken) => self.breakers.take_fallback(context.at, taken),
@@ -181,6 +177,11 @@ impl State {
             | Event::WhatIfAsked(_)
             | Event::MetricsSampled(_) => {}
         }
+    }
+
+    fn cancel_run(&mut self, context: &Context, run: RunId) {
+        self.breakers.end(run, context.at, (&Ended::Ignored, None));
+        self.close_run(run, |tally| tally.cancelled += 1);
     }
 
     fn note_pruned(&mut self, pruned: &SegmentsPruned) {
