@@ -1,5 +1,5 @@
 //! The way of one request through threads, messages and the log, as spans of one trace. A request
-//! makes a [`Trace`]; whoever works for it holds a [`Place`] in it and passes that on with each
+//! makes a `Trace`; whoever works for it holds a [`Place`] in it and passes that on with each
 //! message. When the last holder lets go, the whole trace is handed to where the binary wants it.
 //!
 //! Nothing follows from a trace: it is there to be looked at.

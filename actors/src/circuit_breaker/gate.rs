@@ -1,7 +1,7 @@
 //! A breaker as a caller sees it: two words that are read without a lock and without a clock while
 //! all is well.
 //!
-//! `until` says what is done with calls: 0 lets them pass, [`PROBE`] as many as there are tickets,
+//! `until` says what is done with calls: 0 lets them pass, `PROBE` as many as there are tickets,
 //! anything else none before that moment. `tickets` holds how many calls may try the service and how
 //! many do. What is published comes with the sequence that it was read at, so that an older state
 //! never replaces a newer one. `actors/tests/gate.rs` runs this file under loom.
