@@ -369,6 +369,7 @@ pub(crate) async fn simulate(
     body::require_json(&request)?;
     // The same question has the same answer, so that a repeated one needs no memory.
     parameters::idempotency_key(&request, http)?;
+    parameters::subject(&request)?;
     let body = body::read(&request, payload, &app.memory, http).await?;
     body::check_depth(&body.bytes, http.json_depth_max)?;
     let asked: SimulationRequest = body::typed(&body.bytes)?;

@@ -214,25 +214,6 @@ fn late() -> Problem {
     .field("header.hindcast-deadline")
 }
 
-/// Milliseconds that a refusal is held back at least, and at most.
-const HELD_BACK_MS: (u64, u64) = (500, 1_000);
-
-/// Who does not wait before it asks again would keep the processors busy with refusals, which those
-/// who are served would feel. As long as half of all connections are not held so, a refusal comes
-/// late; `Retry-After` is longer than that anyway.
-async fn hold_back(app: &App, patience: Option<Duration>) {
-    let Ok(_held) = app.held_back.try_acquire() else {
-        return;
-    };
-    let (least, most) = HELD_BACK_MS;
-    let wait = Duration::from_millis(least + ids::random() % (most - least));
-    let wait = patience.map_or(wait, |patience| patience.min(wait));
-    tokio::select! {
-        () = tokio::time::sleep(wait) => {}
-        () = app.stopped() => {}
-    }
-}
-
 /// Waits until there is room for one more of this kind.
 async fn enter(
     app: &App,
@@ -245,9 +226,6 @@ async fn enter(
     };
     let left = patience.left();
     let entered = gate.enter(parameters::is_retry(request), left).await;
-    if let Err(Shed::NoRoom | Shed::TooManyRetries) = &entered {
-        hold_back(app, left).await;
-    }
     entered.map_err(|shed| {
         if patience.left().is_some_and(|left| left.is_zero()) {
             return late();

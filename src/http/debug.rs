@@ -148,12 +148,16 @@ fn kept_traces() -> u64 {
     telemetry::traces().map_or(0, |ring| ring.newest(0, false, 0).kept_bytes)
 }
 
+/// No request takes longer.
+const SLOW_MS_MAX: u64 = 86_400_000;
+
 /// Parameters of the list of traces.
 #[derive(utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "it only describes the parameters")]
 pub(crate) struct TraceParameters {
     /// Only those that took so many milliseconds.
+    #[param(maximum = 86_400_000)]
     slow: Option<u64>,
     /// Only those in which something failed.
     failed: Option<bool>,
@@ -177,6 +181,9 @@ pub(crate) async fn traces(app: Data<App>, request: HttpRequest) -> Result<HttpR
     parameters::require_json_accepted(&request)?;
     let limit = query.limit(&app.config.http)?;
     let slow = query.parse("slow", "a number of milliseconds")?;
+    if slow > Some(SLOW_MS_MAX) {
+        return Err(parameters::wrong("slow", "at most a day").limit(SLOW_MS_MAX));
+    }
     let failed = query.parse("failed", "true or false")?;
     let none = || Ring::new(0, 0, 0).newest(0, false, 0);
     let (slow, failed) = (slow.unwrap_or(0), failed.unwrap_or(false));

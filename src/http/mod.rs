@@ -84,8 +84,6 @@ pub struct App {
     cheap: Arc<Gate>,
     /// Discoveries.
     heavy: Arc<Gate>,
-    /// Refusals that are held back for a moment.
-    held_back: Semaphore,
     denials: audit::Denials,
     openapi: String,
     memory: BodyMemory,
@@ -146,7 +144,6 @@ impl App {
             rates: rate::Rates::new(config),
             cheap: gate("cheap", config),
             heavy: gate("heavy", config),
-            held_back: Semaphore::new(config.http.connections_max / 2),
             denials: audit::Denials::new(),
         }
     }

@@ -35,8 +35,7 @@ const TABLE: &[(&str, &str, Need)] = &[
     ("GET", "/api/v1/breakers", VIEWER),
     ("GET", "/api/v1/breakers/{name}", VIEWER),
     ("GET", "/api/v1/breakers/{name}/history", VIEWER),
-    // It reads what was recorded, and changes nothing.
-    ("POST", "/api/v1/breakers/{name}/simulate", VIEWER),
+    ("POST", "/api/v1/breakers/{name}/simulate", OPERATOR),
     ("GET", "/metrics", VIEWER),
     ("GET", "/model-metrics", VIEWER),
     ("GET", "/cache/stats", VIEWER),
