@@ -87,6 +87,9 @@ impl From<Action> for BreakerAction {
     }
 }
 
+/// Characters of a sequence or a time.
+const SINCE_CHARS_MAX: usize = 64;
+
 /// Which settings to try on recorded calls.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -374,6 +377,12 @@ pub(crate) async fn simulate(
     body::check_depth(&body.bytes, http.json_depth_max)?;
     let asked: SimulationRequest = body::typed(&body.bytes)?;
     drop(body);
+    let since_chars = asked.since.as_ref().map_or(0, |text| text.chars().count());
+    if since_chars > SINCE_CHARS_MAX {
+        let long = format!("it is longer than {SINCE_CHARS_MAX} characters");
+        let problem = Problem::new(&error::INVALID, long).field("since");
+        return Err(problem.limit(SINCE_CHARS_MAX as u64));
+    }
     one(running, &name)?;
     let permit = super::history::admit(&app)?;
     let found = blocking(&app, move |running| {

@@ -89,7 +89,8 @@ pub(crate) struct Location {
 /// Every segment of the log in order: the archive and then the write-ahead log.
 pub(crate) fn list(disk: &dyn Disk, data_dir: &Path) -> Result<Vec<Location>, LogError> {
     let mut found: Vec<Location> = Vec::new();
-    for (dir, archived) in [(archive_dir(data_dir), true), (wal_dir(data_dir), false)] {
+    // What a running server moves in between is seen twice, and not never.
+    for (dir, archived) in [(wal_dir(data_dir), false), (archive_dir(data_dir), true)] {
         for name in disk.list(&dir).map_err(LogError::io("list", &dir))? {
             let Some(number) = name.strip_suffix(".seg").and_then(|stem| stem.parse().ok()) else {
                 continue;
@@ -102,7 +103,7 @@ pub(crate) fn list(disk: &dyn Disk, data_dir: &Path) -> Result<Vec<Location>, Lo
         }
     }
     found.sort_by_key(|location| (location.first, !location.archived));
-    // A crash between the copy's rename and the directory's sync may show a segment twice.
+    // So may a crash between the copy's rename and the directory's sync show it.
     found.dedup_by_key(|location| location.first);
     Ok(found)
 }
