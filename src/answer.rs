@@ -1,6 +1,8 @@
 //! The answer to a lab request: the same JSON from the server and from the command line. The
 //! result is spliced in as it was computed, so that its bytes are the same everywhere.
 
+use std::borrow::Cow;
+
 use hindcast_model::RunId;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -8,7 +10,7 @@ use utoipa::ToSchema;
 
 /// What a computation gave, and how long it took.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Answer {
+pub struct Answer<'a> {
     /// The run in the log; a computation without a server has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, format = "uuid", nullable = false)]
@@ -39,7 +41,7 @@ pub struct Answer {
     pub cache: Option<CacheNote>,
     /// The result, in canonical JSON (RFC 8785). It holds no ids, times or facts of a host.
     #[schema(value_type = Object)]
-    pub result: Box<RawValue>,
+    pub result: Cow<'a, RawValue>,
 }
 
 /// The quality of an answer to what was asked.
@@ -135,7 +137,7 @@ mod tests {
             quality: EXACT.to_owned(),
             quality_reason: None,
             cache: None,
-            result: raw(result.clone()).expect("JSON"),
+            result: Cow::Owned(raw(result.clone()).expect("JSON")),
         };
         let text = serde_json::to_string(&answer).expect("plain data");
         assert!(text.ends_with(&format!(r#""result":{result}}}"#)), "{text}");

@@ -6,10 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hindcast_actors::{BackupOptions, LOCAL, TargetOptions};
-use hindcast_backup::{Address, BackupError, Keep, Key, Repository, S3Options, TargetError};
+use hindcast_backup::{
+    Address, BackupError, Keep, Key, Repository, S3Options, SigningKey, TargetError,
+};
 
 use crate::config::{Config, TargetConfig};
 use crate::ids;
+
+/// What a signer is named by.
+pub const SIGNER_FORM: &str = "a signer is a public key of 64 lower-case hexadecimal digits";
 
 /// Why the targets of the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +45,7 @@ pub fn options(config: &Config) -> Result<BackupOptions, TargetProblem> {
         roots: backup.roots.clone(),
         // `Config::check` has read it before.
         schedule: backup.schedule.parse().unwrap_or_default(),
+        drill_schedule: backup.drill_schedule.parse().unwrap_or_default(),
         verify: backup.verify,
         keep: keep(config),
         attempts_max: backup.attempts_max,
@@ -78,11 +84,24 @@ pub fn target(config: &TargetConfig, data_dir: &Path) -> Result<TargetOptions, T
         true => None,
         false => Some(Key::read(&config.key_file).map_err(failed)?),
     };
+    let signing = match config.signing_key_file.as_os_str().is_empty() {
+        true => None,
+        false => Some(SigningKey::read(&config.signing_key_file).map_err(failed)?),
+    };
+    let signer = match config.signer.as_str() {
+        "" => None,
+        text => Some(text.parse().map_err(|_| TargetProblem::Credentials {
+            name: config.name.clone(),
+            what: format!("signer: `{text}`: {SIGNER_FORM}"),
+        })?),
+    };
     Ok(TargetOptions {
         name: config.name.clone(),
         address,
         s3,
         key,
+        signing,
+        signer,
         continuous: config.continuous,
         plain_keys: config.plain_keys,
     })
@@ -114,11 +133,8 @@ fn credentials(config: &TargetConfig) -> Result<S3Options, TargetProblem> {
 /// The repository in a target.
 pub fn repository(target: &TargetOptions) -> Result<Repository, BackupError> {
     let opened = target.address.open(target.s3.as_ref())?;
-    Ok(Repository::new(
-        opened,
-        target.key.clone(),
-        Arc::new(ids::bytes),
-    ))
+    let repository = Repository::new(opened, target.key.clone(), Arc::new(ids::bytes));
+    Ok(repository.signed(target.signing.clone(), target.signer))
 }
 
 /// Removes what a verification left that was cut short.

@@ -390,7 +390,7 @@ mod tests {
         );
         assert!(
             text.contains(
-                r#""backup":{"attempts_max":5,"keep_daily":7,"keep_monthly":12,"keep_weekly":5,"#
+                r#""backup":{"attempts_max":5,"drill_schedule":"every 168h","keep_daily":7,"keep_monthly":12,"keep_weekly":5,"#
             ),
             "{text}"
         );

@@ -1,7 +1,16 @@
 //! The one source of entropy: ids, the seeds of requests that brought none, data keys and nonces.
 
+use std::cell::RefCell;
+
 use hindcast_model::{BackupId, EventId, ExperimentId, RunId};
 use uuid::Uuid;
+
+/// Random words that a thread draws at once.
+const POOLED: usize = 64;
+
+thread_local! {
+    static POOL: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Seeds stay below this, so that every JSON reader holds them exactly.
 pub const SEED_LIMIT: u64 = 1 << 53;
@@ -40,24 +49,27 @@ pub fn seed() -> u64 {
 }
 
 /// Sixty-four random bits: half of a trace id, or a span id.
+/// They are drawn from the operating system, many at once: a system call for each would be felt.
 #[must_use]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place that draws random bits"
-)]
 pub fn random() -> u64 {
-    // A version 4 id has 122 random bits; folding its halves leaves no fixed one.
-    let (high, low) = Uuid::new_v4().as_u64_pair();
-    high.rotate_left(32) ^ low
+    POOL.with_borrow_mut(|pool| {
+        if pool.is_empty() {
+            let drawn = bytes::<{ POOLED * 8 }>();
+            let (words, _) = drawn.as_chunks::<8>();
+            pool.extend(words.iter().map(|word| u64::from_le_bytes(*word)));
+        }
+        pool.pop().expect("it was filled")
+    })
 }
 
 /// Random bytes of the operating system: a data key, or a nonce.
+///
+/// # Panics
+/// The operating system has none, which is no system to make keys on.
 #[must_use]
 pub fn bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    for piece in bytes.chunks_mut(8) {
-        piece.copy_from_slice(&random().to_le_bytes()[..piece.len()]);
-    }
+    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
     bytes
 }
 

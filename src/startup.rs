@@ -210,6 +210,7 @@ fn http_server(
         .disable_signals()
         .on_connect(move |_, extensions| {
             extensions.insert(connections.metrics.connection());
+            extensions.insert(http::ComesAgain::default());
         })
         .tls_handshake_timeout(Duration::from_millis(http.head_timeout_ms));
     let server = match tls {

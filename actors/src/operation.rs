@@ -7,6 +7,8 @@ mod canonical;
 mod words;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 pub use hindcast_causal::data::{Dataset, Format, Limits, Profile, Table};
 pub use hindcast_causal::discover::{DiscoverRequest, Discovery};
@@ -23,8 +25,10 @@ use serde::de::DeserializeOwned;
 pub use words::plain;
 
 use crate::circuit_breaker::services;
+use crate::lock::lock;
 use crate::results::{self, ResultKey};
 
+pub use canonical::Json;
 pub(crate) use canonical::canonical;
 
 /// The version of every spec that is written.
@@ -34,6 +38,9 @@ pub const RESULT_SCHEMA: u16 = 1;
 /// Specs up to this many bytes are computed before they are recorded, when the operation is one
 /// of those that take microseconds.
 pub const CHEAP_SPEC_BYTES_MAX: usize = 4 * 1024;
+
+/// Validations whose canonical digest is remembered.
+const CANONICAL_SPECS_MAX: usize = 4_096;
 
 /// The largest seed, and the largest of any whole number: every reader of JSON takes it exactly.
 pub const SEED_MAX: u64 = (1 << 53) - 1;
@@ -72,8 +79,7 @@ impl Lane {
 /// A result as the log holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Computed {
-    /// Canonical.
-    pub json: String,
+    pub json: Json,
     /// Over `json`.
     pub hash: Digest,
     pub schema: u16,
@@ -220,14 +226,7 @@ impl Operation {
     #[must_use]
     pub fn key(&self, spec: Digest, seed: u64, sealed: KeyId) -> ResultKey {
         let what = match self {
-            Self::Validate(request) => {
-                let request = seeded(request, seed);
-                let limits = identify::Limits::default();
-                let key = Prepared::new(&request, &limits, &Uncontrolled)
-                    .and_then(|prepared| prepared.canonical_key(&Uncontrolled));
-                // A request that cannot be read has a refusal of its own.
-                key.map_or(spec, Digest)
-            }
+            Self::Validate(request) => canonical_spec(request, spec),
             Self::Discover(_) | Self::Paths(_) => spec,
             #[cfg(test)]
             Self::Fault(_) => spec,
@@ -324,6 +323,26 @@ impl Operation {
     }
 }
 
+/// One digest for all validations that ask the same, given that of the spec. Reading a graph takes
+/// longer than answering from the cache, so the last ones are remembered.
+fn canonical_spec(request: &ValidateRequest, spec: Digest) -> Digest {
+    static KNOWN: Mutex<BTreeMap<Digest, Digest>> = Mutex::new(BTreeMap::new());
+    if let Some(known) = lock(&KNOWN).get(&spec) {
+        return *known;
+    }
+    let limits = identify::Limits::default();
+    let key = Prepared::new(request, &limits, &Uncontrolled)
+        .and_then(|prepared| prepared.canonical_key(&Uncontrolled));
+    // A request that cannot be read has a refusal of its own.
+    let key = key.map_or(spec, Digest);
+    let mut known = lock(&KNOWN);
+    if known.len() >= CANONICAL_SPECS_MAX {
+        known.clear();
+    }
+    known.insert(spec, key);
+    key
+}
+
 /// The first field with a whole number that not every reader of JSON takes exactly.
 fn inexact(body: &serde_json::Value) -> Option<(String, u64)> {
     let fields = body.as_object()?.iter();
@@ -365,7 +384,7 @@ pub(crate) fn computed<T: Serialize>(result: &T, version: String) -> Result<Comp
     let json = canonical(result)?;
     let hash = digest(json.as_bytes());
     Ok(Computed {
-        json,
+        json: Json::of(json)?,
         hash,
         schema: RESULT_SCHEMA,
         algorithm_version: version,

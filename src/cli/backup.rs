@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hindcast_actors::views::{self, BackupView};
 use hindcast_actors::{LOCAL, TargetOptions};
-use hindcast_backup::{Create, Repository, Verified, Work, create, prune, verify};
+use hindcast_backup::{Create, Repository, SigningKey, Verified, Work, create, prune, verify};
 use hindcast_model::BackupId;
 use hindcast_model::event::BackupKind;
 use serde_json::{Value, json};
@@ -47,13 +47,12 @@ pub(crate) fn run(global: &Global, verb: Backup, output: &Output) -> Result<(), 
             let config = global.configuration()?;
             let target = target_of(&config, &target)?;
             let repository = backups::repository(&target)?;
-            let encrypted = repository.is_encrypted();
             let listed = match repository.log()? {
                 Some(_) => repository.list()?,
                 None => Vec::new(),
             };
-            let views = listed.iter();
-            let view = |listed| views::listed_backup(listed, &target.name, encrypted);
+            let (views, protection) = (listed.iter(), repository.protection());
+            let view = |listed| views::listed_backup(listed, &target.name, protection);
             let page = json!({ "items": views.map(view).collect::<Vec<_>>() });
             output.either(&page.to_string(), || Ok(render::backups(&page)))
         }
@@ -62,6 +61,11 @@ pub(crate) fn run(global: &Global, verb: Backup, output: &Output) -> Result<(), 
             let id = parse(&id)?;
             here.verify(id)?;
             print(output, &here.view(id)?, render::backup)
+        }
+        Backup::Signer { file } => {
+            let signer = SigningKey::read(&file)?.signer().to_string();
+            let document = json!({ "signer": signer });
+            output.either(&document.to_string(), || Ok(signer))
         }
         Backup::Prune { target, dry_run } => {
             let config = global.configuration()?;
@@ -138,9 +142,9 @@ impl Here {
     }
 
     fn view(&self, id: BackupId) -> Result<BackupView, Failure> {
-        let encrypted = self.repository.is_encrypted();
         let listed = self.repository.find(id)?;
-        Ok(views::listed_backup(&listed, &self.target.name, encrypted))
+        let protection = self.repository.protection();
+        Ok(views::listed_backup(&listed, &self.target.name, protection))
     }
 }
 
@@ -168,6 +172,12 @@ pub(crate) fn named(config: &Config, name: &str, with: &Target) -> Result<Target
     });
     if let Some(key_file) = &with.key_file {
         target.key_file.clone_from(key_file);
+    }
+    if let Some(signing_key) = &with.signing_key {
+        target.signing_key_file.clone_from(signing_key);
+    }
+    if let Some(signer) = &with.signer {
+        target.signer.clone_from(signer);
     }
     if let Some(endpoint) = &with.endpoint {
         target.endpoint.clone_from(endpoint);
@@ -197,12 +207,14 @@ fn remote(client: &Client, verb: Backup, output: &Output) -> Result<(), Failure>
     let refuse = |target: &Target| match target {
         Target {
             key_file: None,
+            signing_key: None,
+            signer: None,
             endpoint: None,
             region: None,
         } => Ok(()),
         Target { .. } => Err(Failure::Usage(
-            "--key-file, --endpoint and --region have no meaning beside --server: the server has \
-             its own"
+            "--key-file, --signing-key, --signer, --endpoint and --region have no meaning beside \
+             --server: the server has its own"
                 .to_owned(),
         )),
     };
@@ -242,6 +254,9 @@ fn remote(client: &Client, verb: Backup, output: &Output) -> Result<(), Failure>
             "--no-verify and --plain-keys have no meaning beside --server: the server's \
              configuration says so"
                 .to_owned(),
+        )),
+        Backup::Signer { .. } => Err(Failure::Usage(
+            "the file of a signing key is read here: leave --server out".to_owned(),
         )),
         Backup::Prune { .. } => Err(Failure::Usage(
             "the server prunes after each backup; without --server this prunes a target".to_owned(),

@@ -1,6 +1,7 @@
 //! `hindcast causal`: computed right here, or by a server; the request, the code that computes it
 //! and the JSON of its result are the same.
 
+use std::borrow::Cow;
 use std::io::Read;
 use std::path::Path;
 
@@ -13,7 +14,7 @@ use super::client::{Client, Progress};
 use super::local::Session;
 use super::output::{Failure, Output};
 use super::render;
-use crate::answer::{Answer, Durations, EXACT, raw};
+use crate::answer::{Answer, Durations, EXACT};
 use crate::{clock, ids};
 
 pub(crate) fn run(global: &Global, verb: Causal, output: &Output) -> Result<(), Failure> {
@@ -312,9 +313,9 @@ fn compute(name: &str, request: Value, data: Option<&Dataset>) -> Result<String,
         seed,
         durations: Durations::from_micros(0, took, took),
         result_hash: computed.hash.to_string(),
-        algorithm_version: computed.algorithm_version,
+        algorithm_version: computed.algorithm_version.clone(),
         cache: None,
-        result: raw(computed.json)?,
+        result: Cow::Borrowed(computed.json.raw()),
     };
     Ok(serde_json::to_string(&answer)?)
 }

@@ -1,5 +1,6 @@
 //! The client side of the REST interface.
 
+use std::borrow::Cow;
 use std::io::{BufRead, BufReader};
 
 use hindcast_model::RunId;
@@ -238,7 +239,7 @@ fn problem(status: u16, body: &str) -> Failure {
 }
 
 impl RunDocument {
-    fn into_answer(self) -> Result<Answer, Failure> {
+    fn into_answer(self) -> Result<Answer<'static>, Failure> {
         let (Some(result), Some(result_hash), Some(algorithm_version)) =
             (self.result, self.result_hash, self.algorithm_version)
         else {
@@ -271,7 +272,7 @@ impl RunDocument {
             quality: quality.0,
             quality_reason: quality.1,
             cache: self.original.map(CacheNote::hit),
-            result,
+            result: Cow::Owned(result),
         })
     }
 }

@@ -7,16 +7,21 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
+use hindcast_actors::LOCAL;
 use hindcast_backup::{
     BackupError, Create, Directory, Repository, Restore, Restored, Shipper, Wanted, Work, create,
-    plan, restore,
+    drill, plan, restore,
 };
-use hindcast_log::{Log, LogError, Options, Reader};
+use hindcast_log::{Clock, Log, LogError, Options, Reader};
 use hindcast_model::event::{BackupKind, Event, Outcome, OutcomeObserved, RunRequested};
 use hindcast_model::{BackupId, Command, Payload, Seq, Submission};
 use serde_json::{Value, json};
 
+use super::arguments::{Global, Target};
+use super::client::{self, Client};
+use super::directory;
 use super::output::{Failure, Output};
+use crate::backups;
 use crate::clock::{SystemClock, monotonic_micros};
 use crate::ids;
 use crate::startup::own_command;
@@ -26,18 +31,24 @@ const RPO_MAX: f64 = 1.0;
 const RTO_MAX: f64 = 10.0;
 /// As `backup.ship_ms` has it.
 const SHIP_EVERY: Duration = Duration::from_millis(500);
+/// How often a server is asked whether its drill has ended, and for how long.
+const ASK_EVERY: Duration = Duration::from_millis(200);
+const WAIT_MAX_MICROS: u64 = 3_600_000_000;
 /// Submissions under way while the log is filled.
 const AT_ONCE: u64 = 512;
 
 /// What there is to practise.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Drill {
-    /// The drills that there are.
-    #[command(after_help = "Examples:\n  hindcast drill list")]
+    /// The drills that there are; with --server, what they came to.
+    #[command(after_help = "Examples:\n  hindcast drill list\n  \
+                            hindcast drill list --server http://127.0.0.1:8080")]
     List,
     /// Run a drill in a directory of its own; nothing else is touched.
     #[command(after_help = "Examples:\n  hindcast drill run restore\n  \
-                            hindcast drill run --all --json")]
+                            hindcast drill run --all --json\n  \
+                            hindcast drill run restore --target ./far --data-dir ./data\n  \
+                            hindcast drill run restore --server http://127.0.0.1:8080")]
     Run(Run),
 }
 
@@ -50,6 +61,12 @@ pub(crate) struct Run {
     /// Run every drill.
     #[arg(long)]
     all: bool,
+    /// Restore from this target of a log that is there, instead of losing one that is made for it: a
+    /// name of the configuration, or an address as for `hindcast backup`.
+    #[arg(long, conflicts_with = "all")]
+    target: Option<String>,
+    #[command(flatten)]
+    with: Target,
     /// Runs in the log that is lost, four events each.
     #[arg(long, default_value_t = 250_000, value_parser = clap::value_parser!(u64).range(100..=10_000_000))]
     runs: u64,
@@ -58,15 +75,32 @@ pub(crate) struct Run {
     seconds: u64,
 }
 
+impl Drill {
+    /// Whether a log that is there is restored.
+    pub(crate) const fn has_target(&self) -> bool {
+        matches!(
+            self,
+            Self::Run(Run {
+                target: Some(_),
+                ..
+            })
+        )
+    }
+}
+
 const DRILLS: [(&str, &str); 1] = [(
     "restore",
     "a machine is lost in the middle of its work and restored from what was shipped; goals: at most \
      1 s of acknowledged work lost, work taken again within 10 s",
 )];
 
-pub(crate) fn run(verb: &Drill, output: &Output) -> Result<(), Failure> {
+pub(crate) fn run(global: &Global, verb: &Drill, output: &Output) -> Result<(), Failure> {
     let chosen = match verb {
         Drill::List => {
+            if let Some(url) = &global.server {
+                let reply = Client::to(url, global)?.get("/api/v1/drills")?;
+                return client::print(output, &reply, practised);
+            }
             let listed = DRILLS.map(|(name, does)| json!({ "name": name, "does": does }));
             let text = DRILLS
                 .map(|(name, does)| format!("{name:<10} {does}"))
@@ -83,7 +117,11 @@ pub(crate) fn run(verb: &Drill, output: &Output) -> Result<(), Failure> {
             "there is no drill `{name}`; there are: {known}"
         )));
     }
-    let report = lost_machine(chosen.runs, chosen.seconds)?;
+    let report = match (&global.server, &chosen.target) {
+        (Some(url), target) => of_server(&Client::to(url, global)?, target.as_deref())?,
+        (None, Some(target)) => of_target(global, target, &chosen.with)?,
+        (None, None) => lost_machine(chosen.runs, chosen.seconds)?,
+    };
     output.either(&report.to_string(), || Ok(text(&report)))?;
     match report["passed"].as_bool() {
         Some(true) => Ok(()),
@@ -98,7 +136,7 @@ fn text(report: &Value) -> String {
          lost        {} acknowledged events; the oldest {:.3} s before the loss (RPO, goal {RPO_MAX} s)\n\
          ready       {:.3} s after the restore began (RTO, goal {RTO_MAX} s)\n\
          state       {}, as the lost log folds to it: {}",
-        report["events"],
+        report["head_seq"],
         report["lost_events"],
         seconds("rpo_seconds"),
         seconds("rto_seconds"),
@@ -267,7 +305,8 @@ fn lost_machine(runs: u64, seconds: u64) -> Result<Value, Failure> {
     Ok(json!({
         "drill": "restore",
         "passed": passed,
-        "events": head.0,
+        "head_seq": head.0,
+        "to_seq": restored.to_seq.0,
         "lost_events": head.0 - restored.to_seq.0,
         "rpo_seconds": micros(rpo),
         "rto_seconds": micros(ready),
@@ -276,6 +315,91 @@ fn lost_machine(runs: u64, seconds: u64) -> Result<Value, Failure> {
         "state_hash": restored.state_hash.to_string(),
         "state_equal": equal,
     }))
+}
+
+/// Restores what a target holds of the log in the data directory, which stays as it is.
+fn of_target(global: &Global, name: &str, with: &Target) -> Result<Value, Failure> {
+    let config = global.configuration()?;
+    let data_dir = directory::existing(global)?;
+    let repository = backups::repository(&super::backup::named(&config, name, with)?)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let work = Work::new(&SystemClock);
+    let drilled = drill(&repository, &data_dir, (&clock, ids::uuid()), &work)?;
+    let micros = |micros: u64| micros as f64 / 1e6;
+    Ok(json!({
+        "drill": "restore",
+        "target": name,
+        "passed": drilled.state_equal,
+        "head_seq": drilled.head.0,
+        "to_seq": drilled.to_seq.0,
+        "lost_events": drilled.head.0.saturating_sub(drilled.to_seq.0),
+        "rpo_seconds": micros(drilled.lost_micros),
+        "rto_seconds": micros(drilled.ready_micros),
+        "goals": { "rpo_seconds": RPO_MAX, "rto_seconds": RTO_MAX },
+        "state_hash": drilled.state_hash.to_string(),
+        "state_equal": drilled.state_equal,
+    }))
+}
+
+/// Has a server practise and waits for the end of it.
+fn of_server(client: &Client, target: Option<&str>) -> Result<Value, Failure> {
+    let newest = |of: &str| -> Result<Option<Value>, Failure> {
+        let listed = client.get("/api/v1/drills")?.value()?;
+        let items = listed["items"].as_array().into_iter().flatten();
+        Ok(items.filter(|item| item["target"] == of).next().cloned())
+    };
+    let mut body = json!({});
+    if let Some(target) = target {
+        body["target"] = json!(target);
+    }
+    let target = target.unwrap_or(LOCAL);
+    let before = newest(target)?.map_or(Value::Null, |item| item["seq"].clone());
+    let body = body.to_string();
+    client.post("/api/v1/drills", "application/json", body.as_bytes())?;
+    let begun = monotonic_micros();
+    loop {
+        if let Some(mut report) = newest(target)?.filter(|item| item["seq"] != before) {
+            if let Some(error) = report["error"].as_str() {
+                return Err(Failure::failed(error.to_owned()));
+            }
+            let seq = |name: &str| report[name].as_u64().unwrap_or(0);
+            let lost = seq("head_seq").saturating_sub(seq("to_seq"));
+            report["lost_events"] = json!(lost);
+            return Ok(report);
+        }
+        if monotonic_micros() - begun > WAIT_MAX_MICROS {
+            return Err(Failure::failed(format!(
+                "no drill of {target} has ended: has it a backup? `hindcast drill list` tells when it has"
+            )));
+        }
+        std::thread::sleep(ASK_EVERY);
+    }
+}
+
+/// What was practised, one drill a line.
+fn practised(page: &Value) -> String {
+    let mut out = format!(
+        "{:<27}  {:<12}  {:>9}  {:>12}  {:>10}  passed",
+        "time", "target", "to", "RPO s", "RTO s"
+    );
+    for item in page["items"].as_array().into_iter().flatten() {
+        let word = |name: &str| item[name].as_str().unwrap_or("?").to_owned();
+        let seconds = |name: &str| item[name].as_f64().unwrap_or(0.0);
+        let passed = match (item["passed"].as_bool(), item["error"].as_str()) {
+            (Some(true), _) => "yes".to_owned(),
+            (_, Some(error)) => format!("no: {error}"),
+            (_, None) => "no: it is another state".to_owned(),
+        };
+        out.push_str(&format!(
+            "\n{:<27}  {:<12}  {:>9}  {:>12.3}  {:>10.3}  {passed}",
+            word("ended_at"),
+            word("target"),
+            item["to_seq"],
+            seconds("rpo_seconds"),
+            seconds("rto_seconds"),
+        ));
+    }
+    out
 }
 
 /// Whether the log that was lost folds to what was restored.

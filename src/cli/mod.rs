@@ -72,7 +72,7 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Verb::Redact(options) => redact::run(global, &options, output),
         Verb::Status => status::run(global, output),
         Verb::Trace { verb } => trace::run(global, &verb, output),
-        Verb::Drill { verb } => drill::run(&verb, output),
+        Verb::Drill { verb } => drill::run(global, &verb, output),
         Verb::Doctor => doctor::run(global, output),
         Verb::Repair(options) => repair::run(global, &options, output),
         Verb::Backup { verb } => backup::run(global, verb, output),
@@ -89,11 +89,14 @@ fn refuse_ignored(global: &Global, verb: &Verb) -> Result<(), Failure> {
     let (server, config, data_dir, set) = ("--server", "--config", "--data-dir", "--set");
     let ignored: &[&str] = match verb {
         Verb::Demo(_)
-        | Verb::Drill { .. }
         | Verb::Completions { .. }
         | Verb::Config {
             verb: ConfigVerb::Default,
         } => &[server, config, data_dir, set],
+        Verb::Drill { verb } => match verb.has_target() && global.server.is_none() {
+            true => &[],
+            false => &[config, data_dir, set],
+        },
         Verb::Config {
             verb: ConfigVerb::Check { .. },
         } => &[server, config, data_dir],

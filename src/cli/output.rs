@@ -4,6 +4,7 @@
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
+use hindcast_backup::BackupError;
 use hindcast_log::LogError;
 use serde::Serialize;
 use serde_json::json;
@@ -121,8 +122,12 @@ impl Failure {
 
 impl<E: std::error::Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
-        let known = (&error as &(dyn std::error::Error + 'static)).downcast_ref();
-        let hint = match known {
+        let known = &error as &(dyn std::error::Error + 'static);
+        let of_log = known.downcast_ref().or(match known.downcast_ref() {
+            Some(BackupError::Log(of_log)) => Some(of_log),
+            Some(_) | None => None,
+        });
+        let hint = match of_log {
             Some(LogError::Pruned(gap)) => Some(gap.hint()),
             Some(_) | None => None,
         };

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use hindcast_actors::{LOCAL, Schedule};
-use hindcast_backup::Address;
+use hindcast_backup::{Address, Signer};
 use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
@@ -18,6 +18,7 @@ pub struct BackupConfig {
     pub targets: Vec<TargetConfig>,
     pub roots: Vec<PathBuf>,
     pub schedule: String,
+    pub drill_schedule: String,
     pub verify: bool,
     pub keep_daily: usize,
     pub keep_weekly: usize,
@@ -33,6 +34,8 @@ pub struct TargetConfig {
     pub name: String,
     pub url: String,
     pub key_file: PathBuf,
+    pub signing_key_file: PathBuf,
+    pub signer: String,
     pub continuous: bool,
     pub plain_keys: bool,
     pub endpoint: String,
@@ -47,6 +50,7 @@ impl Default for BackupConfig {
             targets: Vec::new(),
             roots: Vec::new(),
             schedule: String::new(),
+            drill_schedule: "every 168h".to_owned(),
             verify: true,
             keep_daily: 7,
             keep_weekly: 5,
@@ -60,9 +64,13 @@ impl Default for BackupConfig {
 impl BackupConfig {
     /// Refuses what cannot be meant.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        self.schedule
-            .parse::<Schedule>()
-            .map_err(|error| ConfigError::value("backup.schedule", error.to_string()))?;
+        for (key, schedule) in [
+            ("backup.schedule", &self.schedule),
+            ("backup.drill_schedule", &self.drill_schedule),
+        ] {
+            let read = schedule.parse::<Schedule>();
+            read.map_err(|error| ConfigError::value(key, error.to_string()))?;
+        }
         if self.targets.len() > TARGETS_MAX {
             let (count, key) = (self.targets.len(), "backup.targets");
             let message = format!("{count} targets are over the limit of {TARGETS_MAX}");
@@ -86,6 +94,9 @@ impl BackupConfig {
             if name == LOCAL && !target.url.is_empty() {
                 let message = "`local` is backups/ in the data directory and takes no url";
                 return refuse("url", message.to_owned());
+            }
+            if !target.signer.is_empty() && target.signer.parse::<Signer>().is_err() {
+                return refuse("signer", crate::backups::SIGNER_FORM.to_owned());
             }
             let address = match name == LOCAL {
                 true => continue,
@@ -121,6 +132,8 @@ mod tests {
             format!("{rest}\n{}", lines.join("\n"))
         };
         assert!(refused(&with("schedule = 'weekly'")).starts_with("backup.schedule"));
+        let monthly = "drill_schedule = 'monthly'";
+        assert!(refused(&with(monthly)).starts_with("backup.drill_schedule"));
         for (targets, field) in [
             ("[{ name = 'a b', url = '/x' }]", "[0].name"),
             (
@@ -130,6 +143,7 @@ mod tests {
             ("[{ name = 'a', url = 'ftp://x' }]", "[0].url"),
             ("[{ name = 'a', url = 's3://b' }]", "[0].endpoint"),
             ("[{ name = 'local', url = '/x' }]", "[0].url"),
+            ("[{ name = 'local', signer = 'me' }]", "[0].signer"),
         ] {
             let message = refused(&with(&format!("targets = {targets}")));
             let key = format!("backup.targets{field}");

@@ -22,8 +22,8 @@ impl Default for OverloadConfig {
         Self {
             cheap_waiting_max: 1_024,
             cheap_concurrency_max: 256,
-            heavy_waiting_max: 256,
-            heavy_concurrency_max: 16,
+            heavy_waiting_max: 1_024,
+            heavy_concurrency_max: 256,
             heavy_runs_max: 512,
             waiting_ms_max: 10_000,
             retry_percent_max: 20,

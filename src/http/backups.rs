@@ -117,6 +117,9 @@ impl From<BackupError> for Problem {
             | BackupError::KeyNeeded { .. }
             | BackupError::WrongKey { .. }
             | BackupError::NotEncrypted
+            | BackupError::SigningKeyNeeded { .. }
+            | BackupError::OtherSigner { .. }
+            | BackupError::NotSigned
             | BackupError::KeyFile { .. }
             | BackupError::Format { .. }
             | BackupError::OtherLog { .. }
@@ -160,7 +163,7 @@ fn unknown(id: BackupId) -> Problem {
 }
 
 /// The body and the key of a POST. An empty body is an empty object.
-async fn read<T: serde::de::DeserializeOwned>(
+pub(crate) async fn read<T: serde::de::DeserializeOwned>(
     app: &Data<App>,
     (request, payload): (&HttpRequest, Payload),
     operation: &str,
@@ -290,13 +293,13 @@ pub(crate) async fn list(app: Data<App>, request: HttpRequest) -> Result<HttpRes
     for listing in listed.await? {
         let Listing {
             target,
-            encrypted,
+            protection,
             listed,
         } = listing;
         match listed {
             Ok(listed) => {
                 let views = listed.iter();
-                let view = |listed| views::listed_backup(listed, &target, encrypted);
+                let view = |listed| views::listed_backup(listed, &target, protection);
                 answer.items.extend(views.map(view));
             }
             Err(error) => answer.unreachable.push(Unreachable {
@@ -340,7 +343,7 @@ fn find(running: &Running, id: BackupId) -> Result<BackupView, Problem> {
             return Ok(views::listed_backup(
                 &listed,
                 &listing.target,
-                listing.encrypted,
+                listing.protection,
             ));
         }
     }

@@ -1,5 +1,6 @@
 //! The causal lab's operations. Each is one line; what they share is [`lab`].
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,12 +14,13 @@ use hindcast_model::event::{Idempotency, Outcome};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::early;
 use super::error::{self, Problem};
 use super::parameters::{self, Query, Wait};
 use super::{App, FALLBACK, Running, body, identity, outcome, subject};
 use crate::answer::{Answer, CacheNote, Durations};
 use crate::config::FallbackDefault;
-use crate::overload::{Permit, Shed};
+use crate::overload::{Gate, Permit, Shed};
 use crate::{clock, ids};
 
 /// Says that an answer is that of an earlier request with the same idempotency key.
@@ -33,7 +35,7 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
     request_body = hindcast_actors::operation::DiscoverRequest,
     params(super::openapi::LabHeaders),
     responses(
-        (status = 200, description = "The graph", body = Answer),
+        (status = 200, description = "The graph", body = Answer<'static>),
         (status = 202, description = "It is being computed", body = Accepted),
         super::openapi::Problems,
     ),
@@ -52,7 +54,7 @@ pub(crate) async fn discover(
     request_body = hindcast_actors::operation::ValidateRequest,
     params(super::openapi::LabHeaders),
     responses(
-        (status = 200, description = "The verdict", body = Answer),
+        (status = 200, description = "The verdict", body = Answer<'static>),
         (status = 202, description = "It is being computed", body = Accepted),
         super::openapi::Problems,
     ),
@@ -71,7 +73,7 @@ pub(crate) async fn validate(
     request_body = hindcast_actors::operation::PathsRequest,
     params(super::openapi::LabHeaders),
     responses(
-        (status = 200, description = "The paths", body = Answer),
+        (status = 200, description = "The paths", body = Answer<'static>),
         (status = 202, description = "They are being computed", body = Accepted),
         super::openapi::Problems,
     ),
@@ -114,6 +116,7 @@ async fn lab(
     let key = parameters::idempotency_key(request, http)?;
     let wait = parameters::wait(request, http);
     let patience = Patience::of(request, arrived)?;
+    early::hold(request, gate(app, name), patience.left()).await?;
     let body = body::read(request, payload, &app.memory, http).await?;
     body::check_depth(&body.bytes, http.json_depth_max)?;
     let permit = enter(app, request, (name, &patience)).await?;
@@ -220,12 +223,9 @@ async fn enter(
     request: &HttpRequest,
     (name, patience): (&str, &Patience),
 ) -> Result<Permit, Problem> {
-    let gate = match Lane::of(name) {
-        Lane::Cheap => &app.cheap,
-        Lane::Heavy => &app.heavy,
-    };
     let left = patience.left();
-    let entered = gate.enter(parameters::is_retry(request), left).await;
+    let entering = gate(app, name).enter(parameters::is_retry(request), left);
+    let entered = entering.await;
     entered.map_err(|shed| {
         if patience.left().is_some_and(|left| left.is_zero()) {
             return late();
@@ -235,9 +235,16 @@ async fn enter(
             Shed::WaitedTooLong => "it waited as long as it may",
             Shed::TooManyRetries => "too many requests were sent again",
         };
-        // Those who are turned away together shall not come back together.
-        Problem::new(&error::BUSY, detail).retry_after(1 + ids::random() % 3)
+        early::turn_away(request, detail)
     })
+}
+
+/// The door of this kind of work.
+fn gate<'a>(app: &'a App, name: &str) -> &'a Arc<Gate> {
+    match Lane::of(name) {
+        Lane::Cheap => &app.cheap,
+        Lane::Heavy => &app.heavy,
+    }
 }
 
 /// How long a run may take.
@@ -270,7 +277,7 @@ fn immediate(
             quality: quality.0,
             quality_reason: quality.1,
             cache: Some(note),
-            result: outcome::raw_result(computed.json.clone())?,
+            result: Cow::Borrowed(computed.json.raw()),
         })),
         Err(Outcome::Failed {
             code,
@@ -284,7 +291,7 @@ fn immediate(
     }
 }
 
-fn completed(answer: &Answer) -> HttpResponse {
+fn completed(answer: &Answer<'_>) -> HttpResponse {
     let location = format!("/api/v1/runs/{}", answer.run_id.as_deref().unwrap_or(""));
     let quality = match answer.quality.as_str() {
         "approximate" => "approx",

@@ -9,6 +9,8 @@ mod cache;
 mod causal;
 mod datasets;
 mod debug;
+mod drills;
+mod early;
 mod error;
 mod events;
 mod experiments;
@@ -60,6 +62,7 @@ use error::Problem;
 use health::Measured;
 
 pub(crate) use backups::wanted;
+pub use early::ComesAgain;
 pub use lifecycle::ConfigSource;
 pub use openapi::document as openapi_document;
 pub(crate) use parameters::{FALLBACK, SUBJECT};

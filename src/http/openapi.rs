@@ -7,8 +7,8 @@ use utoipa::{IntoParams, IntoResponses, OpenApi};
 
 use super::error::{KINDS, ProblemDetails};
 use super::{
-    backups, breakers, cache, causal, datasets, debug, events, experiments, health, history, keys,
-    lifecycle, privacy, profile, runs, whatif,
+    backups, breakers, cache, causal, datasets, debug, drills, events, experiments, health,
+    history, keys, lifecycle, privacy, profile, runs, whatif,
 };
 use crate::answer::Answer;
 
@@ -164,6 +164,8 @@ impl IntoResponses for Problems {
         backups::show,
         backups::verify,
         backups::plan_restore,
+        drills::list,
+        drills::practise,
         health::health,
         health::live,
         health::ready,
@@ -193,7 +195,7 @@ impl IntoResponses for Problems {
         profile::take,
     ),
     components(schemas(
-        Answer,
+        Answer<'static>,
         ProblemDetails,
         hindcast_actors::operation::Discovery,
         hindcast_actors::operation::Validation,

@@ -1,6 +1,8 @@
 //! The answer of a run that has ended: its result, wherever that stands, or the problem that it
 //! ended with.
 
+use std::borrow::Cow;
+
 use hindcast_actors::views::{self, FallbackView, RunStatus};
 use hindcast_log::{PayloadError, Recorded};
 use hindcast_model::event::{Event, Outcome};
@@ -13,7 +15,7 @@ use super::runs::unknown;
 use crate::answer::{Answer, CacheNote, Durations, EXACT, raw};
 
 /// The answer of a run that has ended, or the problem that it ended with.
-pub(crate) fn answer(running: &Running, run: RunId) -> Result<Answer, Problem> {
+pub(crate) fn answer(running: &Running, run: RunId) -> Result<Answer<'static>, Problem> {
     let events = running.log.read_stream(Stream::run(run))?;
     let view = views::run(&events, None, &views::unread).ok_or_else(|| unknown(run))?;
     let stored = match view.status == RunStatus::Completed {
@@ -37,7 +39,7 @@ pub(crate) fn answer(running: &Running, run: RunId) -> Result<Answer, Problem> {
             quality: quality.0,
             quality_reason: quality.1,
             cache: stored.original.map(CacheNote::hit),
-            result: answered(text(running, stored.key, stored.result))?,
+            result: Cow::Owned(answered(text(running, stored.key, stored.result))?),
         }),
         (RunStatus::Cancelled, _) => Err(Problem::new(&error::CANCELLED, "the run was cancelled")
             .run(run)

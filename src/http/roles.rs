@@ -72,6 +72,8 @@ const TABLE: &[(&str, &str, Need)] = &[
     ("POST", "/api/v1/backups", OPERATOR),
     ("GET", "/api/v1/backups/{id}", VIEWER),
     ("POST", "/api/v1/backups/{id}/verify", OPERATOR),
+    ("GET", "/api/v1/drills", VIEWER),
+    ("POST", "/api/v1/drills", OPERATOR),
     ("POST", "/api/v1/restore", ADMIN),
     ("POST", "/api/v1/redactions", ADMIN),
     ("GET", "/api/v1/keys", ADMIN),

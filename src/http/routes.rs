@@ -9,8 +9,8 @@ use actix_web::{App as WebApp, Error, HttpRequest, Resource, Route, guard};
 
 use super::error::{self, Problem};
 use super::{
-    App, backups, breakers, cache, causal, datasets, debug, events, experiments, health, history,
-    keys, lifecycle, observe, pages, privacy, profile, runs, whatif,
+    App, backups, breakers, cache, causal, datasets, debug, drills, events, experiments, health,
+    history, keys, lifecycle, observe, pages, privacy, profile, runs, whatif,
 };
 
 const GET: &str = "GET, HEAD";
@@ -144,6 +144,11 @@ fn kept(config: &mut ServiceConfig) {
         )
         .service(at("/api/v1/backups/{id}", GET).route(get().to(backups::show)))
         .service(at("/api/v1/backups/{id}/verify", POST).route(web::post().to(backups::verify)))
+        .service(
+            at("/api/v1/drills", GET_POST)
+                .route(get().to(drills::list))
+                .route(web::post().to(drills::practise)),
+        )
         .service(at("/api/v1/restore", POST).route(web::post().to(backups::plan_restore)));
 }
 

@@ -1,5 +1,7 @@
-//! How many requests are worked on at the same time: more while that costs no time, fewer when each
-//! takes twice as long as it does alone. Pure: the caller says what time it is.
+//! How many requests are worked on at the same time while some are turned away: more while that
+//! costs no time, fewer when each takes twice as long as it does alone. As long as all can be taken,
+//! nothing is held back: requests that arrive together are written to the disk together, and the
+//! time each of them takes says nothing then. Pure: the caller says what time it is.
 
 /// Microseconds of one look at the latencies.
 const WINDOW_MICROS: u64 = 100_000;
@@ -13,6 +15,8 @@ const SLOW: f64 = 2.0;
 const FLOOR_MICROS: f64 = 500.0;
 /// The limit is multiplied by this when requests are too slow.
 const DECREASE: f64 = 0.9;
+/// A window with more requests at once is none of an idle server.
+const IDLE_PEAK: f64 = 2.0;
 /// The weight of a new window in the latency of an idle server.
 const WEIGHT: f64 = 0.1;
 
@@ -47,7 +51,7 @@ impl Adaptive {
         }
     }
 
-    /// Requests that may be worked on at once.
+    /// Requests that may be worked on at once while some are turned away.
     #[must_use]
     #[expect(
         clippy::cast_possible_truncation,
@@ -56,6 +60,17 @@ impl Adaptive {
     )]
     pub(super) fn limit(&self) -> usize {
         self.limit as usize
+    }
+
+    /// Requests that may be worked on at once while all are taken.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it was a usize"
+    )]
+    pub(super) fn most(&self) -> usize {
+        self.most as usize
     }
 
     /// One request took `latency_micros`, with `in_flight` at once when it ended, itself included.
@@ -81,7 +96,7 @@ impl Adaptive {
         // A server with much to do says nothing about an idle one, unless it is quicker.
         let idle = match self.idle {
             None => median,
-            Some(idle) if peak * 2.0 <= self.limit => idle + WEIGHT * (median - idle),
+            Some(idle) if peak <= IDLE_PEAK => idle + WEIGHT * (median - idle),
             Some(idle) => idle.min(median),
         };
         self.idle = Some(idle);

@@ -1,14 +1,19 @@
 //! Who is next at a door. Up to its bound everybody waits and is served in order. Once that is not
 //! enough, those who came last are served first, since their callers still wait, and those who came
-//! first are turned away. Pure: the caller says what time it is.
+//! first are turned away. When that lasts, so is who has waited for some milliseconds, until a
+//! second has gone by without that. Pure: the caller says what time it is.
+//!
+//! After B. Maurer, "Fail at scale", ACM Queue 13(8), 2015: adaptive LIFO and controlled delay.
 
 use std::collections::VecDeque;
 
 /// Microseconds after somebody was turned away for want of room until the order is the usual one
 /// again.
 const LAST_FIRST_MICROS: u64 = 1_000_000;
-/// While the last are first, every so many turns it is the first one's.
-const TURNS_OF_THE_FIRST: u64 = 32;
+/// When people are turned away for so many microseconds, it is more than a rush.
+const LASTING_MICROS: u64 = 500_000;
+/// From then on nobody waits longer than so many microseconds.
+const PATIENCE_MICROS: u64 = 20_000;
 /// Microseconds over which retries are counted.
 const RETRY_WINDOW_MICROS: u64 = 1_000_000;
 /// Retries that are always let in within that time.
@@ -17,11 +22,13 @@ const RETRIES_LEAST: u64 = 10;
 /// Those who wait, `T` for each.
 #[derive(Debug)]
 pub(super) struct Line<T> {
-    waiting: VecDeque<T>,
+    /// Since when.
+    waiting: VecDeque<(u64, T)>,
     waiting_max: usize,
     /// When somebody was last turned away for want of room.
     overflowed: Option<u64>,
-    turns: u64,
+    /// When that began.
+    began: u64,
     /// Began, everybody let in, retries let in.
     window: (u64, u64, u64),
     retry_percent_max: u64,
@@ -43,7 +50,7 @@ impl<T> Line<T> {
             waiting: VecDeque::new(),
             waiting_max: waiting_max.max(1),
             overflowed: None,
-            turns: 0,
+            began: 0,
             window: (0, 0, 0),
             retry_percent_max,
         }
@@ -75,16 +82,19 @@ impl<T> Line<T> {
         self.window.1 += 1;
         self.window.2 += u64::from(is_retry);
         if self.waiting.len() >= self.waiting_max {
-            self.waiting.retain(|waiting| !gone(waiting));
+            self.waiting.retain(|(_, waiting)| !gone(waiting));
         }
-        self.waiting.push_back(who);
+        self.waiting.push_back((now, who));
         if self.waiting.len() <= self.waiting_max {
             return Joined::Waits;
+        }
+        if !self.is_shedding(now) {
+            self.began = now;
         }
         self.overflowed = Some(now);
         self.waiting
             .pop_front()
-            .map_or(Joined::Waits, Joined::Evicted)
+            .map_or(Joined::Waits, |(_, first)| Joined::Evicted(first))
     }
 
     fn retry_fits(&self) -> bool {
@@ -92,15 +102,23 @@ impl<T> Line<T> {
         retries < RETRIES_LEAST || (retries + 1) * 100 <= (all + 1) * self.retry_percent_max
     }
 
-    /// Who is next.
+    /// Who is next. Dropped are those who have waited for too long.
     pub(super) fn next(&mut self, now: u64) -> Option<T> {
-        if !self.is_shedding(now) {
-            return self.waiting.pop_front();
+        if self.is_shedding(now) {
+            self.turn_away_the_patient(now);
+            return self.waiting.pop_back().map(|(_, who)| who);
         }
-        self.turns += 1;
-        match self.turns.is_multiple_of(TURNS_OF_THE_FIRST) {
-            true => self.waiting.pop_front(),
-            false => self.waiting.pop_back(),
+        self.waiting.pop_front().map(|(_, who)| who)
+    }
+
+    fn turn_away_the_patient(&mut self, now: u64) {
+        if now.saturating_sub(self.began) < LASTING_MICROS {
+            return;
+        }
+        let over = |since: u64| now.saturating_sub(since) > PATIENCE_MICROS;
+        while self.waiting.front().is_some_and(|(since, _)| over(*since)) {
+            self.waiting.pop_front();
+            self.overflowed = Some(now);
         }
     }
 }
@@ -137,18 +155,32 @@ mod tests {
     }
 
     #[test]
-    fn now_and_then_it_is_the_turn_of_the_first() {
-        let mut line = Line::new(4, 20);
-        let (mut firsts, mut came) = (0, 0);
-        for _ in 0..3_200 {
-            while line.len() < 4 || !line.is_shedding(1) {
-                came += 1;
-                line.join(came, (0, false), nobody);
-            }
-            let oldest = line.waiting[0];
-            firsts += u32::from(line.next(1) == Some(oldest));
+    fn when_that_lasts_nobody_waits_for_long() {
+        let mut line = Line::new(3, 20);
+        let late = PATIENCE_MICROS + 1;
+        for n in 1..=4 {
+            line.join(n, (0, false), nobody);
         }
-        assert_eq!(firsts, 100);
+        assert_eq!(line.next(late), Some(4), "a rush");
+        for n in 5..=6 {
+            line.join(n, (LASTING_MICROS, false), nobody);
+        }
+        assert_eq!(
+            line.next(LASTING_MICROS + late),
+            None,
+            "all have waited for too long"
+        );
+        // As long as that goes on the last are first.
+        let later = LASTING_MICROS + LAST_FIRST_MICROS;
+        line.join(7, (later, false), nobody);
+        line.join(8, (later, false), nobody);
+        assert_eq!(line.next(later), Some(8));
+        assert_eq!(line.next(later), Some(7));
+        // Without it everybody waits as before.
+        let after = later + LAST_FIRST_MICROS;
+        line.join(9, (after, false), nobody);
+        line.join(10, (after, false), nobody);
+        assert_eq!(line.next(after + LASTING_MICROS), Some(9));
     }
 
     #[test]

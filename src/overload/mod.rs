@@ -43,6 +43,16 @@ struct Inner {
     line: Line<oneshot::Sender<()>>,
 }
 
+impl Inner {
+    /// How many are worked on at once: as many as the bound lets while nobody is turned away.
+    fn limit(&self, now: u64) -> usize {
+        match self.line.is_shedding(now) {
+            true => self.adaptive.limit(),
+            false => self.adaptive.most(),
+        }
+    }
+}
+
 /// The right to be worked on, until it is dropped.
 pub struct Permit {
     gate: Arc<Gate>,
@@ -78,7 +88,7 @@ impl Gate {
         let gauge = |of: &'static str| metrics::gauge!(of, "lane" => name);
         let adaptive = Adaptive::new(options.concurrency_min, options.concurrency_max);
         let limit = gauge("overload_concurrency_limit");
-        limit.set(adaptive.limit() as f64);
+        limit.set(adaptive.most() as f64);
         Arc::new(Self {
             name,
             inner: Mutex::new(Inner {
@@ -91,6 +101,12 @@ impl Gate {
             in_flight: gauge("overload_in_flight"),
             waiting: gauge("overload_waiting"),
         })
+    }
+
+    /// Whether somebody was turned away within the last second.
+    #[must_use]
+    pub fn is_shedding(&self) -> bool {
+        self.lock().line.is_shedding(clock::monotonic_micros())
     }
 
     /// Waits for the turn, at most `patience` and at most as long as the gate lets wait.
@@ -114,7 +130,7 @@ impl Gate {
     fn try_enter(self: &Arc<Self>, is_retry: bool) -> Result<Entry, Shed> {
         let now = clock::monotonic_micros();
         let mut inner = self.lock();
-        if inner.line.len() == 0 && inner.in_flight < inner.adaptive.limit() {
+        if inner.line.len() == 0 && inner.in_flight < inner.limit(now) {
             inner.in_flight += 1;
             drop(inner);
             return Ok(Entry::Permit(self.permit(now)));
@@ -167,7 +183,7 @@ impl Gate {
                 .sample(now, now.saturating_sub(since), in_flight);
         }
         inner.in_flight -= 1;
-        while inner.in_flight < inner.adaptive.limit() {
+        while inner.in_flight < inner.limit(now) {
             let Some(next) = inner.line.next(now) else {
                 break;
             };
@@ -181,7 +197,8 @@ impl Gate {
     /// Shows what the gate is at.
     pub fn show(&self) {
         let inner = self.lock();
-        self.limit.set(inner.adaptive.limit() as f64);
+        self.limit
+            .set(inner.limit(clock::monotonic_micros()) as f64);
         self.in_flight.set(inner.in_flight as f64);
         self.waiting.set(inner.line.len() as f64);
     }
@@ -241,6 +258,10 @@ pub fn describe() {
     describe_counter!(
         "overload_shed_total",
         "Requests of the lane that were turned away, by reason"
+    );
+    describe_counter!(
+        "overload_held_total",
+        "Requests that came before the time they were told, and were held until then"
     );
     describe_counter!(
         "rate_limited_total",

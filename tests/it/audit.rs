@@ -22,6 +22,7 @@ fn request(route: &str, ids: &Ids) -> (String, Value) {
         "/health/circuit-breakers/{name}" => json!({ "action": "reset", "reason": "a test" }),
         "/api/v1/keys" => json!({ "name": "new", "role": "viewer" }),
         "/api/v1/backups"
+        | "/api/v1/drills"
         | "/api/v1/backups/{id}/verify"
         | "/api/v1/runs/{id}/cancel"
         | "/api/v1/experiments/{id}/cancel"

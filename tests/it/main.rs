@@ -12,6 +12,7 @@ mod backups;
 mod breakers;
 mod cli;
 mod crash;
+mod drills;
 mod durability;
 mod history;
 mod inputs;

@@ -150,13 +150,14 @@ fn ask_offline(dir: &Path, early: &Early, last: u64) {
     assert_eq!(code, Some(0), "{errors} {report}");
     let gap = json!([{ "from": 1, "to": last, "backup": null }]);
     assert_eq!((&report["holds"], &report["pruned"]), (&json!(true), &gap));
-    let run = format!("run/{}", early.run);
+    let (run, last_seq) = (format!("run/{}", early.run), (last + 1).to_string());
     for words in [
         &["events", "show", "1"][..],
         &["events", "list", "--from", "1"],
         &["events", "list", "--stream", &run],
         &["state", "all", "--at", "1"],
         &["explain", &early.run],
+        &["restore", "--to", &last_seq],
     ] {
         let (_, error, code) = offline(words, dir);
         assert_eq!(code, Some(1), "{words:?}: {error}");

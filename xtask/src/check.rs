@@ -203,7 +203,10 @@ fn restore_drill(session: &Session) -> anyhow::Result<()> {
     let report: serde_json::Value =
         serde_json::from_str(&text).context("the drill said nothing")?;
     let (rpo, rto) = (&report["rpo_seconds"], &report["rto_seconds"]);
-    println!("    {} events, RPO {rpo} s, RTO {rto} s", report["events"]);
+    println!(
+        "    {} events, RPO {rpo} s, RTO {rto} s",
+        report["head_seq"]
+    );
     ensure!(
         report["state_equal"] == true,
         "what was restored is not what was lost: {text}"

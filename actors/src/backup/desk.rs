@@ -30,6 +30,16 @@ pub(super) struct Job {
     pub(super) kind: BackupKind,
 }
 
+/// What a worker is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Task {
+    Backup(Job),
+    /// To practise a restore.
+    Drill {
+        target: String,
+    },
+}
+
 /// How far shipping to a target is.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Shipping {
@@ -44,7 +54,7 @@ pub(super) struct Shipping {
 /// One target at work.
 pub(super) struct Place {
     pub(super) name: String,
-    pub(super) queue: Mutex<VecDeque<Job>>,
+    pub(super) queue: Mutex<VecDeque<Task>>,
     pub(super) wake: Condvar,
     pub(super) shipping: Mutex<Shipping>,
     /// Shredded keys that the target knows of.
@@ -84,6 +94,8 @@ pub(crate) struct Desk {
     waiters: Mutex<Waiters>,
     /// When a backup of each target was last asked for.
     asked: Mutex<BTreeMap<String, UnixMicros>>,
+    /// When a restore from each target was last practised.
+    drilled: Mutex<BTreeMap<String, UnixMicros>>,
     started_at: UnixMicros,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -107,6 +119,7 @@ impl Desk {
             taken: Mutex::default(),
             waiters: Mutex::default(),
             asked: Mutex::new(last_asked(log)),
+            drilled: Mutex::new(last_drilled(log)),
             started_at: environment.clock.wall(),
             threads: Mutex::default(),
         });
@@ -191,9 +204,43 @@ impl Desk {
             let Some(place) = own.or(self.places.last()) else {
                 continue;
             };
-            lock(&place.queue).push_back(job);
+            lock(&place.queue).push_back(Task::Backup(job));
             place.wake.notify_all();
         }
+    }
+
+    /// Asks for the drills that are due: of targets that have a backup to practise with.
+    pub(crate) fn drill_by_schedule(&self) {
+        let now = self.environment.clock.wall();
+        for target in &self.options.targets {
+            let last = lock(&self.drilled).get(&target.name).copied();
+            // A server that has just begun has nothing to practise with.
+            let last = last.unwrap_or(self.started_at);
+            if self
+                .options
+                .drill_schedule
+                .is_due((Some(last), self.started_at), now)
+            {
+                self.drill(&target.name);
+            }
+        }
+    }
+
+    /// Has a restore from this target practised, unless it will be already.
+    pub(super) fn drill(&self, target: &str) {
+        lock(&self.drilled).insert(target.to_owned(), self.environment.clock.wall());
+        let own = self.places.iter().find(|place| place.name == target);
+        let Some(place) = own.or(self.places.last()) else {
+            return;
+        };
+        let task = Task::Drill {
+            target: target.to_owned(),
+        };
+        let mut queue = lock(&place.queue);
+        if !queue.contains(&task) {
+            queue.push_back(task);
+        }
+        place.wake.notify_all();
     }
 
     /// Asks for the backups that are due.
@@ -303,6 +350,20 @@ impl Desk {
             }
         }
     }
+}
+
+/// When a restore from each target was last practised, by the log.
+fn last_drilled(log: &Log) -> BTreeMap<String, UnixMicros> {
+    let events = log.read_stream(Stream::system("drills"));
+    let events = events.unwrap_or_else(|error| {
+        tracing::warn!(%error, "earlier drills could not be read");
+        Vec::new()
+    });
+    let ended = events.iter().filter_map(|recorded| match recorded.event() {
+        Some(Event::DrillEnded(ended)) => Some((ended.target.clone(), recorded.context.at)),
+        Some(_) | None => None,
+    });
+    ended.collect()
 }
 
 /// When a backup of each target was last asked for, by the log.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hindcast_backup::{BackupError, Listed, Plan, TargetError, Wanted, plan};
+use hindcast_backup::{BackupError, Listed, Plan, Protection, TargetError, Wanted, plan};
 use hindcast_log::LogError;
 use hindcast_model::event::{BackupKind, BackupRequested, Idempotency};
 use hindcast_model::limits::BACKUPS_OPEN_MAX;
@@ -58,7 +58,7 @@ pub enum BackupRefusal {
 /// The backups of one target, or why they cannot be listed.
 pub struct Listing {
     pub target: String,
-    pub encrypted: bool,
+    pub protection: Protection,
     pub listed: Result<Vec<Listed>, BackupError>,
 }
 
@@ -138,19 +138,36 @@ impl BackupHandle {
             None => self.desk.options.targets.clone(),
         };
         let list = |target: super::TargetOptions| {
+            let mut protection = Protection::default();
             let listed = target
                 .repository(&self.desk.environment)
-                .and_then(|repository| match repository.log()? {
-                    Some(_) => repository.list(),
-                    None => Ok(Vec::new()),
+                .and_then(|repository| {
+                    let listed = match repository.log()? {
+                        Some(_) => repository.list()?,
+                        None => Vec::new(),
+                    };
+                    protection = repository.protection();
+                    Ok(listed)
                 });
             Listing {
-                encrypted: target.key.is_some(),
                 target: target.name,
+                protection,
                 listed,
             }
         };
         Ok(targets.into_iter().map(list).collect())
+    }
+
+    /// Whether a request may name this target.
+    pub fn check_target(&self, target: &str) -> Result<(), TargetError> {
+        self.desk.options.find(target).map(drop)
+    }
+
+    /// Has a restore from this target practised; how it ends is an event of `system/drills`.
+    pub fn drill(&self, target: &str) -> Result<(), TargetError> {
+        self.check_target(target)?;
+        self.desk.drill(target);
+        Ok(())
     }
 
     /// What a restore from a target would do.

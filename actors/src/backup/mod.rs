@@ -3,6 +3,7 @@
 //! a target that is slow or gone costs nobody else anything.
 
 mod desk;
+mod drill;
 mod handle;
 mod options;
 mod schedule;
@@ -59,6 +60,7 @@ impl Component for Backup {
     fn tick(&mut self) {
         self.desk.take_up();
         self.desk.ask_by_schedule();
+        self.desk.drill_by_schedule();
         self.desk.show();
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hindcast_backup::{
-    Address, BackupError, Keep, Key, NONCE_BYTES, Repository, S3Options, TargetError,
+    Address, BackupError, Keep, Key, NONCE_BYTES, Repository, S3Options, Signer, SigningKey,
+    TargetError,
 };
 
 use super::schedule::Schedule;
@@ -21,6 +22,10 @@ pub struct TargetOptions {
     pub address: Address,
     pub s3: Option<S3Options>,
     pub key: Option<Key>,
+    /// What signs the objects that are sent to it.
+    pub signing: Option<SigningKey>,
+    /// Who has to have signed what is read from it.
+    pub signer: Option<Signer>,
     /// The log is shipped to it as it grows.
     pub continuous: bool,
     /// Data keys go into it although it is not encrypted.
@@ -34,6 +39,8 @@ pub struct BackupOptions {
     /// Where directories may lie that a request names.
     pub roots: Vec<PathBuf>,
     pub schedule: Schedule,
+    /// When a restore from each target is practised.
+    pub drill_schedule: Schedule,
     /// Every backup is restored and compared.
     pub verify: bool,
     pub keep: Keep,
@@ -49,6 +56,7 @@ impl Default for BackupOptions {
             targets: Vec::new(),
             roots: Vec::new(),
             schedule: Schedule::Never,
+            drill_schedule: Schedule::Never,
             verify: true,
             keep: Keep::default(),
             attempts_max: 5,
@@ -83,6 +91,8 @@ impl BackupOptions {
             address,
             s3: None,
             key: None,
+            signing: None,
+            signer: None,
             continuous: false,
             plain_keys: false,
         })
@@ -99,6 +109,7 @@ impl TargetOptions {
             nonce.copy_from_slice(&fresh()[..NONCE_BYTES]);
             nonce
         };
-        Ok(Repository::new(target, self.key.clone(), Arc::new(nonce)))
+        let repository = Repository::new(target, self.key.clone(), Arc::new(nonce));
+        Ok(repository.signed(self.signing.clone(), self.signer))
     }
 }

@@ -11,7 +11,7 @@ use hindcast_backup::{
 use hindcast_model::event::{BackupEnded, BackupKind};
 use hindcast_model::{Event, KeyId, Seq};
 
-use super::desk::{Desk, Job, Place};
+use super::desk::{Desk, Job, Place, Task};
 use super::options::TargetOptions;
 use super::schedule::backoff;
 use crate::component::panic_text;
@@ -28,7 +28,8 @@ pub(super) fn run(desk: &Desk, place: &Place) {
     while !desk.is_stopping() {
         let job = lock(&place.queue).pop_front();
         match job {
-            Some(job) => work_on(desk, place, &job),
+            Some(Task::Backup(job)) => work_on(desk, place, &job),
+            Some(Task::Drill { target }) => super::drill::run(desk, &target),
             None => {
                 maintain(desk, place);
                 desk.rest(place, FOLD_EVERY, true);
@@ -125,9 +126,7 @@ fn ended(job: &Job, done: Attempt, (attempt, retried): (u32, bool)) -> Event {
         sent_bytes: manifest.map_or(0, |manifest| manifest.sent_bytes),
         verified: done.verified.is_some(),
         state_hash: manifest.map(|manifest| manifest.state_hash),
-        error: done
-            .failure
-            .map(|failure| failure.message.chars().take(ERROR_CHARS_MAX).collect()),
+        error: done.failure.map(|failure| short(&failure.message)),
         copied_micros: done.copied_micros,
         verified_micros: done.verified.map_or(0, |verified| verified.micros),
     })
@@ -176,7 +175,7 @@ fn attempt_on(
     if !is_verification {
         attempt.copied_micros = clock.monotonic().saturating_sub(begun);
     }
-    let room = room_needed(&manifest);
+    let room = manifest.content_bytes();
     attempt.manifest = Some(manifest);
     if desk.options.verify || is_verification {
         check_room(desk, room)?;
@@ -191,15 +190,13 @@ fn attempt_on(
     Ok(())
 }
 
-/// Bytes that a verification writes.
-fn room_needed(manifest: &Manifest) -> u64 {
-    let stretches = manifest.stretches.iter().map(|stretch| stretch.bytes);
-    let blobs = manifest.blobs.iter().map(|blob| blob.bytes);
-    stretches.chain(blobs).sum()
+/// As much of a message as is recorded.
+pub(super) fn short(message: &str) -> String {
+    message.chars().take(ERROR_CHARS_MAX).collect()
 }
 
 /// A verification never fills the disk that the log needs.
-fn check_room(desk: &Desk, needed: u64) -> Result<(), BackupError> {
+pub(super) fn check_room(desk: &Desk, needed: u64) -> Result<(), BackupError> {
     let Some(free) = (desk.environment.free_bytes)() else {
         return Ok(());
     };

@@ -364,7 +364,7 @@ impl Engine {
         };
         let Environment { vault, .. } = &self.environment;
         let seal = self.environment.seal(key);
-        match vault.keep(self.log.blobs(), seal, computed.json.clone()) {
+        match vault.keep(self.log.blobs(), seal, computed.json.to_string()) {
             Ok((result, pinned)) => (completed(result, computed), key, pinned.map(Arc::new)),
             Err(error) => {
                 let outcome = internal(format!("the result could not be stored: {error}"));

@@ -138,6 +138,7 @@ pub(crate) const fn ended_run(event: &Event) -> Option<RunId> {
         | Event::BackupEnded(_)
         | Event::Restored(_)
         | Event::BackupRequested(_)
+        | Event::DrillEnded(_)
         | Event::RunAdmitted(_)
         | Event::DatasetRegistered(_)
         | Event::DatasetRefused(_)

@@ -311,7 +311,7 @@ async fn outcome(
         Ending::Failed(outcome) => (withheld(outcome.clone(), key), KeyId(0), None),
         Ending::Reused { original, computed } => (reused(*original, computed), KeyId(0), None),
         Ending::Computed(computed) => {
-            let Stored { payload, pinned } = keep(door, key, computed.json.clone()).await?;
+            let Stored { payload, pinned } = keep(door, key, computed.json.to_string()).await?;
             (completed(payload, computed), key, pinned)
         }
     })

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use hindcast_model::event::{BackupEnded, BackupKind};
+use hindcast_model::event::{BackupEnded, BackupKind, DrillEnded};
 use hindcast_model::{State, UnixMicros};
 
 use crate::supervisor::as_f64;
@@ -51,6 +51,18 @@ impl BackupMetrics {
             metrics::gauge!("restore_test_duration_seconds", "target" => target)
                 .set(seconds(ended.verified_micros));
         }
+    }
+
+    pub(super) fn drilled(&mut self, at: UnixMicros, drill: &DrillEnded) {
+        let target = self.label(&drill.target);
+        let labels = [("target", target)];
+        if drill.error.is_some() || !drill.state_equal {
+            metrics::counter!("drill_failures_total", &labels).increment(1);
+            return;
+        }
+        metrics::gauge!("drill_last_success_timestamp_seconds", &labels).set(seconds_of(at));
+        metrics::gauge!("drill_lost_seconds", &labels).set(seconds(drill.lost_micros));
+        metrics::gauge!("drill_ready_seconds", &labels).set(seconds(drill.ready_micros));
     }
 
     fn label(&mut self, target: &str) -> String {

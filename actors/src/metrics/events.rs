@@ -171,6 +171,7 @@ impl EventMetrics {
             }
             Event::ConfigurationLoaded(e) => self.configured(recorded.context.at.0, e.generation),
             Event::BackupEnded(e) => self.backups.ended(recorded.context.at, e),
+            Event::DrillEnded(e) => self.backups.drilled(recorded.context.at, e),
             Event::Audited(e) => metrics::counter!("audit_events_total",
                 "verb" => e.verb.clone(), "outcome" => e.outcome.word())
             .increment(1),

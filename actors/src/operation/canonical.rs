@@ -14,6 +14,7 @@ use serde::ser::{
     SerializeTuple, SerializeTupleStruct, SerializeTupleVariant,
 };
 use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 
 type Fault = serde_json::Error;
 
@@ -28,6 +29,39 @@ pub(crate) fn canonical<T: Serialize>(value: &T) -> Result<String, LabError> {
         .map_err(|error| LabError::Internal(format!("no JSON: {error}")))?;
     String::from_utf8(text).map_err(|error| LabError::Internal(format!("no JSON: {error}")))
 }
+
+/// Canonical JSON that is spliced into answers as it is, without being read again.
+#[derive(Debug, Clone)]
+pub struct Json(Box<RawValue>);
+
+impl Json {
+    pub(super) fn of(text: String) -> Result<Self, LabError> {
+        let raw = RawValue::from_string(text);
+        raw.map(Self)
+            .map_err(|error| LabError::Internal(format!("no JSON: {error}")))
+    }
+
+    #[must_use]
+    pub fn raw(&self) -> &RawValue {
+        &self.0
+    }
+}
+
+impl std::ops::Deref for Json {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.0.get()
+    }
+}
+
+impl PartialEq for Json {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Json {}
 
 struct Writer<'a>(&'a mut Vec<u8>);
 

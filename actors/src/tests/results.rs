@@ -33,7 +33,7 @@ async fn ask(world: &World, asked: RunRequest) -> (String, Option<RunId>) {
     else {
         panic!("{admission:?}");
     };
-    (result.unwrap().json.clone(), original)
+    (result.unwrap().json.to_string(), original)
 }
 
 #[test]

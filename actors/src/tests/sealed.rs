@@ -66,7 +66,7 @@ async fn work(world: &World) -> (Vec<RunId>, ExperimentId) {
     else {
         panic!("{answer:?}");
     };
-    assert!(computed.json.contains(RESULT), "{}", computed.json);
+    assert!(computed.json.contains(RESULT), "{}", &*computed.json);
     runs.push(world.ask(asked(2, marked(What::Answer, 0))).await);
     runs.push(world.ask(asked(3, marked(What::LargeAnswer, 40_000))).await);
     let experiment = ExperimentId(fresh_id());

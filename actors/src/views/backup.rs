@@ -1,6 +1,6 @@
 //! Backups, as they are shown: by what the log says of them, or by what a target lists.
 
-use hindcast_backup::{Listed, Plan};
+use hindcast_backup::{Listed, Plan, Protection};
 use hindcast_log::{Cut, Recorded};
 use hindcast_model::event::{BackupEnded, BackupKind, BackupRequested};
 use hindcast_model::{BackupId, Event};
@@ -37,6 +37,8 @@ pub struct BackupView {
     pub state_hash: Option<String>,
     /// Whether the target is encrypted; not known from the log alone.
     pub encrypted: Option<bool>,
+    /// The public key of who signed it; not known from the log alone.
+    pub signed_by: Option<String>,
     /// Attempts so far.
     pub attempts: u32,
     /// Why the last attempt failed.
@@ -102,6 +104,7 @@ fn blank(recorded: &Recorded, (id, target): (BackupId, &str), kind: BackupKind) 
         verified_at: None,
         state_hash: None,
         encrypted: None,
+        signed_by: None,
         attempts: 0,
         error: None,
     }
@@ -133,7 +136,7 @@ fn ended(view: &mut BackupView, recorded: &Recorded, ended: &BackupEnded) {
 
 /// A backup that a target lists.
 #[must_use]
-pub fn listed_backup(listed: &Listed, target: &str, encrypted: bool) -> BackupView {
+pub fn listed_backup(listed: &Listed, target: &str, protection: Protection) -> BackupView {
     let Listed { manifest, verified } = listed;
     BackupView {
         id: manifest.id.to_string(),
@@ -148,7 +151,8 @@ pub fn listed_backup(listed: &Listed, target: &str, encrypted: bool) -> BackupVi
         verified: verified.is_some(),
         verified_at: verified.as_ref().map(|verified| rfc3339(verified.at)),
         state_hash: Some(manifest.state_hash.to_string()),
-        encrypted: Some(encrypted),
+        encrypted: Some(protection.encrypted),
+        signed_by: protection.signed_by.map(|signer| signer.to_string()),
         attempts: 1,
         error: None,
     }

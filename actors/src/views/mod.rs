@@ -5,6 +5,7 @@ mod backup;
 mod breaker;
 mod breaker_facts;
 mod difference;
+mod drill;
 mod event;
 mod experiment;
 mod facts;
@@ -17,6 +18,7 @@ pub use breaker::{
     breaker_history, breakers, service, services,
 };
 pub use difference::{Change, Changes, Fact, documents, states};
+pub use drill::{DrillView, drills};
 pub use event::{CloudEvent, EventView, cloud_event, event};
 pub use experiment::{
     DatasetView, ExperimentView, OperationStats, Stats, dataset, datasets, experiment, stats,

@@ -75,7 +75,7 @@ impl<'a> Laboratory<'a> {
                 let bytes = computed.json.len() as u64;
                 let readable = task.key == KeyId(0) && computed.json.len() <= INLINE_BYTES_MAX;
                 let result = match readable {
-                    true => Payload::Inline(computed.json.clone()),
+                    true => Payload::Inline(computed.json.to_string()),
                     // What a blob would be called; none is written. Nor is the result of a sealed
                     // request shown where its spec is not.
                     false => Payload::Blob {

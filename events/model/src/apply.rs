@@ -73,6 +73,7 @@ impl State {
             Event::BackupEnded(_) | Event::Restored(_) | Event::BackupRequested(_) => {
                 Stream::system("backups")
             }
+            Event::DrillEnded(_) => Stream::system("drills"),
         }
     }
 
@@ -167,6 +168,7 @@ impl State {
             Event::SubjectRedacted(e) => self.shredded.extend(&e.keys),
             Event::SegmentsPruned(e) => self.note_pruned(e),
             Event::CancelRequested(_)
+            | Event::DrillEnded(_)
             | Event::Restored(_)
             | Event::ClockStepped(_)
             | Event::TimeReached(_)

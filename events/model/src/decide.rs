@@ -69,6 +69,7 @@ impl State {
             | Event::WhatIfAsked(_)
             | Event::Restored(_)
             | Event::BackupRequested(_)
+            | Event::DrillEnded(_)
             | Event::DamageFound(_)
             | Event::DamageGone(_)
             | Event::SubjectRedacted(_)

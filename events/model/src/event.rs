@@ -157,6 +157,8 @@ events! {
         40:1 Audited "audited" observed ignorable;
         /// Figures of the server at one tick.
         50:1 MetricsSampled "metrics_sampled" observed ignorable;
+        /// A restore from a target was practised.
+        68:1 DrillEnded "drill_ended" observed ignorable;
 
         /// The run will be computed.
         101:1 RunAdmitted "run_admitted" decided needed;
@@ -226,6 +228,7 @@ impl Event {
             | Self::BackupEnded(_)
             | Self::Restored(_)
             | Self::BackupRequested(_)
+            | Self::DrillEnded(_)
             | Self::DamageFound(_)
             | Self::DamageGone(_)
             | Self::SubjectRedacted(_)
@@ -282,6 +285,7 @@ impl Event {
             | Self::BackupEnded(_)
             | Self::Restored(_)
             | Self::BackupRequested(_)
+            | Self::DrillEnded(_)
             | Self::DamageFound(_)
             | Self::DamageGone(_)
             | Self::SubjectRedacted(_)

@@ -429,6 +429,25 @@ pub struct BackupEnded {
     pub verified_micros: u64,
 }
 
+/// What a target holds was restored into a scratch directory and opened, as if the machine was lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrillEnded {
+    pub target: String,
+    /// The last event when the loss was assumed.
+    pub head: Seq,
+    /// The last event that came back.
+    pub to_seq: Seq,
+    /// Work that would be lost: from the oldest event that did not come back to the loss.
+    pub lost_micros: u64,
+    /// Until the restored log took work.
+    pub ready_micros: u64,
+    /// The state after `to_seq`, as it was restored; none when nothing was.
+    pub state_hash: Option<Digest>,
+    /// The log that is not lost has that state there.
+    pub state_equal: bool,
+    pub error: Option<String>,
+}
+
 /// The log up to here was written by a restore, and what follows is another history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restored {

@@ -8,6 +8,7 @@ use hindcast_model::{BackupId, Digest, Seq};
 use uuid::Uuid;
 
 use crate::crypt::KeyTag;
+use crate::sign::Signer;
 
 /// A target did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +54,15 @@ pub enum BackupError {
         "the target is not encrypted, and a key was given: leave the key out, or take another target"
     )]
     NotEncrypted,
+    #[error("the target is signed by {wanted}, and no signing key was given to write to it")]
+    SigningKeyNeeded { wanted: Signer },
+    #[error("the target is signed by {found}, and {wanted} was expected")]
+    OtherSigner { found: Signer, wanted: Signer },
+    #[error(
+        "the target is not signed, and a key of its signer was given: leave the key out, or take \
+         another target"
+    )]
+    NotSigned,
     #[error("the key file {}: {what}", path.display())]
     KeyFile { path: PathBuf, what: String },
     #[error("the target is of format {found} and this version reads {known}")]

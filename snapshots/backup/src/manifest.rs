@@ -81,6 +81,15 @@ impl Manifest {
         stretches.chain(files).sum()
     }
 
+    /// Bytes of the log and the blobs in it, as a restore writes them.
+    #[must_use]
+    pub fn content_bytes(&self) -> u64 {
+        let stretches = self.stretches.iter().map(|stretch| stretch.bytes);
+        stretches
+            .chain(self.blobs.iter().map(|blob| blob.bytes))
+            .sum()
+    }
+
     /// Names of its objects.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let stretches = self.stretches.iter().map(|s| s.name.as_str());
@@ -108,6 +117,9 @@ pub(crate) struct About {
     pub(crate) log: Uuid,
     /// The tag of the key that everything else is encrypted with.
     pub(crate) key: Option<crate::crypt::KeyTag>,
+    /// Who signs everything else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) signer: Option<crate::sign::Signer>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! Which backup a restore begins with, and what it will read. Nothing is written.
 
-use hindcast_log::{Cut, Reader};
+use hindcast_log::{Cut, LogError, Reader};
 use hindcast_model::{BackupId, Seq, UnixMicros};
 
 use crate::build::Source;
@@ -122,6 +122,10 @@ fn shipped_after(repository: &Repository, last: Seq) -> Result<usize, BackupErro
 /// Plans a restore from the segments of a data directory.
 pub fn plan_local(data_dir: &std::path::Path, wanted: Wanted) -> Result<Plan, BackupError> {
     let reader = Reader::open(data_dir)?;
+    if let Some(gap) = reader.gaps().pop() {
+        // What is left begins with a state that no frame here bears out.
+        return Err(LogError::Pruned(gap).into());
+    }
     let no_log = || BackupError::NoLog(data_dir.to_owned());
     let segments = reader.segments();
     let newest = segments.last().ok_or_else(no_log)?;

@@ -2,7 +2,7 @@
 //!
 //! | name | what |
 //! |---|---|
-//! | `hindcast.json` | format, log id and, if the rest is encrypted, the tag of the key |
+//! | `hindcast.json` | format, log id, the tag of the key if the rest is encrypted, and the signer if it is signed |
 //! | `segments/<first>-<chain>.zst` | a sealed segment; the chain is the hash of its last frame |
 //! | `tail/<first>-<last>-<chain>.zst` | frames of the open segment |
 //! | `blobs/<2 digits>/<digest>.zst` | a blob |
@@ -14,7 +14,7 @@
 //! Objects never change: a name stands for one content.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use hindcast_model::{BackupId, Digest, Seq};
 use serde::de::DeserializeOwned;
@@ -24,6 +24,7 @@ use crate::crypt::{Key, NONCE_BYTES};
 use crate::error::{BackupError, TargetError};
 use crate::manifest::{self, About, FORMAT, Manifest, Stored, Verified};
 use crate::pack::{self, Packed, Packer, Unpacking};
+use crate::sign::{Signer, SigningKey};
 use crate::target::Target;
 
 const ABOUT: &str = "hindcast.json";
@@ -38,6 +39,11 @@ pub struct Repository {
     target: Arc<dyn Target>,
     key: Option<Key>,
     nonce: Entropy,
+    signing: Option<SigningKey>,
+    /// Who has to have signed it.
+    trusted: Option<Signer>,
+    /// Who signed it, as it says itself, once that was read.
+    signed: Arc<OnceLock<Option<Signer>>>,
 }
 
 /// A backup that a target has.
@@ -47,11 +53,35 @@ pub struct Listed {
     pub verified: Option<Verified>,
 }
 
+/// How what a target holds is protected against who can get at it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Protection {
+    pub encrypted: bool,
+    pub signed_by: Option<Signer>,
+}
+
 impl Repository {
     /// The repository in a target. With a key everything in it is encrypted.
     #[must_use]
     pub fn new(target: Arc<dyn Target>, key: Option<Key>, nonce: Entropy) -> Self {
-        Self { target, key, nonce }
+        Self {
+            target,
+            key,
+            nonce,
+            signing: None,
+            trusted: None,
+            signed: Arc::default(),
+        }
+    }
+
+    /// As it is, with everything in it signed. Objects are read only if `trusted` has signed them,
+    /// which is the owner of the signing key if none is named; who has neither of the two trusts
+    /// the signer that the target names.
+    #[must_use]
+    pub fn signed(mut self, signing: Option<SigningKey>, trusted: Option<Signer>) -> Self {
+        self.trusted = trusted.or_else(|| signing.as_ref().map(SigningKey::signer));
+        self.signing = signing;
+        self
     }
 
     /// What messages call it.
@@ -65,7 +95,16 @@ impl Repository {
         self.key.is_some()
     }
 
-    /// The log whose backups it holds, after the key was checked; none in an empty target.
+    /// How what is in it is protected, as far as [`Repository::log`] has told.
+    #[must_use]
+    pub fn protection(&self) -> Protection {
+        Protection {
+            encrypted: self.key.is_some(),
+            signed_by: self.signed.get().copied().flatten(),
+        }
+    }
+
+    /// The log whose backups it holds, after the keys were checked; none in an empty target.
     pub fn log(&self) -> Result<Option<Uuid>, BackupError> {
         let bytes = match self.target.get(ABOUT) {
             Ok(bytes) => bytes,
@@ -85,8 +124,32 @@ impl Repository {
                 Err(BackupError::WrongKey { wanted, given })
             }
             (None, Some(_)) => Err(BackupError::NotEncrypted),
-            (Some(_), Some(_)) | (None, None) => Ok(Some(about.log)),
+            (Some(_), Some(_)) | (None, None) => {
+                self.check_signer(about.signer)?;
+                Ok(Some(about.log))
+            }
         }
+    }
+
+    fn check_signer(&self, found: Option<Signer>) -> Result<(), BackupError> {
+        let given = self.signing.as_ref().map(SigningKey::signer);
+        for wanted in [self.trusted, given].into_iter().flatten() {
+            match found {
+                Some(found) if found == wanted => {}
+                Some(found) => return Err(BackupError::OtherSigner { found, wanted }),
+                None => return Err(BackupError::NotSigned),
+            }
+        }
+        let _same = self.signed.set(found);
+        Ok(())
+    }
+
+    /// Who has to have signed what is read.
+    fn expected(&self) -> Result<Option<Signer>, BackupError> {
+        if self.trusted.is_none() && self.signed.get().is_none() {
+            self.log()?;
+        }
+        Ok(self.trusted.or(self.protection().signed_by))
     }
 
     /// The log whose backups it holds; there have to be some.
@@ -105,7 +168,9 @@ impl Repository {
                     format: FORMAT,
                     log: here,
                     key: self.key.as_ref().map(Key::tag),
+                    signer: self.signing.as_ref().map(SigningKey::signer),
                 };
+                self.check_signer(about.signer)?;
                 Ok(self.target.put(ABOUT, &manifest::encode(&about))?)
             }
         }
@@ -122,12 +187,21 @@ impl Repository {
             Some(key) => key.seal(name, (self.nonce)(), &bytes),
             None => bytes,
         };
+        let bytes = match (&self.signing, self.expected()?) {
+            (Some(signing), _) => signing.sign(name, bytes),
+            (None, Some(wanted)) => return Err(BackupError::SigningKeyNeeded { wanted }),
+            (None, None) => bytes,
+        };
         self.target.put(name, &bytes)?;
         Ok(bytes.len() as u64)
     }
 
     fn get(&self, name: &str) -> Result<Vec<u8>, BackupError> {
         let bytes = self.target.get(name)?;
+        let bytes = match self.expected()? {
+            Some(signer) => signer.check(name, bytes)?,
+            None => bytes,
+        };
         match &self.key {
             Some(key) => key.open(name, &bytes),
             None => Ok(bytes),

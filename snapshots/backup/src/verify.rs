@@ -16,7 +16,24 @@ use crate::work::Work;
 const SCRATCH: &str = "scratch";
 
 /// A directory that is removed when this is dropped.
-struct Scratch<'a>(&'a dyn Disk, PathBuf);
+pub(crate) struct Scratch<'a>(&'a dyn Disk, PathBuf);
+
+impl<'a> Scratch<'a> {
+    /// An empty one of this name, among those of a data directory.
+    pub(crate) fn make(root: &Path, name: &str, work: &Work<'a>) -> Result<Self, BackupError> {
+        let dir = root.join(SCRATCH).join(name);
+        let disk = work.disk.as_ref();
+        disk.remove_dir_all(&dir)
+            .map_err(BackupError::io("remove", &dir))?;
+        disk.create_dir_all(&dir)
+            .map_err(BackupError::io("create", &dir))?;
+        Ok(Self(disk, dir))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.1
+    }
+}
 
 impl Drop for Scratch<'_> {
     fn drop(&mut self) {
@@ -41,13 +58,7 @@ pub fn verify(
             here: DECIDER_VERSION,
         });
     }
-    let dir = root.join(SCRATCH).join(format!("verify-{id}"));
-    let disk = work.disk.as_ref();
-    disk.remove_dir_all(&dir)
-        .map_err(BackupError::io("remove", &dir))?;
-    disk.create_dir_all(&dir)
-        .map_err(BackupError::io("create", &dir))?;
-    let scratch = Scratch(disk, dir);
+    let scratch = Scratch::make(root, &format!("verify-{id}"), work)?;
     let shape = Shape {
         cut: Cut::Seq(manifest.to_seq),
         epoch: manifest.epoch,
@@ -59,7 +70,7 @@ pub fn verify(
         manifest: Box::new(manifest),
         onward: false,
     };
-    let built = build_log(&source, &scratch.1, &shape, work)?;
+    let built = build_log(&source, scratch.path(), &shape, work)?;
     let place = built.rebuilt.place;
     if place.chain != told_chain || built.state_hash != told {
         return Err(BackupError::StateDiffers {
@@ -68,8 +79,8 @@ pub fn verify(
             found: built.state_hash,
         });
     }
-    build_blobs(&source, &scratch.1, &built.blobs, work)?;
-    build_keys(&source, &scratch.1)?;
+    build_blobs(&source, scratch.path(), &built.blobs, work)?;
+    build_keys(&source, scratch.path())?;
     let verified = Verified {
         backup: id,
         at: work.clock.wall(),

@@ -20,6 +20,13 @@ pub(crate) struct Target {
     /// The file of the key that the target is encrypted with.
     #[arg(long, value_name = "FILE")]
     pub(crate) key_file: Option<PathBuf>,
+    /// The file of the key that signs what the target holds.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) signing_key: Option<PathBuf>,
+    /// The public key of who has to have signed what the target holds; the owner of the signing
+    /// key if one is given.
+    #[arg(long, value_name = "PUBLIC KEY")]
+    pub(crate) signer: Option<String>,
     /// The address of an object store; credentials are in AWS_ACCESS_KEY_ID and
     /// AWS_SECRET_ACCESS_KEY.
     #[arg(long, value_name = "URL")]
@@ -73,6 +80,12 @@ pub(crate) enum Backup {
         id: String,
         #[command(flatten)]
         target: AnyTarget,
+    },
+    /// Print the public key of a signing key, which is what `--signer` takes.
+    #[command(after_help = "Examples:\n  hindcast backup signer sign.key")]
+    Signer {
+        /// 32 random bytes, or 64 hexadecimal digits.
+        file: PathBuf,
     },
     /// Remove the backups that are not kept any more, and what nothing needs.
     #[command(after_help = "Examples:\n  hindcast backup prune --dry-run\n  \

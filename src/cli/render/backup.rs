@@ -37,8 +37,8 @@ pub(crate) fn backups(page: &Value) -> String {
     line(
         &mut out,
         &format!(
-            "{:<36}  {:<27}  {:>12}  {:>9}  {:>9}  {:<27}  {:<9}  target",
-            "id", "time", "bytes", "from", "to", "verified", "encrypted"
+            "{:<36}  {:<27}  {:>12}  {:>9}  {:>9}  {:<27}  {:<9}  {:<6}  target",
+            "id", "time", "bytes", "from", "to", "verified", "encrypted", "signed"
         ),
     );
     for item in list(page, "/items") {
@@ -47,6 +47,10 @@ pub(crate) fn backups(page: &Value) -> String {
             Some(false) => "no",
             None => "-",
         };
+        let signed = match text(item, "/signed_by") {
+            "" => "no",
+            _ => "yes",
+        };
         let verified = match text(item, "/verified_at") {
             "" => "no",
             at => at,
@@ -54,7 +58,7 @@ pub(crate) fn backups(page: &Value) -> String {
         line(
             &mut out,
             &format!(
-                "{:<36}  {:<27}  {:>12}  {:>9}  {:>9}  {verified:<27}  {encrypted:<9}  {}",
+                "{:<36}  {:<27}  {:>12}  {:>9}  {:>9}  {verified:<27}  {encrypted:<9}  {signed:<6}  {}",
                 text(item, "/id"),
                 text(item, "/created_at"),
                 number(item, "/bytes"),

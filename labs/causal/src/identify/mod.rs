@@ -70,14 +70,14 @@ impl<'a> Prepared<'a> {
         })
     }
 
-    /// A hash of everything that the answer depends on and of nothing else that the request
-    /// says: equal keys have equal answers to the byte, however the graphs are written. For a
-    /// stored dataset it stands for the digest that the request names.
+    /// A hash of everything but the seed that the answer depends on, and of nothing else that the
+    /// request says: with one seed, equal keys have equal answers to the byte, however the graphs
+    /// are written. For a stored dataset it stands for the digest that the request names.
     pub fn canonical_key(&self, control: &dyn Control) -> Result<[u8; 32], LabError> {
         let Checked {
             parsed,
             query,
-            seed,
+            seed: _,
             sets,
             extras,
         } = &self.checked;
@@ -96,7 +96,6 @@ impl<'a> Prepared<'a> {
         let rest = format!(
             "{:?}",
             (
-                seed,
                 sets,
                 extras,
                 &parsed.latents,

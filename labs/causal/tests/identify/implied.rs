@@ -457,7 +457,6 @@ fn equal_questions_have_equal_keys_and_others_do_not() {
     }
     let mut keys = vec![first.0];
     for (field, value) in [
-        ("seed", json!(1)),
         ("limit", json!(3)),
         ("given", json!(["m"])),
         ("include", json!([])),
