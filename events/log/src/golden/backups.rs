@@ -40,19 +40,6 @@ pub(super) fn samples() -> Vec<(&'static str, Event)> {
             }),
         ),
         (
-            "record_68_1_drill_ended.bin",
-            Event::DrillEnded(DrillEnded {
-                target: "offsite".to_owned(),
-                head: Seq(44),
-                to_seq: Seq(40),
-                lost_micros: 300_000,
-                ready_micros: 900_000,
-                state_hash: Some(digest(6)),
-                state_equal: true,
-                error: None,
-            }),
-        ),
-        (
             "record_18_1_restored.bin",
             Event::Restored(Restored {
                 source: "offsite".to_owned(),
@@ -81,5 +68,22 @@ pub(super) fn samples() -> Vec<(&'static str, Event)> {
                 idempotency: None,
             }),
         ),
+        drill(),
     ]
+}
+
+fn drill() -> (&'static str, Event) {
+    (
+        "record_68_1_drill_ended.bin",
+        Event::DrillEnded(DrillEnded {
+            target: "offsite".to_owned(),
+            head: Seq(44),
+            to_seq: Seq(40),
+            lost_micros: 300_000,
+            ready_micros: 900_000,
+            state_hash: Some(digest(6)),
+            state_equal: true,
+            error: None,
+        }),
+    )
 }
