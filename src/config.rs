@@ -9,6 +9,7 @@ mod limits;
 mod live;
 mod load;
 mod overload;
+mod slo;
 mod telemetry;
 
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ pub use breakers::{BreakersConfig, FallbackDefault, OwnBreaker};
 pub use live::{Change, LIVE, LiveConfig, change};
 pub use load::{ConfigError, Overrides, load, misnamed};
 pub use overload::OverloadConfig;
+pub use slo::{ObjectiveConfig, SloConfig};
 pub use telemetry::{LogFormat, MetricsConfig, OtlpConfig, TelemetryConfig};
 
 /// Everything that can be set.
@@ -46,6 +48,7 @@ pub struct Config {
     pub metrics: MetricsConfig,
     pub telemetry: TelemetryConfig,
     pub otlp: OtlpConfig,
+    pub slo: SloConfig,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -294,6 +297,7 @@ impl Config {
         }
         self.backup.check()?;
         self.breakers.check(&self.backup)?;
+        self.slo.check()?;
         crate::telemetry::filter(&self.telemetry.filter)
             .map_err(|error| ConfigError::value("telemetry.filter", error.to_string()))?;
         Ok(())
@@ -346,6 +350,7 @@ mod tests {
             DEFAULT,
             include_str!("../config/dev.toml"),
             include_str!("../config/test.toml"),
+            include_str!("../config/objectives.toml"),
         ] {
             let config = parse(text).expect("a shipped file is right");
             assert_eq!(config.check(), Ok(()));

@@ -18,6 +18,7 @@ pub mod privacy;
 pub mod profile;
 mod retention;
 pub mod series;
+mod slo;
 mod snapshots;
 pub mod startup;
 pub mod telemetry;

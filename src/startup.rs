@@ -23,7 +23,7 @@ use crate::config::{Config, ConfigError};
 use crate::http::{self, App, ConfigSource, Running};
 use crate::metrics::{RecorderTaken, sampler};
 use crate::tls::{Certificate, TlsError};
-use crate::{breakers, clock, hangup, ids, metrics, overload, retention, snapshots};
+use crate::{breakers, clock, hangup, ids, metrics, overload, retention, slo, snapshots};
 
 mod options;
 
@@ -337,7 +337,9 @@ async fn record_start(log: &Log, recovery: &Recovery, config: &Config) -> Result
         numeric_profile: numeric_profile(),
         clean: recovery.clean,
     });
-    let commands = [started, loaded].map(own_command).to_vec();
+    let objectives = slo::event(log, config).map_err(ServeError::Record)?;
+    let events = [started, loaded].into_iter().chain(objectives);
+    let commands = events.map(own_command).collect();
     record(log, Submission { commands }).await
 }
 

@@ -4,8 +4,10 @@ mod backup;
 mod breaker;
 mod configuration;
 mod demo;
+mod events;
 mod global;
 mod serve;
+mod slo;
 
 use std::path::PathBuf;
 
@@ -15,8 +17,10 @@ pub(crate) use backup::{AnyTarget, Backup, Restore, Target};
 pub(crate) use breaker::{Breaker, LastingWish, Service, Wish};
 pub(crate) use configuration::ConfigVerb;
 pub(crate) use demo::Demo;
+pub(crate) use events::{EventFilter, Events, ExportFormat};
 pub(crate) use global::Global;
 pub(crate) use serve::Serve;
+pub(crate) use slo::{At as SloAt, Slo};
 
 use super::whatif::WhatIf;
 
@@ -146,6 +150,11 @@ pub(crate) enum Verb {
     Service {
         #[command(subcommand)]
         verb: Service,
+    },
+    /// Service level objectives: error budgets, how fast they go, and whether one is frozen.
+    Slo {
+        #[command(subcommand)]
+        verb: Slo,
     },
     /// Make a data directory from a backup, or as it was at an earlier moment.
     #[command(after_help = backup::RESTORE_HELP)]
@@ -356,47 +365,6 @@ pub(crate) enum Experiment {
     Stats,
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum Events {
-    /// Follow the log as it grows.
-    #[command(after_help = "Examples:\n  hindcast events tail\n  \
-                            hindcast events tail --type run_completed --json")]
-    Tail {
-        #[command(flatten)]
-        filter: EventFilter,
-    },
-    /// List events, oldest first.
-    #[command(
-        after_help = "Examples:\n  hindcast events list --from 100 --limit 20\n  \
-                            hindcast events list --stream run/ID"
-    )]
-    List {
-        #[command(flatten)]
-        filter: EventFilter,
-        /// Start at this sequence number.
-        #[arg(long)]
-        from: Option<u64>,
-        /// How many.
-        #[arg(long, default_value_t = 50)]
-        limit: usize,
-    },
-    /// Show one event with everything that is recorded of it.
-    #[command(after_help = "Examples:\n  hindcast events show 17")]
-    Show { sequence: u64 },
-    /// Write every event, one JSON object on a line.
-    #[command(after_help = "Examples:\n  hindcast events export > events.jsonl\n  \
-                            hindcast events export --format cloudevents | head -1")]
-    Export {
-        #[command(flatten)]
-        filter: EventFilter,
-        /// Start at this sequence number.
-        #[arg(long)]
-        from: Option<u64>,
-        #[arg(long, value_enum, default_value_t = ExportFormat::Jsonl)]
-        format: ExportFormat,
-    },
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct StateOf {
     /// Whose state: a stream, or all for the whole.
@@ -448,24 +416,6 @@ pub(crate) enum ExplainDirection {
 pub(crate) enum ExplainFormat {
     Dot,
     Svg,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ExportFormat {
-    /// One event as this server writes it.
-    Jsonl,
-    /// CloudEvents 1.0 in JSON.
-    Cloudevents,
-}
-
-#[derive(Debug, Clone, Default, Args)]
-pub(crate) struct EventFilter {
-    /// Only events of this stream, such as run/ID or system/server.
-    #[arg(long)]
-    pub(crate) stream: Option<String>,
-    /// Only events of this type, such as run_completed.
-    #[arg(long = "type", value_name = "TYPE")]
-    pub(crate) kind: Option<String>,
 }
 
 #[cfg(test)]

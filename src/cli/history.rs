@@ -73,7 +73,7 @@ pub(super) fn failed(error: HistoryError) -> Failure {
 }
 
 /// What the command line names, or wrong usage.
-fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
+pub(super) fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
     name: &str,
     text: &str,
 ) -> Result<T, Failure> {
@@ -82,7 +82,7 @@ fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
 }
 
 /// Text as a part of a URL.
-fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
         match byte {

@@ -28,6 +28,7 @@ mod render;
 mod repair;
 mod restore;
 mod serve;
+mod slo;
 mod status;
 mod trace;
 mod verify;
@@ -78,6 +79,7 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Verb::Backup { verb } => backup::run(global, verb, output),
         Verb::Breaker { verb } => breaker::run(global, verb, output),
         Verb::Service { verb } => breaker::service(global, verb, output),
+        Verb::Slo { verb } => slo::run(global, &verb, output),
         Verb::Restore(options) => restore::run(global, &options, output),
         Verb::Config { verb } => configuration::run(global, verb, output),
         Verb::Completions { shell } => completions(shell, output),
@@ -117,6 +119,7 @@ fn refuse_ignored(global: &Global, verb: &Verb) -> Result<(), Failure> {
         Verb::Causal { .. }
         | Verb::Breaker { .. }
         | Verb::Service { .. }
+        | Verb::Slo { .. }
         | Verb::Data { .. }
         | Verb::Experiment { .. }
         | Verb::State(_)

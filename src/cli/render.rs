@@ -2,6 +2,7 @@
 
 mod backup;
 mod breaker;
+mod slo;
 
 use std::fmt::Write;
 
@@ -10,6 +11,7 @@ use serde_json::Value;
 use super::output::Failure;
 pub(crate) use backup::{backup, backups, pruned, restore_plan, restored};
 pub(crate) use breaker::{breaker, breaker_history, breakers, service, services, simulation};
+pub(crate) use slo::{slo, slo_list, slo_status};
 
 /// Text at a path of a document; empty when there is none.
 fn text<'a>(value: &'a Value, path: &str) -> &'a str {

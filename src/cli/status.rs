@@ -63,6 +63,9 @@ fn text(health: &Value) -> String {
             ));
         }
     }
+    for reason in found["slo"]["reasons"].as_array().into_iter().flatten() {
+        lines.push(format!("frozen      {}", word(reason)));
+    }
     for actor in found["actors"].as_array().into_iter().flatten() {
         lines.push(format!(
             "actor       {:<12} {:<10} mailbox {}/{}, restarts {}",

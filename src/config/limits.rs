@@ -103,6 +103,9 @@ const RANGES: &[(&str, u64, u64)] = &[
     ("otlp.metrics_interval_ms", 100, DAY_MS),
     ("otlp.timeout_ms", 1, HOUR_MS),
     ("otlp.queue_bytes_max", KIB, GIB),
+    ("slo.freeze_below_percent", 0, 100),
+    ("slo.thaw_at_percent", 0, 100),
+    ("slo.bad_minimum", 1, 1_000_000),
 ];
 
 /// What is wrong with this value of this key, if it is a number.

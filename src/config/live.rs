@@ -26,6 +26,11 @@ pub const LIVE: &[&str] = &[
     "runs.idempotency_ttl_ms",
     "runs.idempotency_entries_max",
     "disk.reserve_bytes",
+    "slo.enabled",
+    "slo.freeze_below_percent",
+    "slo.thaw_at_percent",
+    "slo.bad_minimum",
+    "slo.objectives",
 ];
 
 /// The configuration that holds. Each one that held before stays in memory to the end of the

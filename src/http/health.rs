@@ -6,7 +6,7 @@ use std::sync::Arc;
 use actix_web::http::header::{ACCEPT, CACHE_CONTROL, VARY};
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
-use hindcast_actors::{ActorStatus, Phase};
+use hindcast_actors::{ActorStatus, Phase, views};
 use metrics::gauge;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -48,6 +48,15 @@ pub(crate) struct Components {
     pub(crate) disk: Option<DiskHealth>,
     /// Files that are damaged, the first ones.
     pub(crate) damaged: Vec<DamageHealth>,
+    pub(crate) slo: SloHealth,
+}
+
+/// Error budgets. A frozen one does not make the server unhealthy.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct SloHealth {
+    /// Whether one is frozen.
+    pub(crate) frozen: bool,
+    pub(crate) reasons: Vec<String>,
 }
 
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -131,6 +140,7 @@ pub(crate) fn measure(app: &App, running: &Running) -> Measured {
         });
         shown.collect()
     });
+    let freezes = running.log.state(|state| views::slo_freezes(state.slos()));
     let statuses = running.supervision.statuses();
     let space = disk::space(&app.config.server.data_dir);
     let lag_events = stats.head.0.saturating_sub(stats.applied.0);
@@ -172,6 +182,10 @@ pub(crate) fn measure(app: &App, running: &Running) -> Measured {
             reserve_bytes: settings.disk_reserve_bytes,
         }),
         damaged,
+        slo: SloHealth {
+            frozen: !freezes.is_empty(),
+            reasons: freezes,
+        },
     })
 }
 

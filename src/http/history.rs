@@ -105,7 +105,7 @@ pub(super) fn admit(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
     })
 }
 
-async fn answer<R: Send + 'static>(
+pub(super) async fn answer<R: Send + 'static>(
     app: &Data<App>,
     asked: &'static str,
     work: impl FnOnce(&dyn Source) -> Result<R, HistoryError> + Send + 'static,
@@ -120,7 +120,7 @@ async fn answer<R: Send + 'static>(
     .await
 }
 
-fn moment(query: &Query, name: &str) -> Result<When, Problem> {
+pub(super) fn moment(query: &Query, name: &str) -> Result<When, Problem> {
     Ok(query.parse(name, MOMENT)?.unwrap_or_default())
 }
 

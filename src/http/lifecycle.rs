@@ -6,6 +6,7 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use hindcast_actors::Identity;
 use hindcast_model::event::AuditOutcome;
+use hindcast_model::{Command, Submission};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -14,7 +15,7 @@ use super::parameters::{self, Query};
 use super::{App, audit, health, identity};
 use crate::access::Keys;
 use crate::config::{Change, Config, ConfigError, change};
-use crate::startup;
+use crate::{ids, slo, startup};
 
 /// Where a configuration comes from; it may wait for the disk.
 pub type ConfigSource = Arc<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
@@ -98,10 +99,16 @@ pub(crate) async fn renew(app: &Data<App>, identity: Identity) -> Result<Reloade
     let event = startup::configuration_event(&running.log, &change.config)
         .map_err(|message| Problem::new(&error::INVALID, message).field("configuration"))?;
     let generation = event.0;
-    running
-        .experiment
-        .submit(identity.command(event.1).into())
-        .await?;
+    let objectives = slo::event(&running.log, &change.config)
+        .map_err(|message| Problem::new(&error::INVALID, message).field("slo"))?;
+    let loaded = identity.command(event.1);
+    let objectives = objectives.map(|event| Command {
+        event_id: ids::event(),
+        event,
+        ..loaded.clone()
+    });
+    let commands = [loaded].into_iter().chain(objectives).collect();
+    running.experiment.submit(Submission { commands }).await?;
     app.access.replace(keys);
     if let (Some(shown), Some(pair)) = (&app.certificate, certificate) {
         shown.show(pair);

@@ -32,6 +32,7 @@ mod roles;
 mod routes;
 mod runs;
 mod scan;
+mod slo;
 mod stream;
 mod unique;
 mod whatif;

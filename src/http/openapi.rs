@@ -8,7 +8,7 @@ use utoipa::{IntoParams, IntoResponses, OpenApi};
 use super::error::{KINDS, ProblemDetails};
 use super::{
     backups, breakers, cache, causal, datasets, debug, drills, events, experiments, health,
-    history, keys, lifecycle, privacy, profile, runs, whatif,
+    history, keys, lifecycle, privacy, profile, runs, slo, whatif,
 };
 use crate::answer::Answer;
 
@@ -177,6 +177,8 @@ impl IntoResponses for Problems {
         breakers::command,
         breakers::history,
         breakers::simulate,
+        slo::list,
+        slo::show,
         health::metrics,
         health::model_metrics,
         cache::stats,

@@ -36,6 +36,8 @@ const TABLE: &[(&str, &str, Need)] = &[
     ("GET", "/api/v1/breakers/{name}", VIEWER),
     ("GET", "/api/v1/breakers/{name}/history", VIEWER),
     ("POST", "/api/v1/breakers/{name}/simulate", OPERATOR),
+    ("GET", "/api/v1/slo", VIEWER),
+    ("GET", "/api/v1/slo/{name}", VIEWER),
     ("GET", "/metrics", VIEWER),
     ("GET", "/model-metrics", VIEWER),
     ("GET", "/cache/stats", VIEWER),

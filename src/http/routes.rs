@@ -10,7 +10,7 @@ use actix_web::{App as WebApp, Error, HttpRequest, Resource, Route, guard};
 use super::error::{self, Problem};
 use super::{
     App, backups, breakers, cache, causal, datasets, debug, drills, events, experiments, health,
-    history, keys, lifecycle, observe, pages, privacy, profile, runs, whatif,
+    history, keys, lifecycle, observe, pages, privacy, profile, runs, slo, whatif,
 };
 
 const GET: &str = "GET, HEAD";
@@ -77,7 +77,7 @@ fn routes(config: &mut ServiceConfig) {
         .configure(history);
 }
 
-/// Circuit breakers and the services behind them.
+/// Circuit breakers, the services behind them, and objectives.
 fn guarded(config: &mut ServiceConfig) {
     config
         .service(at("/health/services", GET).route(get().to(breakers::services)))
@@ -90,7 +90,9 @@ fn guarded(config: &mut ServiceConfig) {
         .service(at("/api/v1/breakers/{name}/history", GET).route(get().to(breakers::history)))
         .service(
             at("/api/v1/breakers/{name}/simulate", POST).route(web::post().to(breakers::simulate)),
-        );
+        )
+        .service(at("/api/v1/slo", GET).route(get().to(slo::list)))
+        .service(at("/api/v1/slo/{name}", GET).route(get().to(slo::show)));
 }
 
 /// The life of the process.

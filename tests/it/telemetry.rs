@@ -529,7 +529,8 @@ fn slow_and_failed_requests_are_kept_to_be_looked_at() {
 #[test]
 fn the_commands_of_the_operations_document_work() {
     let dir = temporary();
-    let server = Server::start_with(serve(dir.path(), &["metrics.sample_interval_ms=100"]));
+    let settings = ["metrics.sample_interval_ms=100", "slo.enabled=true"];
+    let server = Server::start_with(serve(dir.path(), &settings));
     server.wait_until("/api/v1/events?type=metrics_sampled", |found| {
         found["items"]
             .as_array()

@@ -33,6 +33,12 @@ pub(crate) fn busy(dir: &std::path::Path) -> Server {
     // A tool that asks for a hundred backups at once waits for each no longer than this.
     let waits = ["http.wait_default_ms=3000", "http.wait_max_ms=10000"];
     let server = Server::start_with(serve(dir, &waits));
+    fill(&server);
+    server
+}
+
+/// Does something of each kind.
+pub(crate) fn fill(server: &Server) {
     let headers = [("content-type", "text/csv")];
     let stored = server
         .send(Method::POST, "/api/v1/datasets", &headers, &sachs())
@@ -47,7 +53,6 @@ pub(crate) fn busy(dir: &std::path::Path) -> Server {
     server
         .post(VALIDATE, &json!({}))
         .expect_problem(422, "graph");
-    server
 }
 
 #[test]

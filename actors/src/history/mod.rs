@@ -8,6 +8,7 @@ mod forward;
 mod graph;
 mod provenance;
 mod recompute;
+mod slo;
 mod state;
 
 use std::str::FromStr;
@@ -24,6 +25,7 @@ pub use graph::{Edge, Graph, Node, NodeKind, Relation};
 pub use hindcast_causal::graph::GraphFormat;
 pub use provenance::{Direction, Provenance, Subject, provenance};
 pub use recompute::{Archive, Differing, NoResult, Recomputed, Recomputer, recompute};
+pub use slo::slos;
 pub use state::{StateAt, state};
 
 /// Entries of collections in one answer.

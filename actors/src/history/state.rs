@@ -175,6 +175,7 @@ fn of_system(stream: Stream, events: &[Recorded], state: &State, read: &views::R
         it if it == Stream::system("breakers") => json!({
             "breakers": views::breakers(parts.breakers, parts.at),
         }),
+        it if it == Stream::system("slo") => json!({ "slo": views::slo_list(state) }),
         it if it == Stream::system("datasets") => json!({ "datasets": parts.datasets.len() }),
         // What stands in the others changes no state.
         _ => json!({}),

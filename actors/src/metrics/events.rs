@@ -10,6 +10,7 @@ use hindcast_model::{RunId, State};
 use metrics::{Counter, Gauge, Histogram};
 
 use super::backups::BackupMetrics;
+use super::slos::SloMetrics;
 use crate::supervisor::as_f64;
 
 /// Operations with series of their own; further ones share the last.
@@ -57,6 +58,7 @@ pub(super) struct EventMetrics {
     experiments: [Counter; 3],
     datasets_registered: Counter,
     backups: BackupMetrics,
+    slos: SloMetrics,
     shed: [Counter; 3],
     configuration_generation: Gauge,
     configuration_loaded_at: Gauge,
@@ -89,6 +91,7 @@ impl EventMetrics {
             experiments: ["admitted", "refused", "completed"].map(experiments),
             datasets_registered: metrics::counter!("datasets_registered_total"),
             backups: BackupMetrics::default(),
+            slos: SloMetrics::default(),
             shed: ["overloaded", "malformed", "unauthenticated"].map(shed),
             configuration_generation: metrics::gauge!("config_generation"),
             configuration_loaded_at: metrics::gauge!(
@@ -115,7 +118,7 @@ impl EventMetrics {
     }
 
     /// Gauges that are the state's to say.
-    pub(super) fn show(&self, state: &State) {
+    pub(super) fn show(&mut self, state: &State) {
         self.runs_open.set(f64::from(state.in_flight()));
         self.experiments_open
             .set(as_f64(state.experiments().len() as u64));
@@ -127,6 +130,7 @@ impl EventMetrics {
         self.damaged.set(as_f64(state.damaged().len() as u64));
         self.configuration_generation
             .set(as_f64(state.server().configuration_generation));
+        self.slos.show(state);
     }
 
     /// Events that nobody will look at.
@@ -197,6 +201,9 @@ impl EventMetrics {
             | Event::BreakerChanged(_)
             | Event::FallbackTaken(_)
             | Event::MetricsSampled(_)
+            | Event::ObjectivesConfigured(_)
+            | Event::SloBudgetChanged(_)
+            | Event::SloBurnChanged(_)
             | Event::RunAdmitted(_)
             | Event::DatasetRefused(_)
             | Event::IntakePaused(_)

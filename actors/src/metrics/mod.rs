@@ -8,6 +8,7 @@ mod host;
 mod log;
 mod names;
 mod node;
+mod slos;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

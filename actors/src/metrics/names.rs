@@ -12,6 +12,7 @@ pub fn describe() {
     log_figures();
     backups();
     breakers();
+    objectives();
     process();
     machine();
     container();
@@ -147,6 +148,22 @@ fn breakers() {
     describe_counter!(
         "isl_fallback_triggered_total",
         "As fallback_triggered_total"
+    );
+}
+
+fn objectives() {
+    describe_gauge!(
+        "slo_error_budget_remaining_ratio",
+        "Error budget that is left, of one; negative when it is overdrawn, not a number without data"
+    );
+    describe_gauge!(
+        "slo_burn_rate",
+        "How fast an error budget goes, by window; 1 is the rate at which it lasts"
+    );
+    describe_gauge!("slo_frozen", "1 while an error budget is frozen");
+    describe_gauge!(
+        "slo_covered_ratio",
+        "Share of the window of an objective that was measured"
     );
 }
 

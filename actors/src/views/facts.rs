@@ -73,6 +73,7 @@ pub(super) fn visit(before: Option<&State>, after: &State, sink: &mut dyn Sink) 
         backups_open,
         backups,
         breakers,
+        slos,
     } = after;
     let b = before.as_ref();
     sink.one("seq", b.map(|b| json!(b.seq.0)), json!(seq.0));
@@ -113,6 +114,7 @@ pub(super) fn visit(before: Option<&State>, after: &State, sink: &mut dyn Sink) 
     entries(sink, "shredded", pairs, number, |()| json!(true));
     backed_up(sink, b, (backups_open, backups));
     super::breaker_facts::guarded(sink, b, breakers);
+    super::slo::facts(sink, b, (slos, at));
     sets(sink, b, deadlines, idempotency_order);
 }
 

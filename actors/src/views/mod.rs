@@ -10,6 +10,7 @@ mod event;
 mod experiment;
 mod facts;
 mod run;
+mod slo;
 mod time;
 
 pub use backup::{BackupView, RestorePlanView, backup, listed_backup, restore_plan};
@@ -26,6 +27,9 @@ pub use experiment::{
 pub use facts::state;
 pub(crate) use facts::{damage, process, pruned_range, set};
 pub use run::{Cause, Durations, FallbackView, RunError, RunStatus, RunView, open_run, run};
+pub use slo::{
+    SloBudget, SloBurn, SloBurning, SloFrozen, SloList, SloView, slo, slo_freezes, slo_list,
+};
 pub use time::{moment, rfc3339};
 
 use hindcast_model::{KeyId, Payload};

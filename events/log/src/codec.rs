@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 
 use hindcast_model::breaker::Breakers;
 use hindcast_model::limits::EVENT_BYTES_MAX;
+use hindcast_model::slo::Slos;
 use hindcast_model::{Codec, Event, State, UnknownSchema};
 
 use crate::error::LogError;
@@ -74,12 +75,17 @@ pub(crate) fn decode_event(
     Event::decode(number, schema, &mut Reader(payload))
 }
 
-/// The state's bytes: equal states give equal bytes.
+/// The state's bytes: equal states give equal bytes. Breakers stand behind the rest, and objectives
+/// behind them, each only when there are any of it or of what follows.
 pub fn encode_state(state: &State) -> Result<Vec<u8>, LogError> {
     let failed = |error: bincode::error::EncodeError| LogError::Codec(error.to_string());
     let mut bytes = bincode::serde::encode_to_vec(state, STATE).map_err(failed)?;
-    if !state.breakers().is_empty() {
+    let slos = state.slos();
+    if !state.breakers().is_empty() || !slos.is_empty() {
         bytes.extend(bincode::serde::encode_to_vec(state.breakers(), STATE).map_err(failed)?);
+    }
+    if !slos.is_empty() {
+        bytes.extend(bincode::serde::encode_to_vec(slos, STATE).map_err(failed)?);
     }
     Ok(bytes)
 }
@@ -89,15 +95,21 @@ pub fn decode_state(bytes: &[u8]) -> Result<State, LogError> {
     let failed = |error: bincode::error::DecodeError| LogError::Codec(error.to_string());
     let (state, mut read): (State, usize) =
         bincode::serde::decode_from_slice(bytes, STATE).map_err(failed)?;
-    let mut breakers = Breakers::default();
+    let (mut breakers, mut slos) = (Breakers::default(), Slos::default());
     if read < bytes.len() {
         let (found, more) =
             bincode::serde::decode_from_slice(&bytes[read..], STATE).map_err(failed)?;
         breakers = found;
         read += more;
     }
+    if read < bytes.len() {
+        let (found, more) =
+            bincode::serde::decode_from_slice(&bytes[read..], STATE).map_err(failed)?;
+        slos = found;
+        read += more;
+    }
     match read == bytes.len() {
-        true => Ok(state.with_breakers(breakers)),
+        true => Ok(state.with_breakers(breakers).with_slos(slos)),
         false => Err(LogError::Codec("bytes follow the state".to_owned())),
     }
 }

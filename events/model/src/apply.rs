@@ -70,6 +70,9 @@ impl State {
             | Event::RequestsShed(_) => Stream::system("intake"),
             Event::WhatIfAsked(_) => Stream::system("whatif"),
             Event::MetricsSampled(_) => Stream::system("metrics"),
+            Event::ObjectivesConfigured(_)
+            | Event::SloBudgetChanged(_)
+            | Event::SloBurnChanged(_) => Stream::system("slo"),
             Event::BackupEnded(_) | Event::Restored(_) | Event::BackupRequested(_) => {
                 Stream::system("backups")
             }
@@ -167,6 +170,10 @@ impl State {
             }
             Event::SubjectRedacted(e) => self.shredded.extend(&e.keys),
             Event::SegmentsPruned(e) => self.note_pruned(e),
+            Event::MetricsSampled(batch) => self.slos.sample(context.at, batch),
+            Event::ObjectivesConfigured(e) => self.slos.configure(&e.plan),
+            Event::SloBudgetChanged(e) => self.slos.change_budget(context.at, e),
+            Event::SloBurnChanged(e) => self.slos.change_burn(context.at, e),
             Event::CancelRequested(_)
             | Event::DrillEnded(_)
             | Event::Restored(_)
@@ -176,8 +183,7 @@ impl State {
             | Event::TornTailCut(_)
             | Event::DiskSampled(_)
             | Event::Audited(_)
-            | Event::WhatIfAsked(_)
-            | Event::MetricsSampled(_) => {}
+            | Event::WhatIfAsked(_) => {}
         }
     }
 

@@ -58,9 +58,11 @@ impl State {
                 let changed = self.breakers.after_wish(context.at, wish);
                 changed.into_iter().map(Event::BreakerChanged).collect()
             }
+            Event::MetricsSampled(batch) => self.slos.after(context.at, batch),
             Event::ServerStarted(_)
             | Event::ServerStopped(_)
             | Event::ConfigurationLoaded(_)
+            | Event::ObjectivesConfigured(_)
             | Event::ClockStepped(_)
             | Event::ActorRestarted(_)
             | Event::StoreRebuilt(_)
@@ -75,7 +77,6 @@ impl State {
             | Event::SubjectRedacted(_)
             | Event::SegmentsPruned(_)
             | Event::Audited(_)
-            | Event::MetricsSampled(_)
             | Event::RunAdmitted(_)
             | Event::RunRefused(_)
             | Event::RunDeduplicated(_)
@@ -90,7 +91,9 @@ impl State {
             | Event::IntakePaused(_)
             | Event::IntakeResumed(_)
             | Event::BreakerChanged(_)
-            | Event::FallbackTaken(_) => Vec::new(),
+            | Event::FallbackTaken(_)
+            | Event::SloBudgetChanged(_)
+            | Event::SloBurnChanged(_) => Vec::new(),
         }
     }
 

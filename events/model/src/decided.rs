@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::breaker::{BreakerCause, BreakerState};
 use crate::ids::{Digest, ExperimentId, RunId, UnixMicros};
 use crate::refusal::Refusal;
+use crate::slo::BurnPair;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunAdmitted {
@@ -130,4 +131,29 @@ pub enum Instead {
         /// The breaker that it goes by.
         breaker: String,
     },
+}
+
+/// An error budget is frozen from here on, or is not any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SloBudgetChanged {
+    pub objective: String,
+    pub frozen: bool,
+    /// What was counted over the objective's window.
+    pub good: u64,
+    pub valid: u64,
+    /// Thousandths of the budget that are left, negative when it is overdrawn; none when nothing was
+    /// counted.
+    pub remaining_permille: Option<i64>,
+}
+
+/// An error budget burns too fast from here on, or does not any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SloBurnChanged {
+    pub objective: String,
+    pub pair: BurnPair,
+    pub burning: bool,
+    /// Thousandths of the rate at which the budget lasts for its window, over the long and over the
+    /// short window of the pair; none when nothing was counted.
+    pub long_milli: Option<u64>,
+    pub short_milli: Option<u64>,
 }

@@ -156,7 +156,9 @@ events! {
         /// Somebody did, or was not allowed to do, what no other event tells.
         40:1 Audited "audited" observed ignorable;
         /// Figures of the server at one tick.
-        50:1 MetricsSampled "metrics_sampled" observed ignorable;
+        50:2 MetricsSampled "metrics_sampled" observed needed from [1 => MetricsSampled];
+        /// The objectives that hold from here on.
+        60:1 ObjectivesConfigured "objectives_configured" observed needed;
         /// A restore from a target was practised.
         68:1 DrillEnded "drill_ended" observed ignorable;
 
@@ -181,6 +183,10 @@ events! {
         114:1 BreakerChanged "breaker_changed" decided needed;
         /// Something is answered in place of what a breaker did not let pass.
         115:1 FallbackTaken "fallback_taken" decided needed;
+        /// An error budget is frozen from here on, or is not any more.
+        116:1 SloBudgetChanged "slo_budget_changed" decided needed;
+        /// An error budget burns too fast from here on, or does not any more.
+        117:1 SloBurnChanged "slo_burn_changed" decided needed;
     }
 }
 
@@ -236,6 +242,7 @@ impl Event {
             | Self::BreakerCommanded(_)
             | Self::Audited(_)
             | Self::MetricsSampled(_)
+            | Self::ObjectivesConfigured(_)
             | Self::RunAdmitted(_)
             | Self::RunRefused(_)
             | Self::RunDeduplicated(_)
@@ -250,7 +257,9 @@ impl Event {
             | Self::IntakePaused(_)
             | Self::IntakeResumed(_)
             | Self::BreakerChanged(_)
-            | Self::FallbackTaken(_) => (None, None),
+            | Self::FallbackTaken(_)
+            | Self::SloBudgetChanged(_)
+            | Self::SloBurnChanged(_) => (None, None),
         };
         payload.into_iter().chain(dataset)
     }
@@ -293,6 +302,7 @@ impl Event {
             | Self::BreakerCommanded(_)
             | Self::Audited(_)
             | Self::MetricsSampled(_)
+            | Self::ObjectivesConfigured(_)
             | Self::RunAdmitted(_)
             | Self::RunCompleted(_)
             | Self::RunFailed(_)
@@ -303,7 +313,9 @@ impl Event {
             | Self::IntakePaused(_)
             | Self::IntakeResumed(_)
             | Self::BreakerChanged(_)
-            | Self::FallbackTaken(_) => false,
+            | Self::FallbackTaken(_)
+            | Self::SloBudgetChanged(_)
+            | Self::SloBurnChanged(_) => false,
         }
     }
 }

@@ -22,6 +22,7 @@ pub mod payload;
 pub mod refusal;
 pub mod samples;
 pub mod settings;
+pub mod slo;
 pub mod state;
 pub mod stream;
 

@@ -47,3 +47,12 @@ pub const FALLBACKS_REMEMBERED_MAX: usize = 64;
 pub const BREAKER_REASON_CHARS_MAX: usize = 256;
 /// Breakers that one `TimeReached` changes at most; the timer is due again at once for the others.
 pub const BREAKER_TIMERS_MAX: usize = 16;
+/// Objectives; further ones are not looked at.
+pub const SLO_OBJECTIVES_MAX: usize = 32;
+/// Characters of an objective's name.
+pub const SLO_NAME_CHARS_MAX: usize = 64;
+/// Series that one side of an objective sums up.
+pub const SLO_SERIES_MAX: usize = 128;
+/// Microseconds of an objective's window: an hour at least, 30 days at most.
+pub const SLO_WINDOW_MICROS_MIN: u64 = 3_600 * 1_000_000;
+pub const SLO_WINDOW_MICROS_MAX: u64 = 30 * 24 * 3_600 * 1_000_000;

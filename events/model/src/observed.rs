@@ -7,6 +7,7 @@ use crate::breaker::{BreakerAction, BreakerPlan};
 use crate::ids::{BackupId, Digest, ExperimentId, KeyId, Name16, RunId, Seq, UnixMicros};
 use crate::payload::Payload;
 use crate::samples::Samples;
+use crate::slo::SloPlan;
 
 /// A process opened the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -482,4 +483,10 @@ pub struct MetricsSampled {
     /// Microseconds since the batch before, or since the start of the process.
     pub span_micros: u64,
     pub values: Samples,
+}
+
+/// The objectives that hold from here on; those before are gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectivesConfigured {
+    pub plan: SloPlan,
 }

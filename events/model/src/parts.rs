@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::breaker::Breakers;
 use crate::event::Settings;
 use crate::ids::{BackupId, Digest, ExperimentId, KeyId, RunId, Seq, UnixMicros};
+use crate::slo::Slos;
 use crate::state::{
     Damage, DatasetMeta, IdempotencyKey, OpenBackup, OpenExperiment, OpenRun, Proposed, Pruned,
     Remembered, Server, State, Totals, VerifiedBackup,
@@ -48,6 +49,7 @@ pub struct Parts<'a> {
     /// The last verified backup of each target.
     pub backups: &'a BTreeMap<String, VerifiedBackup>,
     pub breakers: &'a Breakers,
+    pub slos: &'a Slos,
 }
 
 impl State {
@@ -79,6 +81,7 @@ impl State {
             backups_open,
             backups,
             breakers,
+            slos,
         } = self;
         Parts {
             seq: *seq,
@@ -105,6 +108,7 @@ impl State {
             backups_open,
             backups,
             breakers,
+            slos,
         }
     }
 }

@@ -149,6 +149,38 @@ pub fn series(number: u16) -> (String, f64) {
     (format!("series_{number}"), 1.0)
 }
 
+/// Every number that is in use.
+pub fn numbers() -> impl Iterator<Item = u16> {
+    let plain = SERIES.iter().map(|series| series.number);
+    let buckets = HISTOGRAMS
+        .iter()
+        .flat_map(|(first, ..)| *first..*first + HISTOGRAM_NUMBERS);
+    plain.chain(buckets)
+}
+
+/// How the figures of a series are to be read. Those of histograms grow, and so do those of a later
+/// version, as far as is known here.
+#[must_use]
+pub fn reading(number: u16) -> Reading {
+    let found = SERIES.iter().find(|series| series.number == number);
+    found.map_or(Reading::Growth, |series| series.reading)
+}
+
+/// What one stored unit of a series stands for, in millionths of its base unit.
+#[must_use]
+pub fn millionths(number: u16) -> i128 {
+    let found = SERIES.iter().find(|series| series.number == number);
+    let sum = |(first, ..): &(u16, &str, &str)| first + HISTOGRAM_NUMBERS - 1 == number;
+    let step = match found {
+        Some(series) => series.step,
+        None if HISTOGRAMS.iter().any(sum) => MICRO,
+        None => 1.0,
+    };
+    #[expect(clippy::cast_possible_truncation, reason = "steps are small")]
+    let whole = (step / MICRO).round() as i128;
+    whole
+}
+
 fn histogram_series(index: usize, family: &str, label: &str) -> (String, f64) {
     let comma = if label.is_empty() { "" } else { "," };
     match BUCKETS_SECONDS.get(index) {
@@ -222,6 +254,13 @@ impl Samples {
         let index = self.0.binary_search_by_key(&number, |(known, _)| *known);
         let (_, value) = self.0.get(index.ok()?)?;
         Some(in_units(*value, series(number).1))
+    }
+
+    /// The figure of a series in stored units; none when the batch does not hold it.
+    #[must_use]
+    pub fn stored(&self, number: u16) -> Option<i64> {
+        let index = self.0.binary_search_by_key(&number, |(known, _)| *known);
+        self.0.get(index.ok()?).map(|(_, value)| *value)
     }
 
     #[must_use]

@@ -10,6 +10,7 @@ use crate::breaker::Breakers;
 use crate::event::{BackupKind, Idempotency, Settings, Tally};
 use crate::ids::{BackupId, Digest, EventId, ExperimentId, KeyId, Name16, RunId, Seq, UnixMicros};
 use crate::payload::Payload;
+use crate::slo::Slos;
 use crate::stream::Stream;
 
 /// What an event's record says beside its payload, as far as the core reads it.
@@ -199,6 +200,9 @@ pub struct State {
     /// log that never had one stay what they were.
     #[serde(skip)]
     pub(crate) breakers: Breakers,
+    /// Stands behind the breakers, and only when there are objectives.
+    #[serde(skip)]
+    pub(crate) slos: Slos,
 }
 
 impl State {
@@ -356,6 +360,18 @@ impl State {
         Self { breakers, ..self }
     }
 
+    /// The service level objectives and what was counted for them.
+    #[must_use]
+    pub const fn slos(&self) -> &Slos {
+        &self.slos
+    }
+
+    /// The state with these objectives, which its bytes hold apart.
+    #[must_use]
+    pub fn with_slos(self, slos: Slos) -> Self {
+        Self { slos, ..self }
+    }
+
     /// Idempotency keys remembered.
     #[must_use]
     pub fn idempotency_entries(&self) -> usize {
@@ -430,6 +446,7 @@ impl State {
             backups_open,
             backups,
             breakers,
+            slos,
         } = self;
         let mut text = format!(
             "seq {seq} at {}\nsettings {settings:?}\nserver {server:?}\nproposed {proposed:?}\n\
@@ -472,6 +489,7 @@ impl State {
             .for_each(|(stream, version)| line(format!("head {stream} {version}")));
         line(format!("backups {backups_open:?} {backups:?}"));
         breakers.dump(&mut text);
+        slos.dump(&mut text);
         text
     }
 }

@@ -5,9 +5,12 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use hindcast_model::event::{
-    ClockStepped, RequestsShed, RunRequested, ServerStarted, ServerStopped, Settings,
+    ClockStepped, MetricsSampled, ObjectivesConfigured, RequestsShed, RunRequested, ServerStarted,
+    ServerStopped, Settings,
 };
 use hindcast_model::limits::TIMERS_MAX;
+use hindcast_model::samples::Samples;
+use hindcast_model::slo::{SloMeasure, SloObjective, SloPlan, SloPolicy};
 use hindcast_model::{Event, State, StreamKind};
 use proptest::collection::vec;
 use proptest::option;
@@ -89,6 +92,43 @@ fn some_server_event() -> impl Strategy<Value = Event> {
     ]
 }
 
+fn some_figures() -> impl Strategy<Value = Event> {
+    (0..300_i64, 0..300_i64, 0..60 * SECOND).prop_map(|(good, bad, span_micros)| {
+        let mut values = Samples::default();
+        for (number, value) in [(1, good), (4, bad)] {
+            values.push(number, value).expect("numbers rise");
+        }
+        Event::MetricsSampled(MetricsSampled {
+            span_micros,
+            values,
+        })
+    })
+}
+
+fn some_objectives() -> impl Strategy<Value = Event> {
+    (0..3_u32, 1..1_000_000_u32, 1..720_u64).prop_map(|(count, target_ppm, hours)| {
+        let objective = |n: u32| SloObjective {
+            name: format!("objective {n}"),
+            measure: SloMeasure::Ratio {
+                good: vec![1],
+                valid: vec![1, 4],
+            },
+            target_ppm,
+            window_micros: hours * HOUR,
+            freezes: n > 0,
+        };
+        let plan = SloPlan {
+            policy: SloPolicy {
+                freeze_below_permille: 100,
+                thaw_at_permille: 200,
+                bad_minimum: 10,
+            },
+            objectives: (0..count).map(objective).collect(),
+        };
+        Event::ObjectivesConfigured(ObjectivesConfigured { plan })
+    })
+}
+
 fn some_event() -> impl Strategy<Value = Event> {
     prop_oneof![
         6 => some_request(),
@@ -101,6 +141,8 @@ fn some_event() -> impl Strategy<Value = Event> {
         1 => (0..2_000_u64).prop_map(disk),
         1 => some_settings(),
         1 => some_server_event(),
+        2 => some_figures(),
+        1 => some_objectives(),
     ]
 }
 
@@ -141,7 +183,7 @@ fn check_dump(state: &State) {
     assert_eq!(count("head run/"), state.runs().count());
     assert_eq!(count("head experiment/"), state.experiments().len());
     assert_eq!(count("head dataset/"), state.datasets().len());
-    assert!(count("head system/") <= 8);
+    assert!(count("head system/") <= 10);
     assert_eq!(count("key "), count("order "));
     assert!(
         count("proposed None") == 1,

@@ -31,13 +31,13 @@ fn audited() -> (&'static str, Event) {
     )
 }
 
-fn sampled() -> (&'static str, Event) {
+pub(super) fn sampled() -> (&'static str, Event) {
     let sampled = MetricsSampled {
         span_micros: 15_000_000,
         values: figures(),
     };
     (
-        "record_50_1_metrics_sampled.bin",
+        "record_50_2_metrics_sampled.bin",
         Event::MetricsSampled(sampled),
     )
 }

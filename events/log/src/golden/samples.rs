@@ -188,6 +188,10 @@ pub(super) fn older_records() -> Vec<(&'static str, Event)> {
             same_as("record_7_2_outcome_observed_failed.bin"),
         ),
         ("record_11_1_actor_restarted.bin", restarted("")),
+        (
+            "record_50_1_metrics_sampled.bin",
+            super::operating::sampled().1,
+        ),
     ]
 }
 
@@ -481,6 +485,7 @@ pub(super) fn records() -> Vec<(&'static str, Event)> {
         reports(),
         super::backups::samples(),
         super::breakers::samples(),
+        super::slos::samples(),
         requests_and_outcomes(),
         other_requests(),
         decisions(),
