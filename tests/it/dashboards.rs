@@ -15,12 +15,23 @@ const OF_PROMETHEUS: [&str; 3] = ["instance", "job", "le"];
 
 /// Families that come with an event that a test does not bring about: their labels as the code
 /// gives them.
-const RARE: [(&str, &[&str]); 5] = [
+const RARE: [(&str, &[&str]); 10] = [
     ("circuit_breaker_transitions_total", &["name", "from", "to"]),
     ("fallback_triggered_total", &["service", "reason"]),
     ("container_memory_usage_bytes", &[]),
     ("container_cpu_usage_seconds_total", &[]),
     ("backup_failures_total", &["kind", "target"]),
+    ("backup_ship_lag_seconds", &["target"]),
+    ("backup_ship_failing", &["target"]),
+    ("backup_shipped_bytes_total", &["target"]),
+    ("overload_shed_total", &["lane", "reason"]),
+    ("rate_limited_total", &[]),
+];
+
+/// Where these are described.
+const DESCRIBED: [&str; 2] = [
+    include_str!("../../actors/src/metrics/names.rs"),
+    include_str!("../../src/overload/mod.rs"),
 ];
 
 fn dashboards() -> Vec<(PathBuf, Value)> {
@@ -141,6 +152,11 @@ fn every_expression_asks_for_metrics_that_there_are() {
         crate::support::pause(std::time::Duration::from_millis(50));
     }
     for (name, labels) in RARE {
+        let described = format!("\"{name}\"");
+        assert!(
+            DESCRIBED.iter().any(|text| text.contains(&described)),
+            "{name}"
+        );
         let labels = labels.iter().map(|label| (*label).to_owned());
         known
             .entry(name.to_owned())

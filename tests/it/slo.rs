@@ -2,10 +2,11 @@
 //! kept over a crash, looked at as they were, and otherwise in what-if.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{DISCOVER, Server, finish, hindcast, serve, slow_discovery, temporary};
+use crate::support::{DISCOVER, Server, finish, hindcast, pause, serve, slow_discovery, temporary};
 
 const SLO: &str = "/api/v1/slo";
 const AVAILABILITY: &str = "/api/v1/slo/availability";
@@ -109,9 +110,18 @@ fn objectives_are_measured_and_nothing_is_told_without_data() {
         (&memory["kind"], &memory["met"]),
         (&json!("bound"), &json!(true))
     );
-    let metrics = server.get("/metrics").body;
+    // Gauges follow once a second.
+    let left = "slo_error_budget_remaining_ratio{slo=\"availability\"} 1";
+    let mut metrics = server.get("/metrics").body;
+    for _ in 0..200 {
+        if metrics.lines().any(|line| line.starts_with(left)) {
+            break;
+        }
+        pause(Duration::from_millis(50));
+        metrics = server.get("/metrics").body;
+    }
     for line in [
-        "slo_error_budget_remaining_ratio{slo=\"availability\"} 1",
+        left,
         "slo_burn_rate{slo=\"availability\",window=\"1h\"} 0",
         "slo_frozen{slo=\"availability\"} 0",
     ] {
@@ -216,7 +226,7 @@ fn without_the_failing_time_the_freeze_would_not_have_been() {
     let frozen = server
         .get("/api/v1/events?type=slo_budget_changed&limit=10")
         .expect(200);
-    let frozen = frozen["items"][0]["sequence"].clone();
+    let frozen = frozen["items"][0]["seq"].clone();
     let batches = server
         .get("/api/v1/events?type=metrics_sampled&limit=500")
         .expect(200);
@@ -225,7 +235,7 @@ fn without_the_failing_time_the_freeze_would_not_have_been() {
         .expect("events")
         .iter()
         .filter(|event| event["data"]["values"]["http_requests_total{class=\"5xx\"}"].is_u64())
-        .map(|event| &event["sequence"])
+        .map(|event| &event["seq"])
         .collect();
     let edits: Vec<Value> = failing.iter().map(|seq| json!({ "drop": seq })).collect();
     let question = json!({ "at": failing[0], "edits": edits });
