@@ -108,10 +108,7 @@ pub(super) fn visit(before: Option<&State>, after: &State, sink: &mut dyn Sink) 
     entries(sink, "damaged", pairs, Clone::clone, damage);
     let pairs = (b.map(|b| b.heads), heads);
     entries(sink, "heads", pairs, |key| id(key), |n| json!(n));
-    let (was, is) = (b.map(|b| keys(b.shredded)), keys(shredded));
-    let pairs = (was.as_ref(), &is);
-    let number = |key: &KeyId| key.0.to_string();
-    entries(sink, "shredded", pairs, number, |()| json!(true));
+    destroyed(sink, b, shredded);
     backed_up(sink, b, (backups_open, backups));
     super::breaker_facts::guarded(sink, b, breakers);
     super::slo::facts(sink, b, (slos, at));
@@ -127,6 +124,14 @@ pub(crate) fn pruned_range(pruned: Option<&Pruned>) -> Value {
             "backup": pruned.backup,
         })
     })
+}
+
+/// Data keys that were shredded.
+fn destroyed(sink: &mut dyn Sink, b: Option<&Parts<'_>>, shredded: &BTreeSet<KeyId>) {
+    let (was, is) = (b.map(|b| keys(b.shredded)), keys(shredded));
+    let pairs = (was.as_ref(), &is);
+    let number = |key: &KeyId| key.0.to_string();
+    entries(sink, "shredded", pairs, number, |()| json!(true));
 }
 
 fn keys(set: &BTreeSet<KeyId>) -> BTreeMap<KeyId, ()> {

@@ -481,12 +481,10 @@ impl State {
         keys.for_each(|key| line(format!("shredded {}", key.0)));
         let gone = pruned.iter();
         gone.for_each(|pruned| line(format!("pruned {pruned:?}")));
-        damaged
-            .iter()
-            .for_each(|(file, damage)| line(format!("damaged {file} {damage:?}")));
-        heads
-            .iter()
-            .for_each(|(stream, version)| line(format!("head {stream} {version}")));
+        let files = damaged.iter();
+        files.for_each(|(file, damage)| line(format!("damaged {file} {damage:?}")));
+        let heads = heads.iter();
+        heads.for_each(|(stream, version)| line(format!("head {stream} {version}")));
         line(format!("backups {backups_open:?} {backups:?}"));
         breakers.dump(&mut text);
         slos.dump(&mut text);
