@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use hindcast_model::event::{Idempotency, Settings, Tally};
 use hindcast_model::parts::Parts;
 use hindcast_model::state::{
-    Context, Damage, DatasetMeta, IdempotencyKey, OpenBackup, OpenExperiment, OpenRun, Proposal,
-    Proposed, Pruned, Remembered, Server, Subject, Totals, VerifiedBackup,
+    Context, Damage, DatasetMeta, IdempotencyKey, OpenExperiment, OpenRun, Proposal, Proposed,
+    Pruned, Remembered, Server, Subject, Totals,
 };
-use hindcast_model::{BackupId, KeyId, RunId, State, UnixMicros};
+use hindcast_model::{KeyId, RunId, State, UnixMicros};
 use serde_json::{Map, Value, json};
 
 use super::time::rfc3339;
@@ -109,7 +109,7 @@ pub(super) fn visit(before: Option<&State>, after: &State, sink: &mut dyn Sink) 
     let pairs = (b.map(|b| b.heads), heads);
     entries(sink, "heads", pairs, |key| id(key), |n| json!(n));
     destroyed(sink, b, shredded);
-    backed_up(sink, b, (backups_open, backups));
+    super::backup_facts::backed_up(sink, b, (backups_open, backups));
     super::breaker_facts::guarded(sink, b, breakers);
     super::slo::facts(sink, b, (slos, at));
     sets(sink, b, deadlines, idempotency_order);
@@ -136,27 +136,6 @@ fn destroyed(sink: &mut dyn Sink, b: Option<&Parts<'_>>, shredded: &BTreeSet<Key
 
 fn keys(set: &BTreeSet<KeyId>) -> BTreeMap<KeyId, ()> {
     set.iter().map(|key| (*key, ())).collect()
-}
-
-/// What is known of backups.
-fn backed_up(
-    sink: &mut dyn Sink,
-    b: Option<&Parts<'_>>,
-    (open, verified): (
-        &BTreeMap<BackupId, OpenBackup>,
-        &BTreeMap<String, VerifiedBackup>,
-    ),
-) {
-    let pairs = (b.map(|b| b.backups_open), open);
-    entries(
-        sink,
-        "backups_open",
-        pairs,
-        ToString::to_string,
-        open_backup,
-    );
-    let pairs = (b.map(|b| b.backups), verified);
-    entries(sink, "backups", pairs, Clone::clone, verified_backup);
 }
 
 /// The parts that are sets and queues, shown as maps.
@@ -425,32 +404,6 @@ fn remembered(remembered: &Remembered) -> Value {
         Subject::Backup(id) => format!("backup/{id}"),
     };
     json!({ "at": time(*at), "body": body.to_string(), "subject": subject })
-}
-
-fn open_backup(open: &OpenBackup) -> Value {
-    let OpenBackup {
-        target,
-        kind,
-        requested_at,
-    } = open;
-    json!({ "target": target, "kind": kind.word(), "requested_at": time(*requested_at) })
-}
-
-fn verified_backup(verified: &VerifiedBackup) -> Value {
-    let VerifiedBackup {
-        backup,
-        from_seq,
-        to_seq,
-        verified_at,
-        state_hash,
-    } = verified;
-    json!({
-        "backup": backup.to_string(),
-        "from_seq": from_seq.0,
-        "to_seq": to_seq.0,
-        "verified_at": time(*verified_at),
-        "state_hash": state_hash.to_string(),
-    })
 }
 
 /// Every fact of a state, by name; collections as far as there is room.

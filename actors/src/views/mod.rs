@@ -2,6 +2,7 @@
 //! and the command line. Nothing here reads a log or a clock.
 
 mod backup;
+mod backup_facts;
 mod breaker;
 mod breaker_facts;
 mod difference;
