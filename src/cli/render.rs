@@ -2,6 +2,7 @@
 
 mod backup;
 mod breaker;
+mod cache;
 
 use std::fmt::Write;
 
@@ -10,6 +11,7 @@ use serde_json::Value;
 use super::output::Failure;
 pub(crate) use backup::{backup, backups, pruned, restore_plan, restored};
 pub(crate) use breaker::{breaker, breaker_history, breakers, service, services, simulation};
+pub(crate) use cache::{cacheable, cacheable_request, caches, invalidated, warmed};
 
 /// Text at a path of a document; empty when there is none.
 fn text<'a>(value: &'a Value, path: &str) -> &'a str {
