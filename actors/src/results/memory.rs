@@ -232,7 +232,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::operation::Computed;
+    use crate::operation::{Computed, Json};
 
     fn key(n: u8) -> ResultKey {
         Digest([n; 32])
@@ -240,7 +240,7 @@ mod tests {
 
     fn what(n: u8, text: usize) -> (Tags, Kept, UnixMicros) {
         let computed = Computed {
-            json: "x".repeat(text),
+            json: Json::of(format!("\"{}\"", "x".repeat(text))).unwrap(),
             hash: Digest::default(),
             schema: 1,
             algorithm_version: "fault/1".to_owned(),

@@ -11,7 +11,7 @@ use hindcast_model::{KeyId, RunId, Stream, UnixMicros};
 use super::tags::Tags;
 use super::{Kept, ResultKey};
 use crate::Environment;
-use crate::operation::{Computed, Operation, SPEC_SCHEMA, digest};
+use crate::operation::{Computed, Json, Operation, SPEC_SCHEMA, digest};
 
 /// A result that an equal request may be answered with.
 pub(super) struct ReadBack {
@@ -71,7 +71,7 @@ pub(super) fn read_back(log: &Log, environment: &Environment, run: RunId) -> Opt
         return None;
     }
     let computed = Computed {
-        json: json.into_owned(),
+        json: Json::of(json.into_owned()).ok()?,
         hash: *result_hash,
         schema: *schema,
         algorithm_version: algorithm_version.clone(),

@@ -271,7 +271,7 @@ fn what_is_being_computed_while_it_is_invalidated_is_not_kept() {
         let kept = || Kept::Computed {
             original: RunId::default(),
             computed: Arc::new(Computed {
-                json: "{}".to_owned(),
+                json: crate::operation::Json::of("{}".to_owned()).unwrap(),
                 hash: Digest::default(),
                 schema: 1,
                 algorithm_version: "fault/1".to_owned(),
