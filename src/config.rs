@@ -137,8 +137,11 @@ pub struct RetentionConfig {
 #[serde(deny_unknown_fields)]
 pub struct CacheConfig {
     pub results_bytes_max: u64,
+    pub results_entries_max: u64,
     pub results_age_max_ms: u64,
     pub results_idle_max_ms: u64,
+    pub results_disk_bytes_max: u64,
+    pub results_disk_age_max_ms: u64,
     pub datasets_bytes_max: u64,
 }
 
@@ -253,8 +256,11 @@ impl Default for CacheConfig {
     fn default() -> Self {
         Self {
             results_bytes_max: 64 * 1024 * 1024,
+            results_entries_max: 0,
             results_age_max_ms: 24 * 3_600 * 1_000,
             results_idle_max_ms: 3_600 * 1_000,
+            results_disk_bytes_max: 16 * 1024 * 1024,
+            results_disk_age_max_ms: 7 * 24 * 3_600 * 1_000,
             datasets_bytes_max: 256 * 1024 * 1024,
         }
     }

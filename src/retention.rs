@@ -40,7 +40,10 @@ impl Policy {
     fn of(config: &Config) -> Self {
         let retention = &config.retention;
         let referred = config.runs.idempotency_ttl_ms;
-        let referred = referred.max(config.cache.results_age_max_ms);
+        let cache = &config.cache;
+        // A result is read back for so long, and is then in memory for so long.
+        let cached = cache.results_age_max_ms + cache.results_disk_age_max_ms;
+        let referred = referred.max(cached);
         Self {
             age: retention.log_age_ms.saturating_mul(1_000),
             bytes: retention.log_bytes,

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use hindcast_actors::trace::Finished;
 use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -38,6 +39,8 @@ pub enum TelemetryProblem {
 
 /// Traces that were slow or failed, of this process.
 static RING: OnceLock<Ring> = OnceLock::new();
+/// The log file, if there is one.
+static FILES: OnceLock<Files> = OnceLock::new();
 /// Where telemetry is sent, if anywhere.
 static EXPORTER: OnceLock<Exporter> = OnceLock::new();
 
@@ -64,7 +67,11 @@ pub fn start(config: &TelemetryConfig, otlp: &OtlpConfig) -> Result<(), Telemetr
     }
     let writer = match config.log_file.as_os_str().is_empty() {
         true => BoxMakeWriter::new(io::stderr),
-        false => BoxMakeWriter::new(log_files(config)?),
+        false => {
+            let opened = log_files(config)?;
+            let files = FILES.get_or_init(|| opened);
+            BoxMakeWriter::new(move || files.make_writer())
+        }
     };
     let lines = match config.format {
         LogFormat::Json => fmt::layer()
@@ -102,6 +109,12 @@ fn log_files(config: &TelemetryConfig) -> Result<Files, TelemetryProblem> {
         path: config.log_file.clone(),
         source,
     })
+}
+
+/// The file that log lines go to; none when they go to standard error.
+#[must_use]
+pub fn log_file() -> Option<&'static Files> {
+    FILES.get()
 }
 
 /// The traces that are kept.

@@ -5,12 +5,14 @@
 //! outcome in one frame. Every other run is recorded first.
 
 mod dataset;
+mod experiment;
 pub(crate) mod request;
 mod run;
 
 use std::sync::Arc;
 
-use hindcast_log::{Log, Receipt};
+use hindcast_causal::LabError;
+use hindcast_log::{Log, LogError, Receipt};
 use hindcast_model::event::{CancelRequested, Event, SubjectRedacted};
 use hindcast_model::{KeyId, Name16, RunId, Submission};
 use tokio::sync::{Semaphore, oneshot};
@@ -22,8 +24,9 @@ use crate::computation::ComputationHandle;
 use crate::experiment::edge::Edge;
 use crate::experiment::watch::{Hub, RunWatch};
 use crate::experiment::{Entry, Experiment, ExperimentOptions, Request};
-use crate::operation::Lane;
-use crate::results::{ResultCache, ResultCacheStats};
+use crate::operation::{Lane, Operation};
+use crate::results::report::{self, CacheableReport, CacheableRequest};
+use crate::results::{Invalidated, Resize, ResultCache, ResultCacheStats, Selector, WarmStats};
 use request::{
     Admission, CancelAnswer, DatasetAnswer, ExperimentAnswer, ExperimentRequest, Identity, NOBODY,
     Redacted, RunRequest, SEALED_NAME, SubmitFailure, Upload,
@@ -93,7 +96,7 @@ impl ExperimentHandle {
         &self,
         request: ExperimentRequest,
     ) -> Result<ExperimentAnswer, SubmitFailure> {
-        run::request_experiment(&self.door, request).await
+        experiment::request(&self.door, request).await
     }
 
     /// Ends a run before its result. Durable first; then the computation is stopped.
@@ -154,7 +157,7 @@ impl ExperimentHandle {
         .await?;
         // What was read before the key was gone.
         self.door.results.clear();
-        self.door.computation.forget_datasets();
+        let _datasets = self.door.computation.forget_datasets(None);
         Ok(Some(Redacted {
             seq: receipt.first,
             keys: vec![key],
@@ -182,6 +185,52 @@ impl ExperimentHandle {
     #[must_use]
     pub fn results(&self) -> ResultCacheStats {
         self.door.results.stats()
+    }
+
+    /// Begins to remove the results that are meant, `per_second` of them a second, and keeps none
+    /// that is being computed. `None` when too many invalidations are under way.
+    #[must_use]
+    pub fn invalidate_results(&self, selector: Selector, per_second: u32) -> Option<Invalidated> {
+        self.door.results.invalidate(selector, per_second)
+    }
+
+    /// Begins to read up to `runs_max` recorded results back into memory, those first that were
+    /// asked for most often. `None` when too much is to be done.
+    #[must_use]
+    pub fn warm_results(&self, runs_max: u64) -> Option<WarmStats> {
+        self.door.results.warm(runs_max)
+    }
+
+    /// Gives the cache of results other bounds, until the process ends.
+    pub fn resize_results(&self, resize: Resize) {
+        self.door.results.resize(resize);
+    }
+
+    /// Why the newest `events_max` events hold requests that were not answered from the cache.
+    /// It reads files.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn cacheable_report(&self, events_max: u64) -> Result<CacheableReport, LogError> {
+        let results = self.results();
+        report::of(&self.door.log, &self.door.environment, &results, events_max)
+    }
+
+    /// Whether a request would be answered from the cache, and under which key.
+    ///
+    /// # Errors
+    /// The request makes no sense.
+    pub fn cacheable(
+        &self,
+        operation: &Operation,
+        subject: bool,
+    ) -> Result<CacheableRequest, LabError> {
+        let Door {
+            results,
+            environment,
+            ..
+        } = &*self.door;
+        report::one(operation, subject, environment.seal_key, Some(results))
     }
 
     /// A request was turned away because it made no sense.

@@ -56,7 +56,14 @@ pub use handle::request::{
 };
 pub use metrics::describe;
 pub use operation::{Computed, Lane, Operation};
-pub use results::{Lookups, ResultCacheOptions, ResultCacheStats, ResultKey, TopKey};
+pub use results::report::{
+    CacheableReport, CacheableRequest, OperationVerdicts, Verdict, VerdictCount,
+    without_a_server as cacheable_without_a_server,
+};
+pub use results::{
+    DiskOptions, DiskStats, DiskStatus, Invalidated, Lookups, Resize, ResultCacheOptions,
+    ResultCacheStats, ResultKey, Selector, SweepStats, TopKey, WarmStats,
+};
 pub use scrub::{ScrubHandle, ScrubOptions};
 pub use standing::{ActorStatus, Phase, SupervisionHandle};
 pub use start::{ActorOptions, Actors};

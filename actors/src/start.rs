@@ -38,6 +38,7 @@ pub struct Actors {
     pub backup: BackupHandle,
     pub supervision: SupervisionHandle,
     desk: Arc<Desk>,
+    pub(crate) results: Arc<ResultCache>,
     stop_wait_max: Duration,
 }
 
@@ -68,7 +69,7 @@ impl Actors {
             Metrics::new(metrics_log.clone(), Arc::clone(&seen))
         });
 
-        let results = ResultCache::new(options.results, Arc::clone(&environment.clock));
+        let results = ResultCache::start(options.results, log.clone(), environment.clone())?;
         let slot = supervisor.slot::<Computation>(1, options.computation.mailbox_max);
         let engine = Engine::new(
             log.clone(),
@@ -88,7 +89,11 @@ impl Actors {
             Arc::clone(&slot),
             log.clone(),
             Arc::clone(&edge),
-            (computation.clone(), results, Arc::clone(&gates)),
+            (
+                computation.clone(),
+                Arc::clone(&results),
+                Arc::clone(&gates),
+            ),
             (environment.clone(), options.experiment),
         );
         let (gateway_log, gateway_environment) = (log.clone(), environment.clone());
@@ -111,6 +116,7 @@ impl Actors {
             backup,
             supervision,
             desk,
+            results,
             stop_wait_max,
         })
     }
@@ -120,6 +126,7 @@ impl Actors {
     pub async fn stop(self) {
         self.desk.stop(self.stop_wait_max);
         self.computation.stop(self.stop_wait_max).await;
+        self.results.close();
         self.supervision.stop().await;
     }
 }
@@ -191,6 +198,7 @@ impl Drop for Actors {
     fn drop(&mut self) {
         self.desk.stop(Duration::ZERO);
         self.computation.close();
+        self.results.close();
         self.supervision.close();
     }
 }

@@ -2,10 +2,12 @@
 
 mod backup;
 mod breaker;
+mod cache;
 mod configuration;
 mod demo;
 mod events;
 mod global;
+mod history;
 mod serve;
 mod slo;
 
@@ -15,10 +17,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use backup::{AnyTarget, Backup, Restore, Target};
 pub(crate) use breaker::{Breaker, LastingWish, Service, Wish};
+pub(crate) use cache::{Cache, Invalidate, Meant, ResizeCache};
 pub(crate) use configuration::ConfigVerb;
 pub(crate) use demo::Demo;
 pub(crate) use events::{EventFilter, Events, ExportFormat};
 pub(crate) use global::Global;
+pub(crate) use history::{Diff, Explain, ExplainDirection, ExplainFormat, StateOf};
 pub(crate) use serve::Serve;
 pub(crate) use slo::{At as SloAt, Slo};
 
@@ -118,6 +122,11 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         verb: super::trace::Trace,
     },
+    /// The files that log lines go to.
+    Logs {
+        #[command(subcommand)]
+        verb: super::logs::Logs,
+    },
     /// Look at what a server needs here (port, disk, keys, log, limits), and say what to do.
     #[command(after_help = "Examples:\n  hindcast doctor\n  hindcast doctor --json")]
     Doctor,
@@ -145,6 +154,11 @@ pub(crate) enum Verb {
     Breaker {
         #[command(subcommand)]
         verb: Breaker,
+    },
+    /// The caches: look at them, empty them by and by, fill them again, resize them.
+    Cache {
+        #[command(subcommand)]
+        verb: Cache,
     },
     /// The services behind circuit breakers, and whether somebody has to act.
     Service {
@@ -365,57 +379,6 @@ pub(crate) enum Experiment {
     Stats,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct StateOf {
-    /// Whose state: a stream, or all for the whole.
-    #[arg(default_value = "all")]
-    pub(crate) stream: String,
-    /// The sequence of an event, or a time; the end of the log if left out.
-    #[arg(long, value_name = "SEQ or TIME")]
-    pub(crate) at: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Diff {
-    /// The first moment: the sequence of an event, or a time.
-    #[arg(value_name = "A")]
-    pub(crate) from: String,
-    /// The second moment.
-    #[arg(value_name = "B")]
-    pub(crate) to: String,
-    /// Whose state: a stream, or all for the whole.
-    #[arg(default_value = "all")]
-    pub(crate) stream: String,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Explain {
-    /// A run, an experiment, an event or a dataset, by its id, sequence or digest.
-    pub(crate) id: String,
-    #[arg(long, value_enum, default_value_t = ExplainDirection::Both)]
-    pub(crate) direction: ExplainDirection,
-    /// Print a graph for other programs: dot is Graphviz, svg a picture.
-    #[arg(long, value_enum)]
-    pub(crate) format: Option<ExplainFormat>,
-    /// Go on with what followed after this sequence.
-    #[arg(long, value_name = "SEQ")]
-    pub(crate) after: Option<u64>,
-    /// How many runs that followed.
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
-    pub(crate) limit: u32,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ExplainDirection {
-    Backward,
-    Forward,
-    Both,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ExplainFormat {
-    Dot,
-    Svg,
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use hindcast_model::RunId;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use ureq::http::Response;
+use ureq::http::{Method, Response};
 
 use super::arguments::Global;
 use super::connection::Connection;
@@ -153,6 +153,16 @@ impl Client {
             headers.push((crate::http::FALLBACK, fallback));
         }
         self.reply(self.connection.send(path, &headers, Some(body))?)
+    }
+
+    pub(crate) fn patch(&self, path: &str, body: &Value) -> Result<Reply, Failure> {
+        let headers = [("content-type", "application/json")];
+        let body = body.to_string();
+        let body = Some(body.as_bytes());
+        self.reply(
+            self.connection
+                .send_by(&Method::PATCH, path, &headers, body)?,
+        )
     }
 
     fn reply(&self, mut response: Response<ureq::Body>) -> Result<Reply, Failure> {

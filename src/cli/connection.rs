@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use ureq::Agent;
-use ureq::http::{HeaderMap, Request, Response};
+use ureq::http::{HeaderMap, Method, Request, Response};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::arguments::Global;
@@ -98,8 +98,23 @@ impl Connection {
         headers: &[(&str, &str)],
         body: Option<&[u8]>,
     ) -> Result<Response<ureq::Body>, Failure> {
+        let method = match body {
+            Some(_) => Method::POST,
+            None => Method::GET,
+        };
+        self.send_by(&method, path, headers, body)
+    }
+
+    /// Sends a request by another method, as `send` does.
+    pub(super) fn send_by(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) -> Result<Response<ureq::Body>, Failure> {
         for attempt in 1.. {
-            let response = self.send_once(path, headers, (body, attempt))?;
+            let response = self.send_once(method, path, headers, (body, attempt))?;
             if !matches!(response.status().as_u16(), 429 | 503) {
                 return Ok(response);
             }
@@ -130,15 +145,13 @@ impl Connection {
 
     fn send_once(
         &self,
+        method: &Method,
         path: &str,
         headers: &[(&str, &str)],
         (body, attempt): (Option<&[u8]>, u32),
     ) -> Result<Response<ureq::Body>, Failure> {
         let uri = format!("{}{path}", self.base);
-        let mut request = match body {
-            Some(_) => Request::post(uri),
-            None => Request::get(uri),
-        };
+        let mut request = Request::builder().method(method).uri(uri);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

@@ -8,6 +8,7 @@ mod arguments;
 mod audit;
 mod backup;
 mod breaker;
+mod cache;
 mod causal;
 mod client;
 mod configuration;
@@ -22,6 +23,7 @@ mod experiment;
 mod history;
 mod keys;
 mod local;
+mod logs;
 mod output;
 mod redact;
 mod render;
@@ -72,12 +74,14 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Verb::Audit { verb } => audit::run(global, &verb, output),
         Verb::Redact(options) => redact::run(global, &options, output),
         Verb::Status => status::run(global, output),
+        Verb::Logs { verb } => logs::run(global, &verb, output),
         Verb::Trace { verb } => trace::run(global, &verb, output),
         Verb::Drill { verb } => drill::run(global, &verb, output),
         Verb::Doctor => doctor::run(global, output),
         Verb::Repair(options) => repair::run(global, &options, output),
         Verb::Backup { verb } => backup::run(global, verb, output),
         Verb::Breaker { verb } => breaker::run(global, verb, output),
+        Verb::Cache { verb } => cache::run(global, verb, output),
         Verb::Service { verb } => breaker::service(global, verb, output),
         Verb::Slo { verb } => slo::run(global, &verb, output),
         Verb::Restore(options) => restore::run(global, &options, output),
@@ -105,6 +109,9 @@ fn refuse_ignored(global: &Global, verb: &Verb) -> Result<(), Failure> {
         Verb::Config {
             verb: ConfigVerb::Show,
         }
+        | Verb::Logs {
+            verb: logs::Logs::Prune { .. },
+        }
         | Verb::Doctor
         | Verb::Serve(_) => &[server],
         // They say themselves what they read instead.
@@ -118,6 +125,7 @@ fn refuse_ignored(global: &Global, verb: &Verb) -> Result<(), Failure> {
         },
         Verb::Causal { .. }
         | Verb::Breaker { .. }
+        | Verb::Cache { .. }
         | Verb::Service { .. }
         | Verb::Slo { .. }
         | Verb::Data { .. }
@@ -131,6 +139,7 @@ fn refuse_ignored(global: &Global, verb: &Verb) -> Result<(), Failure> {
         | Verb::Audit { .. }
         | Verb::Status
         | Verb::Trace { .. }
+        | Verb::Logs { .. }
         | Verb::Backup { .. }
         | Verb::Events { .. } => {
             match global.server {

@@ -2,6 +2,7 @@
 
 mod backup;
 mod breaker;
+mod cache;
 mod slo;
 
 use std::fmt::Write;
@@ -11,6 +12,7 @@ use serde_json::Value;
 use super::output::Failure;
 pub(crate) use backup::{backup, backups, pruned, restore_plan, restored};
 pub(crate) use breaker::{breaker, breaker_history, breakers, service, services, simulation};
+pub(crate) use cache::{cacheable, cacheable_request, caches, invalidated, warmed};
 pub(crate) use slo::{slo, slo_list, slo_status};
 
 /// Text at a path of a document; empty when there is none.

@@ -217,6 +217,20 @@ fn late() -> Problem {
     .field("header.hindcast-deadline")
 }
 
+/// Whether a request with this idempotency key was recorded before: it is sent again, whatever it
+/// says of itself.
+fn was_recorded(app: &App, request: &HttpRequest) -> bool {
+    let key = request.headers().get("idempotency-key");
+    let key = key.and_then(|value| value.to_str().ok());
+    let (Some(key), Ok(running), Ok(own)) = (key, app.running(), identity(request)) else {
+        return false;
+    };
+    let short = body::idempotency(key, "", &[]).key;
+    running
+        .log
+        .state(|state| state.knows_key(own.principal, short))
+}
+
 /// Waits until there is room for one more of this kind.
 async fn enter(
     app: &App,
@@ -224,8 +238,8 @@ async fn enter(
     (name, patience): (&str, &Patience),
 ) -> Result<Permit, Problem> {
     let left = patience.left();
-    let entering = gate(app, name).enter(parameters::is_retry(request), left);
-    let entered = entering.await;
+    let again = parameters::is_retry(request) || was_recorded(app, request);
+    let entered = gate(app, name).enter(again, left).await;
     entered.map_err(|shed| {
         if patience.left().is_some_and(|left| left.is_zero()) {
             return late();

@@ -15,7 +15,7 @@ use super::parameters::{self, Query};
 use super::{App, audit, health, identity};
 use crate::access::Keys;
 use crate::config::{Change, Config, ConfigError, change};
-use crate::{ids, slo, startup};
+use crate::{ids, slo, startup, telemetry};
 
 /// Where a configuration comes from; it may wait for the disk.
 pub type ConfigSource = Arc<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
@@ -180,6 +180,54 @@ pub(crate) async fn quit(app: Data<App>, request: HttpRequest) -> Result<HttpRes
     }
     app.quit.notify_one();
     Ok(HttpResponse::Accepted().json(Quitting { status: "stopping" }))
+}
+
+/// A log file that begins anew.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Rotated {
+    /// Where the lines before lie; null when none was written since the file began.
+    older: Option<String>,
+    bytes: u64,
+}
+
+/// Begin a new log file.
+///
+/// Files begin anew by themselves when they are large or old; this is for who takes them away.
+#[utoipa::path(
+    post, path = "/-/logs/rotate", tag = "lifecycle", operation_id = "rotate_logs",
+    params(super::openapi::PostHeaders),
+    responses(
+        (status = 200, description = "It has begun", body = Rotated),
+        super::openapi::Problems,
+    ),
+)]
+pub(crate) async fn rotate_logs(
+    app: Data<App>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    app.running()?;
+    Query::read(&request, &[])?;
+    parameters::require_json_accepted(&request)?;
+    parameters::idempotency_key(&request, &app.config.http)?;
+    let files = telemetry::log_file().ok_or_else(|| {
+        let detail = "log lines go to standard error: there is no file to begin anew";
+        Problem::new(&error::CONFLICT, detail).field("telemetry.log_file")
+    })?;
+    audit::record(
+        &app,
+        &request,
+        ("logs.rotate", ""),
+        (AuditOutcome::Done, ""),
+    )
+    .await?;
+    let rotated = actix_web::web::block(move || files.rotate()).await;
+    let rotated = rotated.map_err(|error| Problem::new(&error::INTERNAL, error.to_string()))?;
+    let rotated = rotated.map_err(|error| Problem::new(&error::INTERNAL, error.to_string()))?;
+    let (older, bytes) = rotated.unzip();
+    Ok(HttpResponse::Ok().json(Rotated {
+        older: older.map(|path| path.display().to_string()),
+        bytes: bytes.unwrap_or(0),
+    }))
 }
 
 /// Whether the process answers at all: `/health/live` under another name.

@@ -6,6 +6,7 @@ mod backups;
 mod body;
 mod breakers;
 mod cache;
+mod cacheable;
 mod causal;
 mod datasets;
 mod debug;

@@ -7,8 +7,8 @@ use utoipa::{IntoParams, IntoResponses, OpenApi};
 
 use super::error::{KINDS, ProblemDetails};
 use super::{
-    backups, breakers, cache, causal, datasets, debug, drills, events, experiments, health,
-    history, keys, lifecycle, privacy, profile, runs, slo, whatif,
+    backups, breakers, cache, cacheable, causal, datasets, debug, drills, events, experiments,
+    health, history, keys, lifecycle, privacy, profile, runs, slo, whatif,
 };
 use crate::answer::Answer;
 
@@ -182,11 +182,17 @@ impl IntoResponses for Problems {
         health::metrics,
         health::model_metrics,
         cache::stats,
+        cacheable::report,
+        cacheable::question,
+        cache::invalidate,
+        cache::warm,
+        cache::resize,
         privacy::redact,
         lifecycle::healthy,
         lifecycle::ready,
         lifecycle::reload,
         lifecycle::quit,
+        lifecycle::rotate_logs,
         keys::create,
         keys::list,
         keys::revoke,

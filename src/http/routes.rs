@@ -9,12 +9,13 @@ use actix_web::{App as WebApp, Error, HttpRequest, Resource, Route, guard};
 
 use super::error::{self, Problem};
 use super::{
-    App, backups, breakers, cache, causal, datasets, debug, drills, events, experiments, health,
-    history, keys, lifecycle, observe, pages, privacy, profile, runs, slo, whatif,
+    App, backups, breakers, cache, cacheable, causal, datasets, debug, drills, events, experiments,
+    health, history, keys, lifecycle, observe, pages, privacy, profile, runs, slo, whatif,
 };
 
 const GET: &str = "GET, HEAD";
 const POST: &str = "POST";
+const PATCH: &str = "PATCH";
 const GET_POST: &str = "GET, HEAD, POST";
 
 /// The application of one worker.
@@ -68,13 +69,27 @@ fn routes(config: &mut ServiceConfig) {
         .service(at("/debug/config", GET).route(get().to(debug::config)))
         .service(at("/debug/profile", POST).route(web::post().to(profile::take)))
         .service(at("/debug/traces", GET).route(get().to(debug::traces)))
-        .service(at("/cache/stats", GET).route(get().to(cache::stats)))
+        .configure(caches)
         .configure(guarded)
         .configure(lifecycle)
         .configure(access)
         .configure(stored)
         .configure(kept)
         .configure(history);
+}
+
+/// The caches.
+fn caches(config: &mut ServiceConfig) {
+    config
+        .service(at("/cache/stats", GET).route(get().to(cache::stats)))
+        .service(
+            at("/cache/cacheable-report", GET_POST)
+                .route(get().to(cacheable::report))
+                .route(web::post().to(cacheable::question)),
+        )
+        .service(at("/cache/{name}/invalidate", POST).route(web::post().to(cache::invalidate)))
+        .service(at("/cache/{name}/warm", POST).route(web::post().to(cache::warm)))
+        .service(at("/cache/{name}", PATCH).route(web::patch().to(cache::resize)));
 }
 
 /// Circuit breakers, the services behind them, and objectives.
@@ -101,6 +116,7 @@ fn lifecycle(config: &mut ServiceConfig) {
         .service(at("/-/healthy", GET).route(get().to(lifecycle::healthy)))
         .service(at("/-/ready", GET).route(get().to(lifecycle::ready)))
         .service(at("/-/reload", POST).route(web::post().to(lifecycle::reload)))
+        .service(at("/-/logs/rotate", POST).route(web::post().to(lifecycle::rotate_logs)))
         .service(at("/-/quit", POST).route(web::post().to(lifecycle::quit)));
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hindcast_actors::{ActorOptions, Environment, ResultCacheOptions, ScrubOptions};
+use hindcast_actors::{ActorOptions, DiskOptions, Environment, ResultCacheOptions, ScrubOptions};
 use hindcast_log::{Checkpoint, Vault};
 use hindcast_model::KeyId;
 
@@ -56,8 +56,13 @@ pub(super) fn actor_options(config: &Config) -> ActorOptions {
     options.computation.cache_bytes_max = config.cache.datasets_bytes_max;
     options.results = ResultCacheOptions {
         bytes_max: config.cache.results_bytes_max,
+        entries_max: config.cache.results_entries_max,
         age_max: Duration::from_millis(config.cache.results_age_max_ms),
         idle_max: Duration::from_millis(config.cache.results_idle_max_ms),
+        disk: DiskOptions {
+            bytes_max: config.cache.results_disk_bytes_max,
+            age_max: Duration::from_millis(config.cache.results_disk_age_max_ms),
+        },
     };
     options.scrub = ScrubOptions {
         pause: Duration::from_millis(config.scrub.pause_ms),

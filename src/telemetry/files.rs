@@ -61,6 +61,21 @@ impl Files {
         Ok(Self(Mutex::new(current)))
     }
 
+    /// Begins a new file, and says where the lines before lie and how many bytes they take. `None`
+    /// when none was written since the last time.
+    ///
+    /// # Errors
+    /// The file cannot be renamed, or no other made.
+    pub fn rotate(&self) -> io::Result<Option<(PathBuf, u64)>> {
+        let current = &mut *self.current();
+        if current.bytes == 0 {
+            return Ok(None);
+        }
+        let bytes = current.bytes;
+        let older = current.rotate(clock::wall())?;
+        Ok(Some((older, bytes)))
+    }
+
     fn current(&self) -> MutexGuard<'_, Current> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -90,15 +105,15 @@ impl Current {
         Ok(line.len())
     }
 
-    fn rotate(&mut self, now: UnixMicros) -> io::Result<()> {
+    fn rotate(&mut self, now: UnixMicros) -> io::Result<PathBuf> {
         let mut older = self.path.clone().into_os_string();
         older.push(format!(".{}", views::rfc3339(now).replace(':', "")));
-        fs::rename(&self.path, older)?;
+        fs::rename(&self.path, &older)?;
         self.file = append(&self.path)?;
         self.bytes = 0;
         self.began = now;
         self.prune(now);
-        Ok(())
+        Ok(older.into())
     }
 
     /// Removes older files: by age, then the oldest until the rest is small enough.
@@ -120,6 +135,37 @@ impl Current {
             }
         }
     }
+}
+
+/// Files that were removed, and those that are left.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Pruned {
+    pub removed: u64,
+    pub removed_bytes: u64,
+    pub kept: u64,
+    pub kept_bytes: u64,
+}
+
+/// Removes what a log file left behind and was last written longer than `age` ago.
+///
+/// # Errors
+/// One of the files cannot be removed.
+pub fn prune(path: &Path, age: Duration) -> io::Result<Pruned> {
+    let now = clock::wall();
+    let mut pruned = Pruned::default();
+    for path in older(path) {
+        let found = fs::metadata(&path)?;
+        let written = found.modified().map_or(now, micros_of);
+        if Duration::from_micros(now.since(written)) > age {
+            fs::remove_file(path)?;
+            pruned.removed += 1;
+            pruned.removed_bytes += found.len();
+        } else {
+            pruned.kept += 1;
+            pruned.kept_bytes += found.len();
+        }
+    }
+    Ok(pruned)
 }
 
 /// The files that a log file left behind.
@@ -201,6 +247,17 @@ mod tests {
         assert_eq!(fs::read(&path).expect("the file").len(), 60);
         // By age: their times are those of the real clock, so all are old in the far future.
         write(40 * DAY);
+        assert_eq!(older(&path).len(), 0);
+        write(40 * DAY + 1);
+        assert_eq!(
+            files.rotate().expect("rotated").map(|(_, bytes)| bytes),
+            Some(60)
+        );
+        assert!(files.rotate().expect("nothing to do").is_none());
+        let old = prune(&path, Duration::from_secs(7 * 86_400)).expect("looked at");
+        assert_eq!((old.removed, old.kept), (0, older(&path).len() as u64));
+        let all = prune(&path, Duration::ZERO).expect("removed");
+        assert_eq!((all.removed, all.removed_bytes), (old.kept, old.kept_bytes));
         assert_eq!(older(&path).len(), 0);
         let other = folder.path().join("logs/hindcast.log.backup");
         fs::write(&other, "mine").expect("written");

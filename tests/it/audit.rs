@@ -21,6 +21,8 @@ fn request(route: &str, ids: &Ids) -> (String, Value) {
         "/api/v1/redactions" => json!({ "subject": "patient-7", "reason": "asked" }),
         "/health/circuit-breakers/{name}" => json!({ "action": "reset", "reason": "a test" }),
         "/api/v1/keys" => json!({ "name": "new", "role": "viewer" }),
+        "/cache/{name}/invalidate" => json!({ "select": { "all": true } }),
+        "/cache/{name}" => json!({ "bytes_max": 1_000_000 }),
         "/api/v1/backups"
         | "/api/v1/drills"
         | "/api/v1/backups/{id}/verify"
@@ -28,6 +30,8 @@ fn request(route: &str, ids: &Ids) -> (String, Value) {
         | "/api/v1/experiments/{id}/cancel"
         | "/api/v1/keys/{name}/revoke"
         | "/debug/profile"
+        | "/cache/{name}/warm"
+        | "/-/logs/rotate"
         | "/-/reload"
         | "/-/quit" => json!({}),
         other => panic!("{other} changes something: say here how, and see that an event tells it"),
@@ -39,6 +43,7 @@ fn request(route: &str, ids: &Ids) -> (String, Value) {
     };
     let name = match route {
         "/health/circuit-breakers/{name}" => "path_analysis",
+        route if route.starts_with("/cache/") => "results",
         _ => "old",
     };
     let query = if route == "/debug/profile" {
@@ -53,7 +58,10 @@ fn request(route: &str, ids: &Ids) -> (String, Value) {
 }
 
 /// A POST because of its body; nothing is changed.
-const READS: [&str; 1] = ["/api/v1/breakers/{name}/simulate"];
+const READS: [&str; 2] = [
+    "/api/v1/breakers/{name}/simulate",
+    "/cache/cacheable-report",
+];
 
 struct Ids {
     dataset: String,
@@ -70,7 +78,9 @@ fn prepared(dir: &std::path::Path) -> (Server, String, Ids) {
     let (key, errors, code) = finish(command, &[]);
     assert_eq!(code, Some(0), "{errors}");
     let authorization = format!("Bearer {}", key.trim());
-    let server = Server::start_with(serve(dir, &["access.required_on_loopback=true"]));
+    let log_file = format!("telemetry.log_file={}/logs/hindcast.log", dir.display());
+    let settings = ["access.required_on_loopback=true", &log_file];
+    let server = Server::start_with(serve(dir, &settings));
     let headers = [("authorization", authorization.as_str())];
     let post = |path: &str, body: &Value| server.post_with(path, body, &headers);
     let csv = [headers[0], ("content-type", "text/csv")];
@@ -111,29 +121,32 @@ fn every_call_that_changes_something_names_who_made_it() {
     let dir = temporary();
     let (server, authorization, ids) = prepared(dir.path());
     let document = server.get("/openapi.json").expect(200);
-    let mut routes: Vec<&String> = Vec::new();
+    let mut routes: Vec<(&String, Method)> = Vec::new();
     for (route, methods) in document["paths"].as_object().expect("paths") {
         for method in methods.as_object().expect("methods").keys() {
             match method.as_str() {
                 "get" => {}
                 "post" if READS.contains(&route.as_str()) => {}
-                "post" => routes.push(route),
+                "post" => routes.push((route, Method::POST)),
+                "patch" => routes.push((route, Method::PATCH)),
                 other => panic!("{other} {route}: a method that this test does not know"),
             }
         }
     }
     // The server is gone after the last one, and a new backup takes the place of the old.
-    routes.sort_by_key(|route| (*route == "/-/quit", !route.ends_with("/verify")));
+    routes.sort_by_key(|(route, _)| (*route == "/-/quit", !route.ends_with("/verify")));
     let mut traces = Vec::new();
-    for (n, route) in routes.iter().enumerate() {
+    for (n, (route, method)) in routes.iter().enumerate() {
         let (path, body) = request(route, &ids);
         let trace = format!("{:032x}", n + 1);
         let parent = format!("00-{trace}-00f067aa0ba902b7-01");
         let headers = [
             ("authorization", authorization.as_str()),
             ("traceparent", &parent),
+            ("content-type", "application/json"),
         ];
-        let reply: Reply = server.post_with(&path, &body, &headers);
+        let body = body.to_string();
+        let reply: Reply = server.send(method.clone(), &path, &headers, body.as_bytes());
         assert!((200..300).contains(&reply.status), "{path}: {}", reply.body);
         traces.push(trace);
     }
@@ -155,7 +168,7 @@ fn every_call_that_changes_something_names_who_made_it() {
                 .replace('-', "")
         })
         .collect();
-    for (route, trace) in routes.iter().zip(&traces) {
+    for ((route, _), trace) in routes.iter().zip(&traces) {
         assert!(
             told.contains(trace),
             "{route} leaves no event with its principal: {out}"

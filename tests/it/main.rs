@@ -10,6 +10,7 @@ mod api;
 mod audit;
 mod backups;
 mod breakers;
+mod cache;
 mod cli;
 mod crash;
 mod dashboards;

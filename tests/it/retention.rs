@@ -181,10 +181,11 @@ fn segments_are_removed_and_whoever_asks_for_them_is_told() {
         "retention.log_bytes=1",
         "runs.idempotency_ttl_ms=0",
         "cache.results_age_max_ms=0",
+        "cache.results_disk_age_max_ms=0",
         "retention.without_backup=true",
     ];
     // Nothing goes that no backup holds, unless that is allowed.
-    let server = Server::start_with(serve(dir.path(), &allowed[..4]));
+    let server = Server::start_with(serve(dir.path(), &allowed[..5]));
     server.get("/api/v1/events/1").expect(200);
     server.stop();
     assert!(segments(dir.path()).starts_with(&before));
@@ -222,6 +223,7 @@ fn what_a_verified_backup_holds_may_go_and_comes_back_with_a_restore() {
         "retention.log_age_ms=1",
         "runs.idempotency_ttl_ms=0",
         "cache.results_age_max_ms=0",
+        "cache.results_disk_age_max_ms=0",
     ];
     // Nothing goes before there is a backup.
     let server = Server::start_with(serve(&data, &pruning));

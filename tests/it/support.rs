@@ -150,7 +150,8 @@ impl Server {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let mut response = if method == Method::POST || method == Method::PUT {
+        let with_body = [Method::POST, Method::PUT, Method::PATCH].contains(&method);
+        let mut response = if with_body {
             self.agent.run(request.body(body)?)?
         } else {
             self.agent.run(request.body(())?)?

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use ureq::http::Method;
 
+use crate::runbook::words;
 use crate::support::{
     DISCOVER, ROOT, Server, VALIDATE, finish, hindcast, pause, serve, slow_discovery, temporary,
     validation,
@@ -376,6 +377,68 @@ fn one_trace_reaches_a_collector_with_logs_and_metrics() {
     assert_eq!(server.stop(), Some(0));
 }
 
+/// Another collector, of another make: what it prints is what it understood.
+#[test]
+fn rotel_understands_all_three_signals() {
+    let Some(mut rotel) = program("rotel-agent") else {
+        return;
+    };
+    let dir = temporary();
+    let told = dir.path().join("told");
+    let (port, unused) = (free_port(), free_port());
+    rotel.args(["start", "--exporter", "blackhole"]);
+    for signal in ["traces", "metrics", "logs"] {
+        rotel.args(["--debug-log", signal]);
+    }
+    rotel.args(["--debug-log-verbosity", "detailed"]);
+    rotel.args(["--otlp-http-endpoint", &format!("127.0.0.1:{port}")]);
+    rotel.args(["--otlp-grpc-endpoint", &format!("127.0.0.1:{unused}")]);
+    rotel
+        .stdout(std::fs::File::create(&told).expect("a file"))
+        .stderr(Stdio::null());
+    let _collector = Running(rotel.spawn().expect("it starts"));
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        pause(Duration::from_millis(50));
+    }
+    let endpoint = format!("otlp.endpoint=http://127.0.0.1:{port}");
+    let settings = [
+        endpoint.as_str(),
+        "otlp.batch_ms=50",
+        "otlp.metrics_interval_ms=200",
+        "telemetry.filter=debug",
+    ];
+    let server = Server::start_with(serve(&dir.path().join("data"), &settings));
+    let headers = [("traceparent", TRACEPARENT)];
+    server
+        .post_with(VALIDATE, &validation(), &headers)
+        .expect(200);
+    let text = || std::fs::read_to_string(&told).expect("a file");
+    let mut left = 400;
+    loop {
+        let text = text();
+        let all = [
+            TRACE,
+            "http.request",
+            "log.commit",
+            "http_requests_total",
+            "LogRecord",
+        ];
+        let missing: Vec<&&str> = all.iter().filter(|part| !text.contains(**part)).collect();
+        if missing.is_empty() {
+            break;
+        }
+        left -= 1;
+        assert!(left > 0, "{missing:?} did not come in\n{text}");
+        pause(Duration::from_millis(50));
+    }
+    let metrics = server.get("/metrics").body;
+    for signal in ["traces", "metrics", "logs"] {
+        let dropped = format!("telemetry_dropped_total{{signal=\"{signal}\"}} 0");
+        assert!(metrics.contains(&dropped), "{metrics}");
+    }
+    assert_eq!(server.stop(), Some(0));
+}
+
 #[test]
 fn a_collector_that_never_answers_costs_no_request_and_little_memory() {
     const QUEUE_BYTES: u64 = 20_000;
@@ -529,7 +592,13 @@ fn slow_and_failed_requests_are_kept_to_be_looked_at() {
 #[test]
 fn the_commands_of_the_operations_document_work() {
     let dir = temporary();
-    let settings = ["metrics.sample_interval_ms=100", "slo.enabled=true"];
+    let logs = dir.path().join("logs");
+    let log_file = format!("telemetry.log_file={}/hindcast.log", logs.display());
+    let settings = [
+        "metrics.sample_interval_ms=100",
+        &log_file,
+        "slo.enabled=true",
+    ];
     let server = Server::start_with(serve(dir.path(), &settings));
     server.wait_until("/api/v1/events?type=metrics_sampled", |found| {
         found["items"]
@@ -544,13 +613,48 @@ fn the_commands_of_the_operations_document_work() {
         .filter_map(|line| line.strip_prefix("hindcast "))
     {
         let line = line.replace("http://127.0.0.1:8080", &server.url);
-        let words: Vec<&str> = line.split(' ').collect();
+        let line = line.replace("/var/log/hindcast", &logs.display().to_string());
+        let words = words(&line);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let (out, errors, code) = finish(hindcast(&words), &[]);
         assert_eq!(code, Some(0), "{line}: {errors}");
         assert!(!out.is_empty(), "{line}");
         run += 1;
     }
-    assert!(run >= 3, "{run}");
+    assert!(run >= 12, "{run}");
+    let audited = server.get("/api/v1/events?type=audited").expect(200);
+    assert_eq!(audited["items"][0]["data"]["verb"], "logs.rotate");
+    // Without a file there is nothing to begin anew.
+    let other = Server::start(&dir.path().join("other"));
+    let refused = other.post("/-/logs/rotate", &json!({}));
+    refused.expect_problem(409, "telemetry.log_file");
+}
+
+#[test]
+fn the_runs_of_an_experiment_belong_to_the_trace_of_its_request() {
+    let dir = temporary();
+    let settings = ["telemetry.slow_ms=0", "telemetry.traces_max=50"];
+    let server = Server::start_with(serve(dir.path(), &settings));
+    let question = |outcome: &str| {
+        json!({ "operation": "causal.validate", "request": {
+            "graph": "dag { z -> x; z -> y; x -> y }", "treatment": "x", "outcome": outcome
+        } })
+    };
+    let series = json!({ "name": "traced", "operations": [question("y"), question("z")] });
+    let headers = [("traceparent", TRACEPARENT)];
+    server
+        .post_with("/api/v1/experiments", &series, &headers)
+        .expect(202);
+    let found = server.wait_until("/debug/traces?limit=50", |found| {
+        found.to_string().contains(TRACE)
+    });
+    let items = found["items"].as_array().expect("a list");
+    let trace = items.iter().find(|item| item["trace_id"] == TRACE);
+    let spans = trace.expect("ours")["spans"].as_array().expect("a list");
+    let named = |name: &str| spans.iter().filter(|span| span["name"] == name).count();
+    assert_eq!((named("http.request"), named("computation")), (1, 2));
+    // The experiment with its runs is one; each outcome is another.
+    assert_eq!(named("log.commit"), 3);
 }
 
 #[test]

@@ -36,6 +36,9 @@ enum Source {
     Python {
         name: &'static str,
         version: &'static str,
+        /// Where the program lies in the package's own folder; empty when it is installed to be
+        /// called.
+        inside: &'static str,
     },
 }
 
@@ -79,6 +82,17 @@ const OTELTAP: Tool = Tool {
     source: Source::Python {
         name: "oteltap",
         version: "1.0.0",
+        inside: "",
+    },
+};
+/// A collector of another make, in Rust and in one file.
+const ROTEL: Tool = Tool {
+    program: "rotel-agent",
+    at_least: "",
+    source: Source::Python {
+        name: "rotel",
+        version: "0.0.1a15",
+        inside: "rotel/rotel-agent",
     },
 };
 const AMTOOL: Tool = Tool {
@@ -104,6 +118,7 @@ const SCHEMATHESIS: Tool = Tool {
     source: Source::Python {
         name: "schemathesis",
         version: "4.32.5",
+        inside: "",
     },
 };
 
@@ -113,6 +128,7 @@ const MOTO: Tool = Tool {
     source: Source::Python {
         name: "moto[server]",
         version: "5.2.5",
+        inside: "",
     },
 };
 
@@ -123,6 +139,7 @@ pub(crate) const FOR_TESTS: &[&Tool] = &[
     &PROMTOOL,
     &PROMETHEUS,
     &OTELTAP,
+    &ROTEL,
     &AMTOOL,
     &SCHEMATHESIS,
     &MOTO,
@@ -196,7 +213,11 @@ fn install(session: &Session, tool: &Tool) -> anyhow::Result<()> {
         Source::Crate { name, version } => install_crate(session, name, version),
         Source::Unpacked { package } => unpack_package(session, package),
         Source::Debian { package } => install_package(session, package),
-        Source::Python { name, version } => install_python(session, name, version),
+        Source::Python {
+            name,
+            version,
+            inside,
+        } => install_python(session, (name, version), inside),
     }
 }
 
@@ -267,7 +288,11 @@ fn install_package(session: &Session, package: &str) -> anyhow::Result<()> {
         .with_context(|| format!("the Debian package {package} is needed and root must install it"))
 }
 
-fn install_python(session: &Session, name: &str, version: &str) -> anyhow::Result<()> {
+fn install_python(
+    session: &Session,
+    (name, version): (&str, &str),
+    inside: &str,
+) -> anyhow::Result<()> {
     let folder = fresh_folder(session, &format!("{name}-{version}"))?;
     let environment = folder.to_string_lossy();
     let create = ["-m", "venv", &environment];
@@ -279,6 +304,14 @@ fn install_python(session: &Session, name: &str, version: &str) -> anyhow::Resul
     let wanted = format!("{name}=={version}");
     let arguments = ["install", "--quiet", "--disable-pip-version-check", &wanted];
     session.run(&pip.to_string_lossy(), &arguments)?;
+    if !inside.is_empty() {
+        let python = folder.join("bin/python").to_string_lossy().into_owned();
+        let ask = "import sysconfig; print(sysconfig.get_path('purelib'))";
+        let packages = session.output(&python, &["-c", ask])?;
+        let program = Path::new(packages.trim()).join(inside);
+        let called = program.file_name().context("a program has a name")?;
+        std::os::unix::fs::symlink(&program, folder.join("bin").join(called))?;
+    }
     complete(&folder)
 }
 

@@ -2,6 +2,7 @@
 //! one used longest ago goes first.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use hindcast_causal::LabError;
@@ -41,10 +42,12 @@ struct Entries {
 /// The cache of parsed datasets.
 pub(crate) struct DatasetCache {
     entries: Mutex<Entries>,
-    bytes_max: u64,
+    bytes_max: AtomicU64,
     hits: Counter,
     misses: Counter,
     evictions: Counter,
+    explicit: Counter,
+    invalidated: Counter,
     bytes: Gauge,
     count: Gauge,
 }
@@ -52,13 +55,15 @@ pub(crate) struct DatasetCache {
 impl DatasetCache {
     pub(crate) fn new(bytes_max: u64) -> Self {
         let requests = |result: &'static str| metrics::counter!("cache_requests_total", "cache" => "datasets", "result" => result);
+        let evictions = |cause: &'static str| metrics::counter!("cache_evictions_total", "cache" => "datasets", "cause" => cause);
         Self {
             entries: Mutex::default(),
-            bytes_max,
+            bytes_max: AtomicU64::new(bytes_max),
             hits: requests("hit"),
             misses: requests("miss"),
-            evictions: metrics::counter!("cache_evictions_total",
-                "cache" => "datasets", "cause" => "size"),
+            evictions: evictions("size"),
+            explicit: evictions("explicit"),
+            invalidated: evictions("invalidated"),
             bytes: metrics::gauge!("cache_size_bytes", "cache" => "datasets"),
             count: metrics::gauge!("cache_entries", "cache" => "datasets"),
         }
@@ -87,20 +92,39 @@ impl DatasetCache {
         Ok(dataset)
     }
 
-    /// Forgets every dataset.
-    pub(crate) fn clear(&self) {
+    /// Forgets every dataset, or those whose digest begins with these hexadecimal digits, and says
+    /// how many there were.
+    pub(crate) fn forget(&self, prefix: Option<&str>) -> u64 {
         let entries = &mut *lock(&self.entries);
-        entries.by_digest.clear();
-        entries.stats.bytes = 0;
-        self.bytes.set(0.0);
-        self.count.set(0.0);
+        let meant = |digest: &Digest| match prefix {
+            None => true,
+            Some(prefix) => digest.to_string().starts_with(prefix),
+        };
+        let before = entries.by_digest.len();
+        entries.by_digest.retain(|digest, _| !meant(digest));
+        let gone = (before - entries.by_digest.len()) as u64;
+        let bytes = entries.by_digest.values().map(|entry| entry.bytes).sum();
+        entries.stats.bytes = bytes;
+        entries.stats.evictions += gone;
+        match prefix {
+            None => self.explicit.increment(gone),
+            Some(_) => self.invalidated.increment(gone),
+        }
+        self.show(entries);
+        gone
+    }
+
+    /// Holds so many bytes from here on, until the process ends.
+    pub(crate) fn resize(&self, bytes_max: u64) {
+        self.bytes_max.store(bytes_max, Ordering::Relaxed);
+        self.trim(&mut lock(&self.entries));
     }
 
     pub(crate) fn stats(&self) -> CacheStats {
         let entries = lock(&self.entries);
         CacheStats {
             entries: entries.by_digest.len(),
-            bytes_max: self.bytes_max,
+            bytes_max: self.bytes_max.load(Ordering::Relaxed),
             ..entries.stats
         }
     }
@@ -121,7 +145,7 @@ impl DatasetCache {
 
     fn insert(&self, digest: Digest, dataset: &Arc<Dataset>) {
         let bytes = size(dataset);
-        if bytes > self.bytes_max {
+        if bytes > self.bytes_max.load(Ordering::Relaxed) {
             return;
         }
         let entries = &mut *lock(&self.entries);
@@ -134,7 +158,11 @@ impl DatasetCache {
             entries.stats.bytes -= same.bytes;
         }
         entries.stats.bytes += bytes;
-        while entries.stats.bytes > self.bytes_max {
+        self.trim(entries);
+    }
+
+    fn trim(&self, entries: &mut Entries) {
+        while entries.stats.bytes > self.bytes_max.load(Ordering::Relaxed) {
             let oldest = entries.by_digest.iter().min_by_key(|(_, entry)| entry.used);
             let Some(digest) = oldest.map(|(digest, _)| *digest) else {
                 break;
@@ -145,6 +173,10 @@ impl DatasetCache {
                 self.evictions.increment(1);
             }
         }
+        self.show(entries);
+    }
+
+    fn show(&self, entries: &Entries) {
         self.bytes.set(as_f64(entries.stats.bytes));
         self.count.set(as_f64(entries.by_digest.len() as u64));
     }
@@ -191,6 +223,25 @@ mod tests {
             (stats.entries, stats.bytes, stats.evictions),
             (2, 2 * one, 1)
         );
+    }
+
+    #[test]
+    fn some_or_all_are_forgotten_and_a_smaller_cache_holds_less() {
+        let one = size(&dataset(10));
+        let cache = DatasetCache::new(8 * one);
+        for i in 0..5 {
+            cache.insert(Digest([i; 32]), &dataset(10));
+        }
+        assert_eq!(cache.forget(Some("03")), 1);
+        assert_eq!(cache.stats().bytes, 4 * one);
+        cache.resize(2 * one);
+        let stats = cache.stats();
+        assert_eq!(
+            (stats.entries, stats.bytes, stats.bytes_max),
+            (2, 2 * one, 2 * one)
+        );
+        assert_eq!(cache.forget(None), 2);
+        assert_eq!(cache.stats().bytes, 0);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::Environment;
 use crate::component::{Slot, panic_text};
 use crate::lock::lock;
 use crate::operation::{Computed, Lane, Operation, SPEC_SCHEMA, digest};
-use crate::results::{Kept, Lead, ResultCache, ResultKey, Start};
+use crate::results::{Kept, Lead, ResultCache, ResultKey, Start, Tags};
 use crate::trace::{self, Open};
 
 /// First wait of an outcome that the log had no room for; it doubles up to `BACKOFF_MICROS_MAX`.
@@ -161,6 +161,8 @@ impl Engine {
 
     /// The run has ended in the log.
     pub(crate) fn stop(&self, run: RunId) {
+        // One that was left in the log takes its place in the trace no more.
+        drop(trace::take(run));
         lock(&self.jobs).stop(run);
     }
 
@@ -193,9 +195,19 @@ impl Engine {
             Ok(key) => key,
             Err(ending) => return self.finish(job, Timing::default(), (ending, None)),
         };
-        match self.results.begin(key, operation.name()) {
+        let asked_key = job.open.requested.key;
+        let shelved = asked_key == KeyId(0) || asked_key == self.environment.seal_key;
+        let tags = Tags::of(&operation, job.open.experiment, shelved);
+        match self.results.begin(key, &tags) {
             Start::Known(kept) => self.finish(job, self.timing(job), (kept.into(), None)),
             Start::Lead(lead) => {
+                // What came by itself was looked for before it was recorded.
+                let looked_for = job.open.experiment.is_none() && job.instead.is_none();
+                if let Some(kept) = (!looked_for).then(|| lead.read_back()).flatten() {
+                    drop(lead);
+                    return self.finish(job, self.timing(job), (kept.into(), None));
+                }
+                lead.missed();
                 job.control.start();
                 let mut timing = self.timing(job);
                 let started = self.environment.clock.monotonic();

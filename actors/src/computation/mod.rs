@@ -189,9 +189,16 @@ impl ComputationHandle {
         lock(&self.engine.jobs).heavy_queued()
     }
 
-    /// Forgets the datasets that were read.
-    pub(crate) fn forget_datasets(&self) {
-        self.engine.cache.clear();
+    /// Forgets the datasets that were read, or those whose digest begins with these hexadecimal
+    /// digits, and says how many there were.
+    #[must_use = "how many there were"]
+    pub fn forget_datasets(&self, prefix: Option<&str>) -> u64 {
+        self.engine.cache.forget(prefix)
+    }
+
+    /// Holds so many bytes of parsed datasets from here on, until the process ends.
+    pub fn resize_datasets(&self, bytes_max: u64) {
+        self.engine.cache.resize(bytes_max);
     }
 
     /// How many runs are where.

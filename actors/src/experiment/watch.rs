@@ -136,6 +136,7 @@ pub(crate) const fn ended_run(event: &Event) -> Option<RunId> {
         | Event::ObjectivesConfigured(_)
         | Event::SloBudgetChanged(_)
         | Event::SloBurnChanged(_)
+        | Event::CacheCommanded(_)
         | Event::RequestsShed(_)
         | Event::WhatIfAsked(_)
         | Event::BackupEnded(_)

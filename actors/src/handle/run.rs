@@ -6,29 +6,26 @@ use std::sync::Arc;
 use hindcast_causal::{Control, LabError, Stop};
 use hindcast_log::{Clock, PayloadError, Pinned, Receipt};
 use hindcast_model::event::{
-    Event, ExperimentAdmitted, ExperimentRefused, ExperimentRequested, Outcome, OutcomeObserved,
-    RunDeduplicated, RunRefused, RunRequested, Service,
+    Event, Outcome, OutcomeObserved, RunDeduplicated, RunRefused, RunRequested, Service,
 };
 use hindcast_model::limits::INLINE_BYTES_MAX;
 use hindcast_model::{Command, Digest, ExperimentId, KeyId, Payload, Refusal, RunId, Submission};
 use tokio::sync::oneshot;
 
 use super::Door;
-use super::request::{
-    Admission, ExperimentAnswer, ExperimentRequest, RunRequest, SEALED_NAME, SubmitFailure,
-};
+use super::request::{Admission, RunRequest, SubmitFailure};
 use crate::budget::micros;
 use crate::circuit_breaker::{Guarded, Refused, Ticket};
 use crate::component::panic_text;
 use crate::computation::outcome::{Ending, completed, failed, panicked, reused, withheld};
-use crate::operation::{canonical, digest};
-use crate::results::{Kept, Lead, Start};
+use crate::operation::digest;
+use crate::results::{Kept, Lead, ResultKey, Start, Tags};
 use crate::trace;
 
 /// A payload with what keeps its blob until it is recorded.
-struct Stored {
-    payload: Payload,
-    pinned: Option<Pinned>,
+pub(super) struct Stored {
+    pub(super) payload: Payload,
+    pub(super) pinned: Option<Pinned>,
 }
 
 /// A request on its way into the log.
@@ -69,7 +66,11 @@ pub(super) async fn request(door: &Door, request: RunRequest) -> Result<Admissio
         };
     };
     if !cheap {
-        return match door.results.find(key, operation.name()) {
+        let found = match door.results.find(key, operation.name()) {
+            None => read_back(door, key, operation.name()).await,
+            found => found,
+        };
+        return match found {
             Some(kept) => record_ended(door, asked, (kept.into(), 0)).await,
             None => {
                 let guard = door.guard(&request);
@@ -79,12 +80,15 @@ pub(super) async fn request(door: &Door, request: RunRequest) -> Result<Admissio
             }
         };
     }
+    // What is cheap is computed in less time than it takes to read it.
+    let tags = Tags::of(operation, None, false);
     loop {
-        match door.results.begin(key, operation.name()) {
+        match door.results.begin(key, &tags) {
             Start::Known(kept) => {
                 return record_ended(door, asked, (kept.into(), 0)).await;
             }
             Start::Lead(lead) => {
+                lead.missed();
                 let guard = door.guard(&request);
                 let _ticket = pass(door, guard.as_ref())?;
                 let Some(ended) = compute(door, &request)? else {
@@ -104,6 +108,16 @@ pub(super) async fn request(door: &Door, request: RunRequest) -> Result<Admissio
             }
         }
     }
+}
+
+/// A result that is not in memory and stands in the log. A thread that may read files looks for it.
+async fn read_back(door: &Door, key: ResultKey, operation: &'static str) -> Option<Kept> {
+    if !door.results.may_read_back() {
+        return None;
+    }
+    let results = Arc::clone(&door.results);
+    let looked = tokio::task::spawn_blocking(move || results.read_back(key, operation));
+    looked.await.ok().flatten()
 }
 
 /// A breaker that the request goes by, as the door sees it.
@@ -188,7 +202,7 @@ async fn record_first(door: &Door, asked: Asked<'_>) -> Result<Admission, Submit
 }
 
 /// A command whose payload was kept: its record names the key.
-fn sealed(key: KeyId, command: Command) -> Command {
+pub(super) fn sealed(key: KeyId, command: Command) -> Command {
     Command { key, ..command }
 }
 
@@ -317,47 +331,9 @@ async fn outcome(
     })
 }
 
-pub(super) async fn request_experiment(
-    door: &Door,
-    request: ExperimentRequest,
-) -> Result<ExperimentAnswer, SubmitFailure> {
-    let experiment = request.experiment;
-    let runs: Vec<RunId> = request.runs.iter().map(|run| run.run).collect();
-    let spec = canonical(&request.spec).map_err(SubmitFailure::Invalid)?;
-    let seal = door.key_for(&request.identity).await?;
-    let Stored { payload, pinned } = keep(door, seal, spec).await?;
-    let mut pins = vec![pinned];
-    let event = Event::ExperimentRequested(ExperimentRequested {
-        experiment,
-        name: match request.identity.subject {
-            Some(_) => SEALED_NAME.to_owned(),
-            None => request.name,
-        },
-        spec: payload,
-        runs: runs.clone(),
-        idempotency: request.idempotency,
-    });
-    let mut commands = vec![sealed(seal, request.identity.command(event))];
-    for run in &request.runs {
-        let spec = run.operation.spec().map_err(SubmitFailure::Invalid)?;
-        let hash = digest(spec.as_bytes());
-        let Stored { payload, pinned } = keep(door, seal, spec).await?;
-        pins.push(pinned);
-        let event = requested(run, (payload, hash), Manner::Later, Some(experiment));
-        let causation = request.identity.event_id;
-        commands.push(Command {
-            causation,
-            ..sealed(seal, run.identity.command(event))
-        });
-    }
-    let receipt = door.submit(Submission { commands }).await;
-    drop(pins);
-    Ok(experiment_answer(experiment, runs, &receipt?))
-}
-
 /// How a run comes by its result.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Manner {
+pub(super) enum Manner {
     /// It is computed once it is recorded.
     Later,
     /// It was computed, and is recorded with the request.
@@ -367,7 +343,7 @@ enum Manner {
 }
 
 /// A run of an experiment has no idempotency key of its own: the experiment has one.
-fn requested(
+pub(super) fn requested(
     request: &RunRequest,
     (spec, spec_hash): (Payload, Digest),
     manner: Manner,
@@ -396,7 +372,7 @@ fn requested(
 }
 
 /// Large text becomes a blob before it is spoken of in the log.
-async fn keep(door: &Door, key: KeyId, text: String) -> Result<Stored, SubmitFailure> {
+pub(super) async fn keep(door: &Door, key: KeyId, text: String) -> Result<Stored, SubmitFailure> {
     let environment = &door.environment;
     let seal = environment.seal(key);
     if text.len() <= INLINE_BYTES_MAX {
@@ -438,35 +414,4 @@ fn admission(run: RunId, receipt: &Receipt) -> Admission {
             run,
             seq: receipt.first,
         })
-}
-
-fn experiment_answer(
-    experiment: ExperimentId,
-    runs: Vec<RunId>,
-    receipt: &Receipt,
-) -> ExperimentAnswer {
-    let mut refused: Vec<(RunId, Refusal)> = Vec::new();
-    for event in &receipt.decided {
-        if let Event::ExperimentRefused(ExperimentRefused { refusal, .. }) = event {
-            return ExperimentAnswer::Refused {
-                experiment,
-                refusal: refusal.clone(),
-            };
-        } else if let Event::ExperimentAdmitted(ExperimentAdmitted { original, .. }) = event {
-            if let Some(original) = *original {
-                return ExperimentAnswer::Deduplicated {
-                    experiment,
-                    original,
-                };
-            }
-        } else if let Event::RunRefused(RunRefused { run, refusal }) = event {
-            refused.push((*run, refusal.clone()));
-        }
-    }
-    ExperimentAnswer::Admitted {
-        experiment,
-        seq: receipt.first,
-        runs,
-        refused,
-    }
 }

@@ -204,6 +204,7 @@ impl EventMetrics {
             | Event::ObjectivesConfigured(_)
             | Event::SloBudgetChanged(_)
             | Event::SloBurnChanged(_)
+            | Event::CacheCommanded(_)
             | Event::RunAdmitted(_)
             | Event::DatasetRefused(_)
             | Event::IntakePaused(_)

@@ -210,14 +210,27 @@ fn computations() {
     );
     describe_counter!(
         "cache_requests_total",
-        "Lookups in a cache, by result (hit, miss)"
+        "Lookups in a cache, by result (hit, miss, not_cacheable)"
     );
     describe_counter!(
         "cache_evictions_total",
-        "Entries that left a cache, by cause"
+        "Entries that left a cache, by cause (size, ttl, explicit, invalidated)"
     );
     describe_gauge!("cache_size_bytes", Unit::Bytes, "Bytes held by a cache");
     describe_gauge!("cache_entries", "Entries held by a cache");
+    describe_gauge!(
+        "cache_file_bytes",
+        Unit::Bytes,
+        "Bytes of the files of a cache on disk"
+    );
+    describe_gauge!(
+        "cache_tier_ready",
+        "Whether a cache on disk is in use: 1, or 0 while it is opened, off or lost"
+    );
+    describe_counter!(
+        "cache_refuted_total",
+        "Entries of a cache on disk that were damaged or that the log does not bear out"
+    );
 }
 
 fn scrub() {

@@ -35,7 +35,7 @@ pub(crate) fn canonical<T: Serialize>(value: &T) -> Result<String, LabError> {
 pub struct Json(Box<RawValue>);
 
 impl Json {
-    pub(super) fn of(text: String) -> Result<Self, LabError> {
+    pub(crate) fn of(text: String) -> Result<Self, LabError> {
         let raw = RawValue::from_string(text);
         raw.map(Self)
             .map_err(|error| LabError::Internal(format!("no JSON: {error}")))

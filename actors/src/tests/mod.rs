@@ -1,6 +1,7 @@
 //! The actors over a real log in a temporary directory, with faults put in where they hurt.
 
 mod breakers;
+mod caching;
 mod edge;
 mod injection;
 mod recompute;

@@ -106,10 +106,13 @@ const LOCK_WAIT: Duration = Duration::from_millis(10);
 
 /// Opens sled. Its own threads hold the file for a moment after the last handle is dropped, which
 /// is no damage: it is waited for.
-fn open_sled(dir: &Path, cache_bytes: u64) -> Result<sled::Db, LogError> {
+pub(crate) fn open_sled(
+    dir: &Path,
+    (cache_bytes, segment_bytes): (u64, usize),
+) -> Result<sled::Db, LogError> {
     let config = sled::Config::new()
         .path(dir)
-        .segment_size(SLED_SEGMENT_BYTES)
+        .segment_size(segment_bytes)
         .cache_capacity(cache_bytes)
         .flush_every_ms(None)
         .print_profile_on_drop(false);
@@ -132,7 +135,7 @@ impl Store {
         cache_bytes: u64,
         (log, pruned_to): (Uuid, Seq),
     ) -> Result<Self, LogError> {
-        let db = open_sled(dir, cache_bytes)?;
+        let db = open_sled(dir, (cache_bytes, SLED_SEGMENT_BYTES))?;
         let fresh = !db.contains_key(b"mlog")?;
         let store = Self {
             db,

@@ -73,6 +73,7 @@ impl State {
             Event::ObjectivesConfigured(_)
             | Event::SloBudgetChanged(_)
             | Event::SloBurnChanged(_) => Stream::system("slo"),
+            Event::CacheCommanded(_) => Stream::system("cache"),
             Event::BackupEnded(_) | Event::Restored(_) | Event::BackupRequested(_) => {
                 Stream::system("backups")
             }
@@ -183,7 +184,8 @@ impl State {
             | Event::TornTailCut(_)
             | Event::DiskSampled(_)
             | Event::Audited(_)
-            | Event::WhatIfAsked(_) => {}
+            | Event::WhatIfAsked(_)
+            | Event::CacheCommanded(_) => {}
         }
     }
 

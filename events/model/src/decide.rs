@@ -77,6 +77,7 @@ impl State {
             | Event::SubjectRedacted(_)
             | Event::SegmentsPruned(_)
             | Event::Audited(_)
+            | Event::CacheCommanded(_)
             | Event::RunAdmitted(_)
             | Event::RunRefused(_)
             | Event::RunDeduplicated(_)

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use crate::audited::*;
+pub use crate::cache::*;
 pub use crate::decided::*;
 use crate::ids::Digest;
 pub use crate::observed::*;
@@ -159,6 +160,8 @@ events! {
         50:2 MetricsSampled "metrics_sampled" observed needed from [1 => MetricsSampled];
         /// The objectives that hold from here on.
         60:1 ObjectivesConfigured "objectives_configured" observed needed;
+        /// Somebody had a cache invalidated, warmed or resized.
+        66:1 CacheCommanded "cache_commanded" observed ignorable;
         /// A restore from a target was practised.
         68:1 DrillEnded "drill_ended" observed ignorable;
 
@@ -243,6 +246,7 @@ impl Event {
             | Self::Audited(_)
             | Self::MetricsSampled(_)
             | Self::ObjectivesConfigured(_)
+            | Self::CacheCommanded(_)
             | Self::RunAdmitted(_)
             | Self::RunRefused(_)
             | Self::RunDeduplicated(_)
@@ -303,6 +307,7 @@ impl Event {
             | Self::Audited(_)
             | Self::MetricsSampled(_)
             | Self::ObjectivesConfigured(_)
+            | Self::CacheCommanded(_)
             | Self::RunAdmitted(_)
             | Self::RunCompleted(_)
             | Self::RunFailed(_)

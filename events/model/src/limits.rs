@@ -45,6 +45,8 @@ pub const BREAKER_CHANGE_KINDS_MAX: usize = 36;
 pub const FALLBACKS_REMEMBERED_MAX: usize = 64;
 /// Characters of the reason that somebody gives for a wish about a breaker.
 pub const BREAKER_REASON_CHARS_MAX: usize = 256;
+/// Bytes of what somebody asked of a cache.
+pub const CACHE_DETAIL_BYTES_MAX: usize = 2_048;
 /// Breakers that one `TimeReached` changes at most; the timer is due again at once for the others.
 pub const BREAKER_TIMERS_MAX: usize = 16;
 /// Objectives; further ones are not looked at.

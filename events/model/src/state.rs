@@ -378,6 +378,12 @@ impl State {
         self.idempotency.len()
     }
 
+    /// Whether a request with this idempotency key is remembered, whatever it asked for.
+    #[must_use]
+    pub fn knows_key(&self, principal: Name16, key: [u8; 16]) -> bool {
+        self.idempotency.contains_key(&(principal, key))
+    }
+
     /// When this upload was first made under its idempotency key, if the key is remembered.
     #[must_use]
     pub fn first_upload(

@@ -210,6 +210,8 @@ fn key_is_forgotten_a_day_later_even_if_nothing_happened_in_between() {
     story.later(1);
     assert_eq!(story.when(keyed(3, key(1, 2))), admitted(3));
     assert_eq!(story.state.idempotency_entries(), 1);
+    let who = Name16::new("ada");
+    assert!(!story.state.knows_key(who, [99; 16]), "nobody sent it");
 }
 
 #[test]

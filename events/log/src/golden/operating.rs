@@ -1,11 +1,11 @@
 //! What operating a server leaves in the log: who did what, and figures.
 
 use hindcast_model::Event;
-use hindcast_model::event::{AuditOutcome, Audited, MetricsSampled};
+use hindcast_model::event::{AuditOutcome, Audited, CacheCommanded, CacheVerb, MetricsSampled};
 use hindcast_model::samples::Samples;
 
 pub(super) fn samples() -> Vec<(&'static str, Event)> {
-    vec![audited(), sampled()]
+    vec![audited(), sampled(), commanded()]
 }
 
 fn figures() -> Samples {
@@ -39,5 +39,18 @@ pub(super) fn sampled() -> (&'static str, Event) {
     (
         "record_50_2_metrics_sampled.bin",
         Event::MetricsSampled(sampled),
+    )
+}
+
+/// A cache that was emptied by halves.
+fn commanded() -> (&'static str, Event) {
+    (
+        "record_66_1_cache_commanded.bin",
+        Event::CacheCommanded(CacheCommanded {
+            cache: "results".to_owned(),
+            verb: CacheVerb::Invalidate,
+            detail: r#"{"operation":"causal.discover","per_second":100}"#.to_owned(),
+            reason: "a faulty memory module".to_owned(),
+        }),
     )
 }
