@@ -8,6 +8,7 @@ mod arguments;
 mod audit;
 mod backup;
 mod breaker;
+mod capacity;
 mod causal;
 mod client;
 mod configuration;
@@ -21,14 +22,18 @@ mod events;
 mod experiment;
 mod history;
 mod keys;
+mod load;
 mod local;
 mod output;
+mod profile;
 mod redact;
 mod render;
 mod repair;
 mod restore;
 mod serve;
 mod status;
+mod target;
+mod top;
 mod trace;
 mod verify;
 mod whatif;
@@ -72,6 +77,10 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Verb::Redact(options) => redact::run(global, &options, output),
         Verb::Status => status::run(global, output),
         Verb::Trace { verb } => trace::run(global, &verb, output),
+        Verb::Load { verb } => load::run(global, verb, output),
+        Verb::Profile { verb } => profile::run(global, &verb, output),
+        Verb::Capacity { verb } => capacity::run(global, &verb, output),
+        Verb::Top(options) => top::run(global, &options, output),
         Verb::Drill { verb } => drill::run(global, &verb, output),
         Verb::Doctor => doctor::run(global, output),
         Verb::Repair(options) => repair::run(global, &options, output),
@@ -128,6 +137,10 @@ fn refuse_ignored(global: &Global, verb: &Verb) -> Result<(), Failure> {
         | Verb::Audit { .. }
         | Verb::Status
         | Verb::Trace { .. }
+        | Verb::Load { .. }
+        | Verb::Profile { .. }
+        | Verb::Capacity { .. }
+        | Verb::Top(_)
         | Verb::Backup { .. }
         | Verb::Events { .. } => {
             match global.server {

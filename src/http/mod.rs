@@ -6,6 +6,7 @@ mod backups;
 mod body;
 mod breakers;
 mod cache;
+mod capacity;
 mod causal;
 mod datasets;
 mod debug;
@@ -88,6 +89,7 @@ pub struct App {
     /// Discoveries.
     heavy: Arc<Gate>,
     denials: audit::Denials,
+    capacity: crate::capacity::Watch,
     openapi: String,
     memory: BodyMemory,
     streams: Arc<Semaphore>,
@@ -148,6 +150,7 @@ impl App {
             cheap: gate("cheap", config),
             heavy: gate("heavy", config),
             denials: audit::Denials::new(),
+            capacity: crate::capacity::Watch::default(),
         }
     }
 
@@ -300,5 +303,7 @@ pub async fn chores(app: Data<App>) {
             app.measure(running);
         }
         app.metrics.derive(clock::monotonic_micros());
+        app.capacity
+            .look(app.metrics.recorder(), clock::monotonic_micros());
     }
 }

@@ -7,8 +7,8 @@ use utoipa::{IntoParams, IntoResponses, OpenApi};
 
 use super::error::{KINDS, ProblemDetails};
 use super::{
-    backups, breakers, cache, causal, datasets, debug, drills, events, experiments, health,
-    history, keys, lifecycle, privacy, profile, runs, whatif,
+    backups, breakers, cache, capacity, causal, datasets, debug, drills, events, experiments,
+    health, history, keys, lifecycle, privacy, profile, runs, whatif,
 };
 use crate::answer::Answer;
 
@@ -180,6 +180,8 @@ impl IntoResponses for Problems {
         health::metrics,
         health::model_metrics,
         cache::stats,
+        capacity::show,
+        capacity::record,
         privacy::redact,
         lifecycle::healthy,
         lifecycle::ready,

@@ -9,8 +9,8 @@ use actix_web::{App as WebApp, Error, HttpRequest, Resource, Route, guard};
 
 use super::error::{self, Problem};
 use super::{
-    App, backups, breakers, cache, causal, datasets, debug, drills, events, experiments, health,
-    history, keys, lifecycle, observe, pages, privacy, profile, runs, whatif,
+    App, backups, breakers, cache, capacity, causal, datasets, debug, drills, events, experiments,
+    health, history, keys, lifecycle, observe, pages, privacy, profile, runs, whatif,
 };
 
 const GET: &str = "GET, HEAD";
@@ -70,6 +70,7 @@ fn routes(config: &mut ServiceConfig) {
         .service(at("/debug/traces", GET).route(get().to(debug::traces)))
         .service(at("/cache/stats", GET).route(get().to(cache::stats)))
         .configure(guarded)
+        .configure(measured)
         .configure(lifecycle)
         .configure(access)
         .configure(stored)
@@ -91,6 +92,13 @@ fn guarded(config: &mut ServiceConfig) {
         .service(
             at("/api/v1/breakers/{name}/simulate", POST).route(web::post().to(breakers::simulate)),
         );
+}
+
+/// What the server bears.
+fn measured(config: &mut ServiceConfig) {
+    config
+        .service(at("/api/v1/capacity", GET).route(get().to(capacity::show)))
+        .service(at("/api/v1/capacity/measurements", POST).route(web::post().to(capacity::record)));
 }
 
 /// The life of the process.

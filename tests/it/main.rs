@@ -17,6 +17,7 @@ mod durability;
 mod history;
 mod inputs;
 mod life;
+mod load;
 mod overload;
 mod redact;
 mod reload;

@@ -133,6 +133,7 @@ pub(crate) const fn ended_run(event: &Event) -> Option<RunId> {
         | Event::FallbackTaken(_)
         | Event::Audited(_)
         | Event::MetricsSampled(_)
+        | Event::CapacityMeasured(_)
         | Event::RequestsShed(_)
         | Event::WhatIfAsked(_)
         | Event::BackupEnded(_)

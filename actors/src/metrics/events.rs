@@ -197,6 +197,7 @@ impl EventMetrics {
             | Event::BreakerChanged(_)
             | Event::FallbackTaken(_)
             | Event::MetricsSampled(_)
+            | Event::CapacityMeasured(_)
             | Event::RunAdmitted(_)
             | Event::DatasetRefused(_)
             | Event::IntakePaused(_)

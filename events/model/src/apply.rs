@@ -70,6 +70,7 @@ impl State {
             | Event::RequestsShed(_) => Stream::system("intake"),
             Event::WhatIfAsked(_) => Stream::system("whatif"),
             Event::MetricsSampled(_) => Stream::system("metrics"),
+            Event::CapacityMeasured(_) => Stream::system("capacity"),
             Event::BackupEnded(_) | Event::Restored(_) | Event::BackupRequested(_) => {
                 Stream::system("backups")
             }
@@ -177,7 +178,8 @@ impl State {
             | Event::DiskSampled(_)
             | Event::Audited(_)
             | Event::WhatIfAsked(_)
-            | Event::MetricsSampled(_) => {}
+            | Event::MetricsSampled(_)
+            | Event::CapacityMeasured(_) => {}
         }
     }
 

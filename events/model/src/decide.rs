@@ -76,6 +76,7 @@ impl State {
             | Event::SegmentsPruned(_)
             | Event::Audited(_)
             | Event::MetricsSampled(_)
+            | Event::CapacityMeasured(_)
             | Event::RunAdmitted(_)
             | Event::RunRefused(_)
             | Event::RunDeduplicated(_)

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use crate::audited::*;
+pub use crate::capacity::*;
 pub use crate::decided::*;
 use crate::ids::Digest;
 pub use crate::observed::*;
@@ -157,6 +158,8 @@ events! {
         40:1 Audited "audited" observed ignorable;
         /// Figures of the server at one tick.
         50:1 MetricsSampled "metrics_sampled" observed ignorable;
+        /// A load run measured what the server bears.
+        64:1 CapacityMeasured "capacity_measured" observed ignorable;
         /// A restore from a target was practised.
         68:1 DrillEnded "drill_ended" observed ignorable;
 
@@ -236,6 +239,7 @@ impl Event {
             | Self::BreakerCommanded(_)
             | Self::Audited(_)
             | Self::MetricsSampled(_)
+            | Self::CapacityMeasured(_)
             | Self::RunAdmitted(_)
             | Self::RunRefused(_)
             | Self::RunDeduplicated(_)
@@ -293,6 +297,7 @@ impl Event {
             | Self::BreakerCommanded(_)
             | Self::Audited(_)
             | Self::MetricsSampled(_)
+            | Self::CapacityMeasured(_)
             | Self::RunAdmitted(_)
             | Self::RunCompleted(_)
             | Self::RunFailed(_)

@@ -10,6 +10,7 @@
 pub mod apply;
 mod audited;
 pub mod breaker;
+mod capacity;
 pub mod command;
 pub mod decide;
 mod decided;
