@@ -165,6 +165,10 @@ fn profile(
     let run = run?;
     let (cpu_top, trouble) = match stacks {
         None => (Vec::new(), None),
+        Some(Ok(Ok(functions))) if functions.is_empty() => {
+            let nothing = format!("{}: no function was met at work", endpoint.name());
+            (functions, Some(nothing))
+        }
         Some(Ok(Ok(functions))) => (functions, None),
         Some(Ok(Err(failure))) => (Vec::new(), Some(why(endpoint, failure))),
         Some(Err(_)) => (Vec::new(), Some("the profile panicked".to_owned())),

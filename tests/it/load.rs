@@ -378,11 +378,9 @@ fn a_profile_of_endpoints_has_its_schema_and_is_judged() {
     let memory = &one["memory"];
     assert!(number(&memory["max_bytes"]) >= number(&memory["mean_bytes"]));
     let functions = list(&one["cpu_top"]);
-    assert!(
-        (1..=20).contains(&functions.len()),
-        "{one} {}",
-        report["notes"]
-    );
+    let notes = report["notes"].to_string();
+    let told = !functions.is_empty() || notes.contains("no function was met at work");
+    assert!(told && functions.len() <= 20, "{one} {notes}");
     let counts: Vec<u64> = functions
         .iter()
         .filter_map(|f| f["samples"].as_u64())
@@ -504,7 +502,15 @@ fn resources_have_limits_and_what_is_left_of_them() {
     server
         .post(crate::support::VALIDATE, &crate::support::validation())
         .expect(200);
-    let found = server.wait_until(CAPACITY, |found| found["usage"].is_object());
+    let validated = |found: &Value| {
+        let mut rows = list(&found["complexity"]).iter();
+        let row = rows.find(|one| one["operation"] == "causal.validate");
+        row.expect("a row")["measured_count"].clone()
+    };
+    // The actor of the metrics counts it a moment later.
+    let found = server.wait_until(CAPACITY, |found| {
+        found["usage"].is_object() && validated(found) == 1
+    });
     let of = |name: &str| {
         let mut all = list(&found["resources"]).iter();
         let one = all.find(|one| one["name"] == name);
@@ -530,10 +536,6 @@ fn resources_have_limits_and_what_is_left_of_them() {
         );
     }
     assert!(list(&found["bottleneck"]["evidence"]).len() >= 3, "{found}");
-    let validated = list(&found["complexity"])
-        .iter()
-        .find(|one| one["operation"] == "causal.validate");
-    assert_eq!(validated.expect("a row")["measured_count"], 1);
     assert!(found["forecast"]["not_enough_history"].is_string());
 }
 
@@ -605,7 +607,8 @@ fn one_live_view_is_printed_as_json_and_as_text() {
     assert_eq!(lanes, ["cheap", "heavy"]);
     assert!(list(&view["breakers"]).len() > 5);
     assert!(number(&view["process"]["resident_bytes"]) > 1e6);
-    assert!(number(&view["log"]["sequence"]) >= 4.0);
+    // It is refreshed every second.
+    assert!(number(&view["log"]["sequence"]) >= 1.0);
     assert_eq!(view["backups"][0]["target"], "local");
     assert!(number(&view["backups"][0]["age_s"]) < 3_600.0);
     let (text, errors, code) = run(&top);
