@@ -109,9 +109,10 @@ fn write_measurements(out: &mut String, found: &Value) -> std::fmt::Result {
             writeln!(out, "\nmeasured")?;
         }
         any = true;
-        let broke = match &one["breaking_point"] {
-            Value::Null => "held".to_owned(),
-            point => format!(
+        let point = &one["breaking_point"];
+        let broke = match point.is_null() {
+            true => "held".to_owned(),
+            false => format!(
                 "broke with {} users ({})",
                 point["users"],
                 word(&point["rule"])

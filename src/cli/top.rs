@@ -81,8 +81,6 @@ fn look(client: &Client) -> Result<Page, Failure> {
 
 fn list(client: &Client, path: &str, name: &str) -> Result<Vec<Value>, Failure> {
     let mut found = client.get(path)?.value()?;
-    Ok(match found[name].take() {
-        Value::Array(items) => items,
-        _ => Vec::new(),
-    })
+    let items = found[name].as_array_mut().map(std::mem::take);
+    Ok(items.unwrap_or_default())
 }
