@@ -119,6 +119,7 @@ mod tests {
             seconds: 300.0,
             cpu_share: Some(0.5),
             process_cores: 1.0,
+            process_share: Some(0.5),
             waiting_share: None,
             sync_share: 0.1,
             network_bytes_per_s: 0.0,

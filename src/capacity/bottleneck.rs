@@ -68,6 +68,12 @@ pub fn bottleneck(
             usage.and_then(|used| used.cpu_share),
         ),
         of(
+            Kind::Cpu,
+            "share of the machine's processors that this server uses",
+            FULL_SHARE,
+            usage.and_then(|used| used.process_share),
+        ),
+        of(
             Kind::Memory,
             "share of the memory that is used",
             FULL_SHARE,
@@ -117,9 +123,9 @@ pub fn bottleneck(
 const fn advice(kind: Kind) -> &'static str {
     match kind {
         Kind::Cpu => {
-            "more processors, which computations and requests both use; or less work: equal requests \
-             with equal seeds are answered from the cache, and long discoveries may go to a server \
-             of their own"
+            "if this server is what uses them: more processors, or less work, since equal requests with \
+             equal seeds are answered from the cache and long discoveries may go to a server of their \
+             own; if it is others, a machine without them"
         }
         Kind::Memory => {
             "more memory, or smaller caches: cache.results_bytes_max and cache.datasets_bytes_max; \
@@ -146,6 +152,7 @@ mod tests {
             seconds: 60.0,
             cpu_share: Some(0.1),
             process_cores: 0.2,
+            process_share: Some(0.1),
             waiting_share: Some(0.01),
             sync_share: 0.05,
             network_bytes_per_s: 10.0,

@@ -42,6 +42,8 @@ pub struct Usage {
     pub cpu_share: Option<f64>,
     /// Processors that this process used.
     pub process_cores: f64,
+    /// Share of the machine's processors that this process used.
+    pub process_share: Option<f64>,
     /// Share of the processors' time in which they waited for disks.
     pub waiting_share: Option<f64>,
     /// Share of the time in which the log wrote and synced.
@@ -144,6 +146,7 @@ impl Usage {
             seconds,
             cpu_share: share(all - idle - waiting),
             process_cores: grown(|point| point.process_cpu_s) / seconds,
+            process_share: share(grown(|point| point.process_cpu_s)),
             waiting_share: share(waiting),
             sync_share: grown(|point| point.sync_s) / seconds,
             network_bytes_per_s: grown(|point| point.network_bytes) / seconds,
@@ -194,6 +197,7 @@ mod tests {
             assert!(near(used.cpu_share.expect("cpu"), 0.6));
             assert!(near(used.waiting_share.expect("cpu"), 0.1));
             assert!(near(used.process_cores, 0.5));
+            assert!(near(used.process_share.expect("cpu"), 0.5));
             assert!(near(used.sync_share, 0.25));
             assert!(near(used.connections, 20.0));
             assert!(near(used.requests_per_s, 4.0));

@@ -214,7 +214,8 @@ fn timed(recorder: &Recorder) -> Vec<Timed> {
             let count: u64 = cell.counts().sum();
             if count > 0 {
                 all.push(Timed {
-                    operation: kind.clone(),
+                    // The metric leaves the lab out of the name.
+                    operation: format!("causal.{kind}"),
                     count,
                     mean_s: cell.sum() / count as f64,
                 });
