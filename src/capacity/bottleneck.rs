@@ -50,8 +50,27 @@ pub struct Bottleneck {
 pub fn bottleneck(
     usage: Option<&Usage>,
     memory_share: Option<f64>,
-    (connections_share, line_share): (Option<f64>, Option<f64>),
+    network: (Option<f64>, Option<f64>),
 ) -> Bottleneck {
+    let evidence = evidence(usage, memory_share, network);
+    let first = evidence
+        .first()
+        .filter(|first| first.value >= first.binds_from);
+    let kind = first.map_or(Kind::None, |first| first.kind);
+    Bottleneck {
+        kind,
+        seconds: usage.map(|used| (used.seconds * 10.0).round() / 10.0),
+        evidence,
+        advice: advice(kind),
+    }
+}
+
+/// The figures that could be had, those nearest to where they bind first.
+fn evidence(
+    usage: Option<&Usage>,
+    memory_share: Option<f64>,
+    (connections_share, line_share): (Option<f64>, Option<f64>),
+) -> Vec<Evidence> {
     let of = |kind, figure, binds_from, value: Option<f64>| {
         value.map(|value| Evidence {
             kind,
@@ -108,16 +127,7 @@ pub fn bottleneck(
     .flatten()
     .collect();
     evidence.sort_by(|a, b| (b.value / b.binds_from).total_cmp(&(a.value / a.binds_from)));
-    let first = evidence
-        .first()
-        .filter(|first| first.value >= first.binds_from);
-    let kind = first.map_or(Kind::None, |first| first.kind);
-    Bottleneck {
-        kind,
-        seconds: usage.map(|used| (used.seconds * 10.0).round() / 10.0),
-        evidence,
-        advice: advice(kind),
-    }
+    evidence
 }
 
 const fn advice(kind: Kind) -> &'static str {

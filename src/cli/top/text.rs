@@ -51,6 +51,11 @@ fn write(out: &mut String, view: &View, url: &str) -> std::fmt::Result {
     write_lanes(out, view)?;
     write_actors(out, view)?;
     write_breakers(out, view)?;
+    write_caches(out, view)?;
+    write_backups(out, view)
+}
+
+fn write_caches(out: &mut String, view: &View) -> std::fmt::Result {
     for cache in &view.caches {
         let ratio = cache.hit_ratio.map(|ratio| ratio * 100.0);
         writeln!(
@@ -62,6 +67,10 @@ fn write(out: &mut String, view: &View, url: &str) -> std::fmt::Result {
             whole(cache.bytes.map(|bytes| bytes / 1_048_576.0))
         )?;
     }
+    Ok(())
+}
+
+fn write_backups(out: &mut String, view: &View) -> std::fmt::Result {
     if view.backups.is_empty() {
         writeln!(out, "backup none since the start of the process")?;
     }
