@@ -7,6 +7,7 @@ pub mod buckets;
 pub mod cells;
 mod derived;
 mod filesystems;
+pub mod read;
 pub mod recorder;
 pub(crate) mod sampler;
 pub mod text;

@@ -1,6 +1,8 @@
 //! What the benchmarks share: clocks, CPU time, percentiles. A benchmark prints one JSON line with
 //! its figures and, where it compares, ratios from the same run.
 
+pub mod served;
+
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -127,6 +127,27 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         verb: super::logs::Logs,
     },
+    /// Put a server under load, and find where it breaks.
+    Load {
+        #[command(subcommand)]
+        verb: super::load::Load,
+    },
+    /// What a server spends its time on.
+    Profile {
+        #[command(subcommand)]
+        verb: super::profile::Profile,
+    },
+    /// What a server bears, and how much of it is used.
+    Capacity {
+        #[command(subcommand)]
+        verb: super::capacity::Capacity,
+    },
+    /// A live view of a running server: requests, latencies, actors, breakers, caches, memory.
+    #[command(
+        after_help = "Examples:\n  hindcast top --server http://127.0.0.1:8080\n  \
+                            hindcast top --once\n  hindcast top --json --interval 5s"
+    )]
+    Top(super::top::Options),
     /// Look at what a server needs here (port, disk, keys, log, limits), and say what to do.
     #[command(after_help = "Examples:\n  hindcast doctor\n  hindcast doctor --json")]
     Doctor,
@@ -377,8 +398,6 @@ pub(crate) enum Experiment {
     /// Totals by operation and outcome.
     #[command(after_help = "Examples:\n  hindcast experiment stats --json")]
     Stats,
-}
-
 }
 
 #[cfg(test)]

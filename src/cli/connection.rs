@@ -196,12 +196,12 @@ fn wait_of(body: &str, headers: &HeaderMap, attempt: u32) -> Option<Duration> {
 }
 
 /// Nothing is ever sent: waiting for it is a pause that needs no sleep.
-fn pause(time: Duration) {
+pub(super) fn pause(time: Duration) {
     let (_nobody, never) = mpsc::channel::<()>();
     let _over = never.recv_timeout(time);
 }
 
-fn key(global: &Global) -> Result<Option<String>, Failure> {
+pub(super) fn key(global: &Global) -> Result<Option<String>, Failure> {
     let (text, origin) = match &global.key_file {
         Some(file) => {
             let text = std::fs::read_to_string(file).map_err(|error| {

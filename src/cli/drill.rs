@@ -345,8 +345,8 @@ fn of_target(global: &Global, name: &str, with: &Target) -> Result<Value, Failur
 fn of_server(client: &Client, target: Option<&str>) -> Result<Value, Failure> {
     let newest = |of: &str| -> Result<Option<Value>, Failure> {
         let listed = client.get("/api/v1/drills")?.value()?;
-        let items = listed["items"].as_array().into_iter().flatten();
-        Ok(items.filter(|item| item["target"] == of).next().cloned())
+        let mut items = listed["items"].as_array().into_iter().flatten();
+        Ok(items.find(|item| item["target"] == of).cloned())
     };
     let mut body = json!({});
     if let Some(target) = target {
@@ -372,7 +372,7 @@ fn of_server(client: &Client, target: Option<&str>) -> Result<Value, Failure> {
                 "no drill of {target} has ended: has it a backup? `hindcast drill list` tells when it has"
             )));
         }
-        std::thread::sleep(ASK_EVERY);
+        std::thread::park_timeout(ASK_EVERY);
     }
 }
 

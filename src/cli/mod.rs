@@ -9,6 +9,7 @@ mod audit;
 mod backup;
 mod breaker;
 mod cache;
+mod capacity;
 mod causal;
 mod client;
 mod configuration;
@@ -22,9 +23,11 @@ mod events;
 mod experiment;
 mod history;
 mod keys;
+mod load;
 mod local;
 mod logs;
 mod output;
+mod profile;
 mod redact;
 mod render;
 mod repair;
@@ -32,6 +35,8 @@ mod restore;
 mod serve;
 mod slo;
 mod status;
+mod target;
+mod top;
 mod trace;
 mod verify;
 mod whatif;
@@ -76,6 +81,10 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Verb::Status => status::run(global, output),
         Verb::Logs { verb } => logs::run(global, &verb, output),
         Verb::Trace { verb } => trace::run(global, &verb, output),
+        Verb::Load { verb } => load::run(global, verb, output),
+        Verb::Profile { verb } => profile::run(global, &verb, output),
+        Verb::Capacity { verb } => capacity::run(global, &verb, output),
+        Verb::Top(options) => top::run(global, &options, output),
         Verb::Drill { verb } => drill::run(global, &verb, output),
         Verb::Doctor => doctor::run(global, output),
         Verb::Repair(options) => repair::run(global, &options, output),
@@ -92,20 +101,46 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
 
 /// Refuses the global flags that a verb would not look at.
 fn refuse_ignored(global: &Global, verb: &Verb) -> Result<(), Failure> {
-    let (server, config, data_dir, set) = ("--server", "--config", "--data-dir", "--set");
-    let ignored: &[&str] = match verb {
+    let ignored = ignored(global, verb);
+    let given = [
+        (SERVER, global.server.is_some()),
+        (CONFIG, global.config.is_some()),
+        (DATA_DIR, global.data_dir.is_some()),
+        (SET, !global.set.is_empty()),
+    ];
+    for (flag, given) in given {
+        if given && ignored.contains(&flag) {
+            let beside = match global.server {
+                Some(_) if flag != SERVER => " beside --server",
+                _ => "",
+            };
+            let message = format!("{flag} has no meaning here{beside}");
+            return Err(Failure::Usage(message));
+        }
+    }
+    Ok(())
+}
+
+const SERVER: &str = "--server";
+const CONFIG: &str = "--config";
+const DATA_DIR: &str = "--data-dir";
+const SET: &str = "--set";
+
+/// The global flags that a verb would not look at.
+fn ignored(global: &Global, verb: &Verb) -> &'static [&'static str] {
+    match verb {
         Verb::Demo(_)
         | Verb::Completions { .. }
         | Verb::Config {
             verb: ConfigVerb::Default,
-        } => &[server, config, data_dir, set],
+        } => &[SERVER, CONFIG, DATA_DIR, SET],
         Verb::Drill { verb } => match verb.has_target() && global.server.is_none() {
             true => &[],
-            false => &[config, data_dir, set],
+            false => &[CONFIG, DATA_DIR, SET],
         },
         Verb::Config {
             verb: ConfigVerb::Check { .. },
-        } => &[server, config, data_dir],
+        } => &[SERVER, CONFIG, DATA_DIR],
         Verb::Config {
             verb: ConfigVerb::Show,
         }
@@ -113,14 +148,14 @@ fn refuse_ignored(global: &Global, verb: &Verb) -> Result<(), Failure> {
             verb: logs::Logs::Prune { .. },
         }
         | Verb::Doctor
-        | Verb::Serve(_) => &[server],
+        | Verb::Serve(_) => &[SERVER],
         // They say themselves what they read instead.
         Verb::Verify(_) | Verb::Repair(_) | Verb::Restore(_) => &[],
         // Its settings are those to try.
         Verb::Breaker {
             verb: arguments::Breaker::Simulate { .. },
         } => match global.server {
-            Some(_) => &[config, data_dir],
+            Some(_) => &[CONFIG, DATA_DIR],
             None => &[],
         },
         Verb::Causal { .. }
@@ -140,32 +175,19 @@ fn refuse_ignored(global: &Global, verb: &Verb) -> Result<(), Failure> {
         | Verb::Status
         | Verb::Trace { .. }
         | Verb::Logs { .. }
+        | Verb::Load { .. }
+        | Verb::Profile { .. }
+        | Verb::Capacity { .. }
+        | Verb::Top(_)
         | Verb::Backup { .. }
         | Verb::Events { .. } => {
             match global.server {
                 // The server has a configuration of its own.
-                Some(_) => &[config, data_dir, set],
+                Some(_) => &[CONFIG, DATA_DIR, SET],
                 None => &[],
             }
         }
-    };
-    let given = [
-        (server, global.server.is_some()),
-        (config, global.config.is_some()),
-        (data_dir, global.data_dir.is_some()),
-        (set, !global.set.is_empty()),
-    ];
-    for (flag, given) in given {
-        if given && ignored.contains(&flag) {
-            let beside = match global.server {
-                Some(_) if flag != server => " beside --server",
-                _ => "",
-            };
-            let message = format!("{flag} has no meaning here{beside}");
-            return Err(Failure::Usage(message));
-        }
     }
-    Ok(())
 }
 
 fn completions(shell: Shell, output: &Output) -> Result<(), Failure> {

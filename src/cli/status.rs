@@ -5,19 +5,10 @@ use serde_json::Value;
 use super::arguments::Global;
 use super::client::Client;
 use super::output::{Failure, Output};
+use super::target;
 
 pub(crate) fn run(global: &Global, output: &Output) -> Result<(), Failure> {
-    let url = match &global.server {
-        Some(url) => url.clone(),
-        None => {
-            let server = global.configuration()?.server;
-            let scheme = match server.tls_certificate_file.as_os_str().is_empty() {
-                true => "http",
-                false => "https",
-            };
-            format!("{scheme}://{}", server.listen)
-        }
-    };
+    let url = target::url(global)?;
     let health = Client::to(&url, global)?.health()?;
     output.either(&health.to_string(), || Ok(text(&health)))?;
     match health["status"].as_str() {

@@ -7,6 +7,7 @@ mod body;
 mod breakers;
 mod cache;
 mod cacheable;
+mod capacity;
 mod causal;
 mod datasets;
 mod debug;
@@ -90,6 +91,7 @@ pub struct App {
     /// Discoveries.
     heavy: Arc<Gate>,
     denials: audit::Denials,
+    capacity: crate::capacity::Watch,
     openapi: String,
     memory: BodyMemory,
     streams: Arc<Semaphore>,
@@ -150,6 +152,7 @@ impl App {
             cheap: gate("cheap", config),
             heavy: gate("heavy", config),
             denials: audit::Denials::new(),
+            capacity: crate::capacity::Watch::default(),
         }
     }
 
@@ -302,5 +305,7 @@ pub async fn chores(app: Data<App>) {
             app.measure(running);
         }
         app.metrics.derive(clock::monotonic_micros());
+        app.capacity
+            .look(app.metrics.recorder(), clock::monotonic_micros());
     }
 }

@@ -7,8 +7,8 @@ use utoipa::{IntoParams, IntoResponses, OpenApi};
 
 use super::error::{KINDS, ProblemDetails};
 use super::{
-    backups, breakers, cache, cacheable, causal, datasets, debug, drills, events, experiments,
-    health, history, keys, lifecycle, privacy, profile, runs, slo, whatif,
+    backups, breakers, cache, cacheable, capacity, causal, datasets, debug, drills, events,
+    experiments, health, history, keys, lifecycle, privacy, profile, runs, slo, whatif,
 };
 use crate::answer::Answer;
 
@@ -187,6 +187,8 @@ impl IntoResponses for Problems {
         cache::invalidate,
         cache::warm,
         cache::resize,
+        capacity::show,
+        capacity::record,
         privacy::redact,
         lifecycle::healthy,
         lifecycle::ready,

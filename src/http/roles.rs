@@ -84,6 +84,8 @@ const TABLE: &[(&str, &str, Need)] = &[
     ("POST", "/api/v1/drills", OPERATOR),
     ("POST", "/api/v1/restore", ADMIN),
     ("POST", "/api/v1/redactions", ADMIN),
+    ("GET", "/api/v1/capacity", VIEWER),
+    ("POST", "/api/v1/capacity/measurements", OPERATOR),
     ("GET", "/api/v1/keys", ADMIN),
     ("POST", "/api/v1/keys", ADMIN),
     ("POST", "/api/v1/keys/{name}/revoke", ADMIN),

@@ -9,8 +9,9 @@ use actix_web::{App as WebApp, Error, HttpRequest, Resource, Route, guard};
 
 use super::error::{self, Problem};
 use super::{
-    App, backups, breakers, cache, cacheable, causal, datasets, debug, drills, events, experiments,
-    health, history, keys, lifecycle, observe, pages, privacy, profile, runs, slo, whatif,
+    App, backups, breakers, cache, cacheable, capacity, causal, datasets, debug, drills, events,
+    experiments, health, history, keys, lifecycle, observe, pages, privacy, profile, runs, slo,
+    whatif,
 };
 
 const GET: &str = "GET, HEAD";
@@ -71,6 +72,7 @@ fn routes(config: &mut ServiceConfig) {
         .service(at("/debug/traces", GET).route(get().to(debug::traces)))
         .configure(caches)
         .configure(guarded)
+        .configure(measured)
         .configure(lifecycle)
         .configure(access)
         .configure(stored)
@@ -108,6 +110,13 @@ fn guarded(config: &mut ServiceConfig) {
         )
         .service(at("/api/v1/slo", GET).route(get().to(slo::list)))
         .service(at("/api/v1/slo/{name}", GET).route(get().to(slo::show)));
+}
+
+/// What the server bears.
+fn measured(config: &mut ServiceConfig) {
+    config
+        .service(at("/api/v1/capacity", GET).route(get().to(capacity::show)))
+        .service(at("/api/v1/capacity/measurements", POST).route(web::post().to(capacity::record)));
 }
 
 /// The life of the process.

@@ -19,6 +19,7 @@ mod durability;
 mod history;
 mod inputs;
 mod life;
+mod load;
 mod overload;
 mod redact;
 mod reload;

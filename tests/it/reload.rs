@@ -120,12 +120,12 @@ fn quit_stops_in_good_order() {
     assert_eq!(found["items"][0]["data"]["reason"], "asked to quit");
 }
 
-struct Made {
-    certificate: String,
-    key: String,
+pub(crate) struct Made {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
 }
 
-fn made() -> Made {
+pub(crate) fn made() -> Made {
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
     let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
     Made {
@@ -134,7 +134,7 @@ fn made() -> Made {
     }
 }
 
-fn put(dir: &Path, certificate: &str, key: &str) -> [String; 2] {
+pub(crate) fn put(dir: &Path, certificate: &str, key: &str) -> [String; 2] {
     let (certificate_file, key_file) = (dir.join("server.crt"), dir.join("server.key"));
     std::fs::write(&certificate_file, certificate).expect("written");
     std::fs::write(&key_file, key).expect("written");

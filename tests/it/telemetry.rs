@@ -616,7 +616,10 @@ fn the_commands_of_the_operations_document_work() {
         let line = line.replace("/var/log/hindcast", &logs.display().to_string());
         let words = words(&line);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let (out, errors, code) = finish(hindcast(&words), &[]);
+        let mut command = hindcast(&words);
+        // Reports are written where it runs.
+        command.current_dir(dir.path());
+        let (out, errors, code) = finish(command, &[]);
         assert_eq!(code, Some(0), "{line}: {errors}");
         assert!(!out.is_empty(), "{line}");
         run += 1;

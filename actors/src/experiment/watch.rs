@@ -137,6 +137,7 @@ pub(crate) const fn ended_run(event: &Event) -> Option<RunId> {
         | Event::SloBudgetChanged(_)
         | Event::SloBurnChanged(_)
         | Event::CacheCommanded(_)
+        | Event::CapacityMeasured(_)
         | Event::RequestsShed(_)
         | Event::WhatIfAsked(_)
         | Event::BackupEnded(_)

@@ -205,6 +205,7 @@ impl EventMetrics {
             | Event::SloBudgetChanged(_)
             | Event::SloBurnChanged(_)
             | Event::CacheCommanded(_)
+            | Event::CapacityMeasured(_)
             | Event::RunAdmitted(_)
             | Event::DatasetRefused(_)
             | Event::IntakePaused(_)

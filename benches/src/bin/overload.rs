@@ -8,104 +8,36 @@
 //! server's binary is the one beside this program: `cargo build --release` first. Each connection
 //! takes a file descriptor here and in the server: raise `ulimit -n` above twice their number.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use hindcast::load::wire::Connection;
 use hindcast_benches::now;
+use hindcast_benches::served::Served;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 const BODY: &str = r#"{"graph":"dag { x -> y ; z -> x ; z -> y ; y -> w }","treatment":["x"],"outcome":["y"],"seed":1}"#;
 /// Before anything counts.
 const SETTLING: Duration = Duration::from_secs(2);
-/// Bytes of an answer's head and body together, at most.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-struct Server(Child, String);
-
-impl Server {
-    fn start(data_dir: &std::path::Path) -> Self {
-        let own = std::env::current_exe().expect("this program has a path");
-        let mut child = Command::new(own.with_file_name("hindcast"))
-            .args(["serve", "--json", "--listen", "127.0.0.1:0", "--data-dir"])
-            .arg(data_dir)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the server starts");
-        let out = child.stdout.take().expect("piped");
-        let mut lines = BufReader::new(out).lines().map_while(Result::ok);
-        let first = lines.next().expect("it says where it listens");
-        lines.by_ref().take(1).for_each(drop);
-        std::thread::spawn(move || lines.for_each(drop));
-        let line: Value = serde_json::from_str(&first).expect("JSON");
-        let url = line["listening"].as_str().expect("an address");
-        Self(child, url.trim_start_matches("http://").to_owned())
-    }
-
-    fn peak_mib(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.0.id());
-        let status = std::fs::read_to_string(path).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-        kib.unwrap_or(0) >> 10
-    }
+async fn connect(address: &str) -> std::io::Result<Connection> {
+    Connection::open(address.parse().expect("an address"), None).await
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// One connection, kept open.
-struct Caller {
-    stream: TcpStream,
-    buffer: Vec<u8>,
-}
-
-impl Caller {
-    async fn new(address: &str) -> std::io::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        let buffer = Vec::with_capacity(4_096);
-        Ok(Self { stream, buffer })
-    }
-
-    /// Sends a request and returns the status of its answer.
-    async fn ask(&mut self, path: &str, body: &str, headers: &str) -> std::io::Result<u16> {
-        let length = body.len();
-        let request = format!(
-            "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{headers}\
-             content-length: {length}\r\n\r\n{body}"
-        );
-        self.stream.write_all(request.as_bytes()).await?;
-        self.buffer.clear();
-        loop {
-            if self.stream.read_buf(&mut self.buffer).await? == 0
-                || self.buffer.len() > ANSWER_BYTES_MAX
-            {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
-            }
-            let text = String::from_utf8_lossy(&self.buffer);
-            let Some((head, body)) = text.split_once("\r\n\r\n") else {
-                continue;
-            };
-            let head = head.to_ascii_lowercase();
-            let length = head.split("content-length: ").nth(1);
-            let length = length.and_then(|rest| rest.split("\r\n").next()?.parse().ok());
-            if body.len() >= length.unwrap_or(0) {
-                let status = head.get(9..12).and_then(|status| status.parse().ok());
-                return Ok(status.unwrap_or(0));
-            }
-        }
-    }
+/// Sends a request and returns the status of its answer.
+async fn ask(
+    caller: &mut Connection,
+    path: &str,
+    body: &str,
+    headers: &str,
+) -> std::io::Result<u16> {
+    let length = body.len();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{headers}\
+         content-length: {length}\r\n\r\n{body}"
+    );
+    caller.ask(request.as_bytes()).await
 }
 
 /// What a number of connections saw.
@@ -169,14 +101,14 @@ async fn calls(
     (from, until): (Instant, Instant),
 ) -> (Vec<u64>, u64, u64) {
     let (mut took, mut away, mut errors) = (Vec::new(), 0, 0);
-    let Ok(mut caller) = Caller::new(&address).await else {
+    let Ok(mut caller) = connect(&address).await else {
         return (took, away, 1);
     };
     while now() < until {
         let seed = seeds.fetch_add(1, Ordering::Relaxed);
         let body = BODY.replace("\"seed\":1", &format!("\"seed\":{seed}"));
         let asked = now();
-        match caller.ask("/api/v1/causal/validate", &body, "").await {
+        match ask(&mut caller, "/api/v1/causal/validate", &body, "").await {
             Ok(200 | 503) if asked < from => {}
             Ok(200) => took.push(u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX)),
             Ok(503) => away += 1,
@@ -226,23 +158,28 @@ fn argument(name: &str, default: u64) -> u64 {
 fn main() {
     let (seconds, connections) = (argument("--seconds", 5), argument("--connections", 2_560));
     let dir = tempfile::tempdir_in(".").expect("a directory on the disk");
-    let server = Server::start(&dir.path().join("data"));
+    let server = Served::start(&dir.path().join("data"));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .expect("a runtime");
     let figures = runtime.block_on(async {
-        let address = server.1.as_str();
+        let address = server.host();
         validate(address, 16, 1).await;
         let idle = validate(address, 1, seconds).await;
         let full = validate(address, connections / 10, seconds).await;
         let over = validate(address, connections, seconds).await;
         let alone = validate(address, 4, seconds).await;
-        let mut caller = Caller::new(address).await.expect("a connection");
+        let mut caller = connect(address).await.expect("a connection");
         let discovery = long_discovery();
         let background = "prefer: respond-async\r\n";
-        let asked = caller.ask("/api/v1/causal/discover", &discovery, background);
+        let asked = ask(
+            &mut caller,
+            "/api/v1/causal/discover",
+            &discovery,
+            background,
+        );
         let accepted = asked.await.expect("an answer");
         let beside = validate(address, 4, seconds).await;
         json!({
@@ -258,7 +195,7 @@ fn main() {
             "validations_beside_a_discovery": row(&beside),
             "discovery_status": accepted,
             "p95_beside_over_alone": beside.p95_ms / alone.p95_ms,
-            "peak_mib": server.peak_mib(),
+            "peak_mib": server.status_mib("VmHWM:"),
         })
     });
     println!("{figures}");

@@ -7,12 +7,13 @@
 //! binary is the one beside this program: `cargo build --release` first.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use actix_web::{App, HttpServer, web};
 use hindcast_benches::median;
+use hindcast_benches::served::Served;
 use serde_json::{Value, json};
 
 const BODY: &str = r#"{"graph":"dag { x -> y ; z -> x ; z -> y ; y -> w }","treatment":["x"],"outcome":["y"],"seed":1}"#;
@@ -167,42 +168,6 @@ fn serve_bare() {
     });
 }
 
-struct Server(Child, String);
-
-impl Server {
-    fn start(mut command: Command, ready: usize) -> Self {
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the server starts");
-        let out = child.stdout.take().expect("piped");
-        let mut lines = BufReader::new(out).lines().map_while(Result::ok);
-        let first = lines.next().expect("it says where it listens");
-        lines.by_ref().take(ready).for_each(drop);
-        std::thread::spawn(move || lines.for_each(drop));
-        let line: Value = serde_json::from_str(&first).expect("JSON");
-        let url = line["listening"].as_str().expect("an address").to_owned();
-        Self(child, url)
-    }
-
-    fn rss_mib(&self) -> f64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()));
-        let status = status.unwrap_or_default();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-        let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok());
-        (kib.unwrap_or(0.0) / 1024.0).round()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 fn row(name: &str, connections: u64, ours: &[Figures], bare: &[Figures]) -> Value {
     let of = |runs: &[Figures], field: fn(&Figures) -> f64| {
         median(runs.iter().map(field).collect()).round()
@@ -236,38 +201,25 @@ fn main() {
     let own = std::env::current_exe().expect("this program has a path");
     let binary = own.with_file_name("hindcast");
     let dir = tempfile::tempdir_in(".").expect("a directory on the disk");
-    let mut command = Command::new(&binary);
-    command.args(["serve", "--json", "--listen", "127.0.0.1:0", "--data-dir"]);
-    let server = Server::start(
-        {
-            command.arg(dir.path().join("data"));
-            command
-        },
-        1,
-    );
+    let server = Served::start(&dir.path().join("data"));
     let mut command = Command::new(&own);
-    let yardstick = Server::start(
-        {
-            command.arg("--bare");
-            command
-        },
-        0,
-    );
-    let questions = questions(&store(&binary, &server.1));
+    command.arg("--bare");
+    let yardstick = Served::run(command, 0);
+    let questions = questions(&store(&binary, &server.url));
     let plain = script(dir.path(), "bare", BODY, false);
     let scripts: Vec<PathBuf> = (0..)
         .zip(&questions)
         .map(|(n, asked)| script(dir.path(), &format!("q{n}"), &asked.body, asked.fresh))
         .collect();
-    let idle = server.rss_mib();
+    let idle = server.status_mib("VmRSS:");
     let mut rows = Vec::new();
     for connections in [50, 500] {
         let mut bare = Vec::new();
         let mut ours: Vec<Vec<Figures>> = questions.iter().map(|_| Vec::new()).collect();
         for _ in 0..pairs {
-            bare.push(wrk(&plain, &yardstick.1, connections, seconds));
+            bare.push(wrk(&plain, &yardstick.url, connections, seconds));
             for ((asked, script), figures) in questions.iter().zip(&scripts).zip(&mut ours) {
-                let url = format!("{}{}", server.1, asked.path);
+                let url = format!("{}{}", server.url, asked.path);
                 figures.push(wrk(script, &url, connections, seconds));
             }
         }
@@ -282,7 +234,7 @@ fn main() {
             "pairs": pairs,
             "rows": rows,
             "rss_idle_mib": idle,
-            "rss_loaded_mib": server.rss_mib(),
+            "rss_loaded_mib": server.status_mib("VmRSS:"),
             "binary_mib": fs::metadata(&binary).map_or(0.0, |file| (file.len() as f64 / 1_048_576.0).round()),
         })
     );

@@ -74,6 +74,7 @@ impl State {
             | Event::SloBudgetChanged(_)
             | Event::SloBurnChanged(_) => Stream::system("slo"),
             Event::CacheCommanded(_) => Stream::system("cache"),
+            Event::CapacityMeasured(_) => Stream::system("capacity"),
             Event::BackupEnded(_) | Event::Restored(_) | Event::BackupRequested(_) => {
                 Stream::system("backups")
             }
@@ -185,7 +186,8 @@ impl State {
             | Event::DiskSampled(_)
             | Event::Audited(_)
             | Event::WhatIfAsked(_)
-            | Event::CacheCommanded(_) => {}
+            | Event::CacheCommanded(_)
+            | Event::CapacityMeasured(_) => {}
         }
     }
 

@@ -78,6 +78,7 @@ impl State {
             | Event::SegmentsPruned(_)
             | Event::Audited(_)
             | Event::CacheCommanded(_)
+            | Event::CapacityMeasured(_)
             | Event::RunAdmitted(_)
             | Event::RunRefused(_)
             | Event::RunDeduplicated(_)

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::audited::*;
 pub use crate::cache::*;
+pub use crate::capacity::*;
 pub use crate::decided::*;
 use crate::ids::Digest;
 pub use crate::observed::*;
@@ -160,6 +161,8 @@ events! {
         50:2 MetricsSampled "metrics_sampled" observed needed from [1 => MetricsSampled];
         /// The objectives that hold from here on.
         60:1 ObjectivesConfigured "objectives_configured" observed needed;
+        /// A load run measured what the server bears.
+        64:1 CapacityMeasured "capacity_measured" observed ignorable;
         /// Somebody had a cache invalidated, warmed or resized.
         66:1 CacheCommanded "cache_commanded" observed ignorable;
         /// A restore from a target was practised.
@@ -247,6 +250,7 @@ impl Event {
             | Self::MetricsSampled(_)
             | Self::ObjectivesConfigured(_)
             | Self::CacheCommanded(_)
+            | Self::CapacityMeasured(_)
             | Self::RunAdmitted(_)
             | Self::RunRefused(_)
             | Self::RunDeduplicated(_)
@@ -308,6 +312,7 @@ impl Event {
             | Self::MetricsSampled(_)
             | Self::ObjectivesConfigured(_)
             | Self::CacheCommanded(_)
+            | Self::CapacityMeasured(_)
             | Self::RunAdmitted(_)
             | Self::RunCompleted(_)
             | Self::RunFailed(_)

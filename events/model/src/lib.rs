@@ -11,6 +11,7 @@ pub mod apply;
 mod audited;
 pub mod breaker;
 mod cache;
+mod capacity;
 pub mod command;
 pub mod decide;
 mod decided;

@@ -1,11 +1,21 @@
-//! What operating a server leaves in the log: who did what, and figures.
+//! What operating a server leaves in the log: who did what, figures, and what it was measured to
+//! bear.
 
-use hindcast_model::Event;
-use hindcast_model::event::{AuditOutcome, Audited, CacheCommanded, CacheVerb, MetricsSampled};
+use hindcast_model::event::{
+    AuditOutcome, Audited, BreakingPoint, CacheCommanded, CacheVerb, CapacityMeasured,
+    MetricsSampled,
+};
 use hindcast_model::samples::Samples;
+use hindcast_model::{Digest, Event};
 
 pub(super) fn samples() -> Vec<(&'static str, Event)> {
-    vec![audited(), sampled(), commanded()]
+    vec![
+        audited(),
+        sampled(),
+        measured(),
+        measured_to_its_end(),
+        commanded(),
+    ]
 }
 
 fn figures() -> Samples {
@@ -53,4 +63,56 @@ fn commanded() -> (&'static str, Event) {
             reason: "a faulty memory module".to_owned(),
         }),
     )
+}
+
+/// What a server bore.
+fn measured() -> (&'static str, Event) {
+    (
+        "record_64_1_capacity_measured.bin",
+        Event::CapacityMeasured(held()),
+    )
+}
+
+/// And where one broke.
+fn measured_to_its_end() -> (&'static str, Event) {
+    let broken = CapacityMeasured {
+        scenario: "ramp".to_owned(),
+        binary: None,
+        memory_bytes: 0,
+        beside: false,
+        failures: 17,
+        turned_away: 4_000,
+        breaking: Some(BreakingPoint {
+            rule: "latency".to_owned(),
+            users: 1_700,
+            after_micros: 170_000_000,
+        }),
+        ..held()
+    };
+    (
+        "record_64_1_capacity_measured_breaking.bin",
+        Event::CapacityMeasured(broken),
+    )
+}
+
+fn held() -> CapacityMeasured {
+    CapacityMeasured {
+        scenario: "sustained".to_owned(),
+        mix: "cached".to_owned(),
+        binary_version: "0.1.0".to_owned(),
+        binary: Some(Digest([7; 32])),
+        cores: 2,
+        memory_bytes: 2 << 30,
+        beside: true,
+        users: 50,
+        span_micros: 1_800_000_000,
+        requests: 9_000_000,
+        failures: 0,
+        turned_away: 0,
+        rate_milli: 5_000_000,
+        p50_micros: 4_100,
+        p95_micros: 8_900,
+        p99_micros: 15_000,
+        breaking: None,
+    }
 }
