@@ -10,6 +10,7 @@ mod live;
 mod load;
 mod overload;
 mod telemetry;
+mod vaults;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ pub use live::{Change, LIVE, LiveConfig, change};
 pub use load::{ConfigError, Overrides, load, misnamed};
 pub use overload::OverloadConfig;
 pub use telemetry::{LogFormat, MetricsConfig, OtlpConfig, TelemetryConfig};
+pub use vaults::VaultsConfig;
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -39,6 +41,7 @@ pub struct Config {
     pub overload: OverloadConfig,
     pub cache: CacheConfig,
     pub backup: BackupConfig,
+    pub vaults: VaultsConfig,
     pub breakers: BreakersConfig,
     pub disk: DiskConfig,
     pub whatif: WhatIfConfig,
@@ -293,6 +296,7 @@ impl Config {
             return Err(ConfigError::value("http.wait_default_ms", message));
         }
         self.backup.check()?;
+        self.vaults.check()?;
         self.breakers.check(&self.backup)?;
         crate::telemetry::filter(&self.telemetry.filter)
             .map_err(|error| ConfigError::value("telemetry.filter", error.to_string()))?;

@@ -34,6 +34,7 @@ mod runs;
 mod scan;
 mod stream;
 mod unique;
+mod vaults;
 mod whatif;
 
 use std::borrow::Cow;
@@ -88,6 +89,7 @@ pub struct App {
     /// Discoveries.
     heavy: Arc<Gate>,
     denials: audit::Denials,
+    keeper: vaults::Keeper,
     openapi: String,
     memory: BodyMemory,
     streams: Arc<Semaphore>,
@@ -148,6 +150,7 @@ impl App {
             cheap: gate("cheap", config),
             heavy: gate("heavy", config),
             denials: audit::Denials::new(),
+            keeper: vaults::Keeper::new(config),
         }
     }
 

@@ -8,6 +8,7 @@
 mod access;
 mod api;
 mod audit;
+mod backup_targets;
 mod backups;
 mod breakers;
 mod cli;
@@ -27,6 +28,9 @@ mod runs;
 mod safe_mode;
 mod sealed;
 mod secrets;
+#[path = "../../snapshots/backup/tests/it/sshd.rs"]
+#[expect(dead_code, reason = "the tests of the crate of backups use more of it")]
+mod sshd;
 mod support;
 mod telemetry;
 mod tools;
