@@ -1,15 +1,17 @@
 //! Targets of backups as the configuration or the command line names them: addresses, credentials
 //! and keys are read here, once.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hindcast_actors::{BackupOptions, LOCAL, TargetOptions};
 use hindcast_backup::{
-    Address, BackupError, Keep, Key, Repository, S3Options, SigningKey, TargetError,
+    Access, Address, BackupError, Keep, Key, NodeOptions, Repository, S3Options, SigningKey,
+    SshOptions, TargetError,
 };
 
+use crate::access::Token;
 use crate::config::{Config, TargetConfig};
 use crate::ids;
 
@@ -78,7 +80,12 @@ pub fn target(config: &TargetConfig, data_dir: &Path) -> Result<TargetOptions, T
     };
     let s3 = match &address {
         Address::S3 { .. } => Some(credentials(config)?),
-        Address::Directory(_) => None,
+        Address::Directory(_) | Address::Sftp(_) | Address::Node(_) => None,
+    };
+    let access = Access {
+        s3,
+        ssh: ssh(config),
+        node: node(config)?,
     };
     let key = match config.key_file.as_os_str().is_empty() {
         true => None,
@@ -98,12 +105,46 @@ pub fn target(config: &TargetConfig, data_dir: &Path) -> Result<TargetOptions, T
     Ok(TargetOptions {
         name: config.name.clone(),
         address,
-        s3,
+        access,
         key,
         signing,
         signer,
         continuous: config.continuous,
         plain_keys: config.plain_keys,
+    })
+}
+
+/// What `ssh` is given beside what it knows by itself.
+pub(crate) fn ssh(config: &TargetConfig) -> SshOptions {
+    SshOptions::new(
+        given(&config.identity_file),
+        given(&config.known_hosts_file),
+    )
+}
+
+fn given(file: &Path) -> Option<PathBuf> {
+    (!file.as_os_str().is_empty()).then(|| file.to_owned())
+}
+
+/// What another server asks for.
+fn node(config: &TargetConfig) -> Result<NodeOptions, TargetProblem> {
+    let refuse = |file: &Path, what: &str| TargetProblem::Credentials {
+        name: config.name.clone(),
+        what: format!("token_file, {}: {what}", file.display()),
+    };
+    let token = match given(&config.token_file) {
+        None => None,
+        Some(file) => {
+            let text = std::fs::read_to_string(&file);
+            let text = text.map_err(|error| refuse(&file, &error.to_string()))?;
+            let token =
+                Token::parse(text.trim()).ok_or_else(|| refuse(&file, "it holds no key"))?;
+            Some(token.reveal())
+        }
+    };
+    Ok(NodeOptions {
+        token,
+        ca_file: given(&config.ca_file),
     })
 }
 
@@ -132,7 +173,7 @@ fn credentials(config: &TargetConfig) -> Result<S3Options, TargetProblem> {
 
 /// The repository in a target.
 pub fn repository(target: &TargetOptions) -> Result<Repository, BackupError> {
-    let opened = target.address.open(target.s3.as_ref())?;
+    let opened = target.address.open(&target.access)?;
     let repository = Repository::new(opened, target.key.clone(), Arc::new(ids::bytes));
     Ok(repository.signed(target.signing.clone(), target.signer))
 }

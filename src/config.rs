@@ -11,6 +11,7 @@ mod load;
 mod overload;
 mod slo;
 mod telemetry;
+mod vaults;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ pub use load::{ConfigError, Overrides, load, misnamed};
 pub use overload::OverloadConfig;
 pub use slo::{ObjectiveConfig, SloConfig};
 pub use telemetry::{LogFormat, MetricsConfig, OtlpConfig, TelemetryConfig};
+pub use vaults::VaultsConfig;
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -41,6 +43,7 @@ pub struct Config {
     pub overload: OverloadConfig,
     pub cache: CacheConfig,
     pub backup: BackupConfig,
+    pub vaults: VaultsConfig,
     pub breakers: BreakersConfig,
     pub disk: DiskConfig,
     pub whatif: WhatIfConfig,
@@ -302,6 +305,7 @@ impl Config {
             return Err(ConfigError::value("http.wait_default_ms", message));
         }
         self.backup.check()?;
+        self.vaults.check()?;
         self.breakers.check(&self.backup)?;
         self.slo.check()?;
         crate::telemetry::filter(&self.telemetry.filter)

@@ -26,4 +26,5 @@ pub mod startup;
 pub mod telemetry;
 pub mod tls;
 pub mod trace_context;
+mod vaults;
 pub mod whatif;

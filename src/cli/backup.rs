@@ -185,6 +185,18 @@ pub(crate) fn named(config: &Config, name: &str, with: &Target) -> Result<Target
     if let Some(region) = &with.region {
         target.region.clone_from(region);
     }
+    if let Some(identity_file) = &with.identity_file {
+        target.identity_file.clone_from(identity_file);
+    }
+    if let Some(known_hosts_file) = &with.known_hosts_file {
+        target.known_hosts_file.clone_from(known_hosts_file);
+    }
+    if let Some(token_file) = &with.token_file {
+        target.token_file.clone_from(token_file);
+    }
+    if let Some(ca_file) = &with.ca_file {
+        target.ca_file.clone_from(ca_file);
+    }
     let data_dir: &Path = &config.server.data_dir;
     Ok(backups::target(&target, data_dir)?)
 }
@@ -211,11 +223,16 @@ fn remote(client: &Client, verb: Backup, output: &Output) -> Result<(), Failure>
             signer: None,
             endpoint: None,
             region: None,
+            identity_file: None,
+            known_hosts_file: None,
+            token_file: None,
+            // It says how the server itself is reached.
+            ca_file: _,
         } => Ok(()),
         Target { .. } => Err(Failure::Usage(
-            "--key-file, --signing-key, --signer, --endpoint and --region have no meaning beside \
-             --server: the server has its own"
-                .to_owned(),
+            "what says how a target is reached has no meaning beside --server: the server has its \
+             own"
+            .to_owned(),
         )),
     };
     match verb {

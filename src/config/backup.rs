@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use hindcast_actors::{LOCAL, Schedule};
-use hindcast_backup::{Address, Signer};
+use hindcast_backup::{Address, Sftp, Signer};
 use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
@@ -42,6 +42,10 @@ pub struct TargetConfig {
     pub region: String,
     pub access_key_file: PathBuf,
     pub secret_key_file: PathBuf,
+    pub identity_file: PathBuf,
+    pub known_hosts_file: PathBuf,
+    pub token_file: PathBuf,
+    pub ca_file: PathBuf,
 }
 
 impl Default for BackupConfig {
@@ -107,7 +111,12 @@ impl BackupConfig {
                 Ok(Address::S3 { .. }) if target.endpoint.is_empty() => {
                     return refuse("endpoint", "an object store needs one".to_owned());
                 }
-                Ok(_) => {}
+                Ok(Address::Sftp(place)) => {
+                    if let Err(error) = Sftp::new(&place, &crate::backups::ssh(target)) {
+                        return refuse("url", error.to_string());
+                    }
+                }
+                Ok(Address::S3 { .. } | Address::Directory(_) | Address::Node(_)) => {}
             }
         }
         Ok(())
@@ -144,6 +153,12 @@ mod tests {
             ("[{ name = 'a', url = 's3://b' }]", "[0].endpoint"),
             ("[{ name = 'local', url = '/x' }]", "[0].url"),
             ("[{ name = 'local', signer = 'me' }]", "[0].signer"),
+            ("[{ name = 'a', url = 'sftp://-x/y' }]", "[0].url"),
+            ("[{ name = 'a', url = 'hindcast://x/y' }]", "[0].url"),
+            (
+                "[{ name = 'a', url = 'sftp://x/y', identity_file = '/%h' }]",
+                "[0].url",
+            ),
         ] {
             let message = refused(&with(&format!("targets = {targets}")));
             let key = format!("backup.targets{field}");

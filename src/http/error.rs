@@ -83,6 +83,7 @@ kinds! {
     UNAVAILABLE 503 "unavailable" "The server cannot do this at the moment";
     DEADLINE 504 "deadline-exceeded" "The run took longer than it may";
     DISK_LOW 507 "disk-low" "There is not enough disk space";
+    VAULT_FULL 507 "vault-full" "The vault has no room for this";
 }
 
 /// The body of every answer with a status of 400 or more.

@@ -20,6 +20,7 @@ pub(crate) fn of(kind: &Kind, allow: Option<&str>) -> Option<String> {
         "backup-failed" => "look at the target; docs/backups.md says how",
         "deadline-exceeded" => "ask for less, or raise runs.deadline_ms",
         "disk-low" => "free disk space, or lower disk.reserve_bytes",
+        "vault-full" => "remove what is not needed any more, or raise vaults.bytes_max",
         _ => return None,
     };
     Some(hint.to_owned())

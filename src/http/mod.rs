@@ -37,6 +37,7 @@ mod scan;
 mod slo;
 mod stream;
 mod unique;
+mod vaults;
 mod whatif;
 
 use std::borrow::Cow;
@@ -92,6 +93,7 @@ pub struct App {
     heavy: Arc<Gate>,
     denials: audit::Denials,
     capacity: crate::capacity::Watch,
+    keeper: vaults::Keeper,
     openapi: String,
     memory: BodyMemory,
     streams: Arc<Semaphore>,
@@ -153,6 +155,7 @@ impl App {
             heavy: gate("heavy", config),
             denials: audit::Denials::new(),
             capacity: crate::capacity::Watch::default(),
+            keeper: vaults::Keeper::new(config),
         }
     }
 

@@ -8,7 +8,7 @@ use utoipa::{IntoParams, IntoResponses, OpenApi};
 use super::error::{KINDS, ProblemDetails};
 use super::{
     backups, breakers, cache, cacheable, capacity, causal, datasets, debug, drills, events,
-    experiments, health, history, keys, lifecycle, privacy, profile, runs, slo, whatif,
+    experiments, health, history, keys, lifecycle, privacy, profile, runs, slo, vaults, whatif,
 };
 use crate::answer::Answer;
 
@@ -166,6 +166,10 @@ impl IntoResponses for Problems {
         backups::plan_restore,
         drills::list,
         drills::practise,
+        vaults::list,
+        vaults::read,
+        vaults::put,
+        vaults::remove,
         health::health,
         health::live,
         health::ready,

@@ -83,6 +83,18 @@ const TABLE: &[(&str, &str, Need)] = &[
     ("GET", "/api/v1/drills", VIEWER),
     ("POST", "/api/v1/drills", OPERATOR),
     ("POST", "/api/v1/restore", ADMIN),
+    ("GET", "/api/v1/vaults/{name}/objects", OPERATOR),
+    // As it stands in the document, and as the router has it: the name goes to the end of the path.
+    ("GET", "/api/v1/vaults/{name}/objects/{object}", OPERATOR),
+    ("PUT", "/api/v1/vaults/{name}/objects/{object}", OPERATOR),
+    ("DELETE", "/api/v1/vaults/{name}/objects/{object}", OPERATOR),
+    ("GET", "/api/v1/vaults/{name}/objects/{object}*", OPERATOR),
+    ("PUT", "/api/v1/vaults/{name}/objects/{object}*", OPERATOR),
+    (
+        "DELETE",
+        "/api/v1/vaults/{name}/objects/{object}*",
+        OPERATOR,
+    ),
     ("POST", "/api/v1/redactions", ADMIN),
     ("GET", "/api/v1/capacity", VIEWER),
     ("POST", "/api/v1/capacity/measurements", OPERATOR),

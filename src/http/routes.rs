@@ -11,13 +11,14 @@ use super::error::{self, Problem};
 use super::{
     App, backups, breakers, cache, cacheable, capacity, causal, datasets, debug, drills, events,
     experiments, health, history, keys, lifecycle, observe, pages, privacy, profile, runs, slo,
-    whatif,
+    vaults, whatif,
 };
 
 const GET: &str = "GET, HEAD";
 const POST: &str = "POST";
 const PATCH: &str = "PATCH";
 const GET_POST: &str = "GET, HEAD, POST";
+const GET_PUT_DELETE: &str = "GET, HEAD, PUT, DELETE";
 
 /// The application of one worker.
 pub fn application(
@@ -176,7 +177,14 @@ fn kept(config: &mut ServiceConfig) {
                 .route(get().to(drills::list))
                 .route(web::post().to(drills::practise)),
         )
-        .service(at("/api/v1/restore", POST).route(web::post().to(backups::plan_restore)));
+        .service(at("/api/v1/restore", POST).route(web::post().to(backups::plan_restore)))
+        .service(at("/api/v1/vaults/{name}/objects", GET).route(get().to(vaults::list)))
+        .service(
+            at("/api/v1/vaults/{name}/objects/{object}*", GET_PUT_DELETE)
+                .route(get().to(vaults::read))
+                .route(web::put().to(vaults::put))
+                .route(web::delete().to(vaults::remove)),
+        );
 }
 
 fn history(config: &mut ServiceConfig) {

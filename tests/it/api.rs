@@ -279,6 +279,9 @@ fn every_route_of_the_document_is_served() {
                 reply.body
             );
         }
+        if item["delete"].is_object() {
+            continue;
+        }
         let refused = server.send(Method::DELETE, &path, &[], &[]);
         refused.expect_problem(405, "");
         assert_ne!(refused.header("allow"), "", "{path}");

@@ -8,6 +8,7 @@
 mod access;
 mod api;
 mod audit;
+mod backup_targets;
 mod backups;
 mod breakers;
 mod cache;
@@ -31,6 +32,9 @@ mod safe_mode;
 mod sealed;
 mod secrets;
 mod slo;
+#[path = "../../snapshots/backup/tests/it/sshd.rs"]
+#[expect(dead_code, reason = "the tests of the crate of backups use more of it")]
+mod sshd;
 mod support;
 mod telemetry;
 mod tools;

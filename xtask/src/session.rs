@@ -126,7 +126,7 @@ fn tools_dir() -> anyhow::Result<PathBuf> {
     Ok(Path::new(&home).join(".cache/hindcast-tools"))
 }
 
-/// `TOOL-VERSION/bin` (cargo, Python) and `TOOL-VERSION/usr/bin` (unpacked Debian packages).
+/// `TOOL-VERSION/bin` (cargo, Python) and where unpacked Debian packages have programs.
 fn installed_bin_dirs(tools: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(tools) else {
         return Vec::new();
@@ -135,7 +135,9 @@ fn installed_bin_dirs(tools: &Path) -> Vec<PathBuf> {
         .filter_map(Result::ok)
         .map(|entry| entry.path())
         .filter(|dir| dir.join(crate::tools::COMPLETE).is_file())
-        .flat_map(|dir| [dir.join("bin"), dir.join("usr/bin")])
+        .flat_map(|dir| {
+            ["bin", "usr/bin", "usr/sbin", "usr/lib/openssh"].map(|below| dir.join(below))
+        })
         .filter(|dir| dir.is_dir())
         .collect();
     // Newest version first, whatever order the file system lists them in.

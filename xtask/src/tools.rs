@@ -28,8 +28,9 @@ enum Source {
         name: &'static str,
         version: &'static str,
     },
-    /// A Debian package that is unpacked, not installed, because installing starts a service.
-    Unpacked { package: &'static str },
+    /// Debian packages that are unpacked, not installed, because installing starts a service. The
+    /// first has the program, the others what it cannot do without.
+    Unpacked { packages: &'static [&'static str] },
     /// A Debian package installed the usual way.
     Debian { package: &'static str },
     /// From PyPI, in a virtual environment of its own.
@@ -68,7 +69,7 @@ const PROMTOOL: Tool = Tool {
     program: "promtool",
     at_least: "2.42.0",
     source: Source::Unpacked {
-        package: "prometheus",
+        packages: &["prometheus"],
     },
 };
 /// The server is in the same package; tests let it scrape us.
@@ -99,7 +100,7 @@ const AMTOOL: Tool = Tool {
     program: "amtool",
     at_least: "0.25.0",
     source: Source::Unpacked {
-        package: "prometheus-alertmanager",
+        packages: &["prometheus-alertmanager"],
     },
 };
 const STRACE: Tool = Tool {
@@ -131,6 +132,28 @@ const MOTO: Tool = Tool {
         inside: "",
     },
 };
+/// Backups go to directories of these servers; the tests start them without any right.
+const SSH: Tool = Tool {
+    program: "ssh",
+    at_least: "",
+    source: Source::Debian {
+        package: "openssh-client",
+    },
+};
+const SSHD: Tool = Tool {
+    program: "sshd",
+    at_least: "",
+    source: Source::Unpacked {
+        packages: &["openssh-server", "libwrap0"],
+    },
+};
+const SFTP_SERVER: Tool = Tool {
+    program: "sftp-server",
+    at_least: "",
+    source: Source::Unpacked {
+        packages: &["openssh-sftp-server"],
+    },
+};
 
 pub(crate) const FOR_TESTS: &[&Tool] = &[
     &NEXTEST,
@@ -143,6 +166,9 @@ pub(crate) const FOR_TESTS: &[&Tool] = &[
     &AMTOOL,
     &SCHEMATHESIS,
     &MOTO,
+    &SSH,
+    &SSHD,
+    &SFTP_SERVER,
 ];
 pub(crate) const FOR_BENCHES: &[&Tool] = &[&WRK];
 
@@ -211,7 +237,7 @@ fn is_present(session: &Session, tool: &Tool) -> bool {
 fn install(session: &Session, tool: &Tool) -> anyhow::Result<()> {
     match &tool.source {
         Source::Crate { name, version } => install_crate(session, name, version),
-        Source::Unpacked { package } => unpack_package(session, package),
+        Source::Unpacked { packages } => unpack_packages(session, packages),
         Source::Debian { package } => install_package(session, package),
         Source::Python {
             name,
@@ -247,13 +273,21 @@ fn install_crate(session: &Session, name: &str, version: &str) -> anyhow::Result
     complete(&folder)
 }
 
-fn unpack_package(session: &Session, package: &str) -> anyhow::Result<()> {
-    let folder = fresh_folder(session, package)?;
+fn unpack_packages(session: &Session, packages: &[&str]) -> anyhow::Result<()> {
+    let name = packages.first().context("a tool is in a package")?;
+    let folder = fresh_folder(session, name)?;
+    for package in packages {
+        unpack_package(session, package, &folder)?;
+    }
+    complete(&folder)
+}
+
+fn unpack_package(session: &Session, package: &str, folder: &Path) -> anyhow::Result<()> {
     let download = || {
         let mut command = session.command("apt-get");
         finish(
             command
-                .current_dir(&folder)
+                .current_dir(folder)
                 .args(["download", "--quiet=2", package]),
         )
     };
@@ -261,15 +295,14 @@ fn unpack_package(session: &Session, package: &str) -> anyhow::Result<()> {
         update_package_lists(session)?;
         download()?;
     }
-    let archive = std::fs::read_dir(&folder)?
+    let archive = std::fs::read_dir(folder)?
         .filter_map(Result::ok)
         .map(|entry| entry.path())
         .find(|path| path.extension().is_some_and(|end| end == "deb"))
         .context("apt-get downloaded nothing")?;
     let paths = [archive.to_string_lossy(), folder.to_string_lossy()];
     session.run("dpkg-deb", &["--extract", &paths[0], &paths[1]])?;
-    std::fs::remove_file(archive)?;
-    complete(&folder)
+    Ok(std::fs::remove_file(archive)?)
 }
 
 fn install_package(session: &Session, package: &str) -> anyhow::Result<()> {

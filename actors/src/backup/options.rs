@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hindcast_backup::{
-    Address, BackupError, Keep, Key, NONCE_BYTES, Repository, S3Options, Signer, SigningKey,
+    Access, Address, BackupError, Keep, Key, NONCE_BYTES, Repository, Signer, SigningKey,
     TargetError,
 };
 
@@ -20,7 +20,7 @@ pub const LOCAL: &str = "local";
 pub struct TargetOptions {
     pub name: String,
     pub address: Address,
-    pub s3: Option<S3Options>,
+    pub access: Access,
     pub key: Option<Key>,
     /// What signs the objects that are sent to it.
     pub signing: Option<SigningKey>,
@@ -81,15 +81,16 @@ impl BackupOptions {
             return Err(refuse(format!("targets are {}", names.join(", "))));
         }
         let address: Address = name.parse()?;
-        if let Address::S3 { .. } = address {
-            let why = "an object store is named in the configuration, with its credentials";
+        if !matches!(address, Address::Directory(_)) {
+            let why =
+                "a place beyond this machine is named in the configuration, with its credentials";
             return Err(refuse(why.to_owned()));
         }
         address.below(&self.roots)?;
         Ok(TargetOptions {
             name: name.to_owned(),
             address,
-            s3: None,
+            access: Access::default(),
             key: None,
             signing: None,
             signer: None,
@@ -102,7 +103,7 @@ impl BackupOptions {
 impl TargetOptions {
     /// The repository in it.
     pub(crate) fn repository(&self, environment: &Environment) -> Result<Repository, BackupError> {
-        let target = self.address.open(self.s3.as_ref())?;
+        let target = self.address.open(&self.access)?;
         let fresh = Arc::clone(&environment.nonce);
         let nonce = move || {
             let mut nonce = [0; NONCE_BYTES];

@@ -113,6 +113,15 @@ fn backups() {
         Unit::Bytes,
         "Bytes shipped to the target as the log grew"
     );
+    describe_gauge!(
+        "vault_bytes",
+        Unit::Bytes,
+        "Bytes of the objects in a vault of this server, since it was first written to"
+    );
+    describe_counter!(
+        "vault_objects_total",
+        "Objects of a vault that were read, written or removed, by verb"
+    );
 }
 
 fn breakers() {

@@ -1,4 +1,5 @@
-//! What a target is named by: a path, `file:///path`, or `s3://bucket/prefix`.
+//! What a target is named by: a path, `file:///path`, `s3://bucket/prefix`,
+//! `sftp://user@host/path`, `hindcast://host:port/vault` or `hindcasts://host:port/vault`.
 
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
@@ -6,7 +7,9 @@ use std::sync::Arc;
 
 use crate::directory::Directory;
 use crate::error::TargetError;
+use crate::node::{Node, NodeOptions, NodePlace};
 use crate::s3::{S3, S3Options};
+use crate::sftp::{Sftp, SshOptions, SshPlace};
 use crate::target::Target;
 
 /// Where a target is.
@@ -14,6 +17,16 @@ use crate::target::Target;
 pub enum Address {
     Directory(PathBuf),
     S3 { bucket: String, prefix: String },
+    Sftp(SshPlace),
+    Node(NodePlace),
+}
+
+/// What is needed beside an address to reach it.
+#[derive(Clone, Default)]
+pub struct Access {
+    pub s3: Option<S3Options>,
+    pub ssh: SshOptions,
+    pub node: NodeOptions,
 }
 
 impl FromStr for Address {
@@ -34,6 +47,16 @@ impl FromStr for Address {
                 prefix: prefix.trim_matches('/').to_owned(),
             });
         }
+        if let Some(rest) = text.strip_prefix("sftp://") {
+            let place = SshPlace::parse(rest);
+            return place.map(Self::Sftp).map_err(|why| refuse(&why));
+        }
+        for (scheme, encrypted) in [("hindcast://", false), ("hindcasts://", true)] {
+            if let Some(rest) = text.strip_prefix(scheme) {
+                let place = NodePlace::parse(rest, encrypted);
+                return place.map(Self::Node).map_err(|why| refuse(&why));
+            }
+        }
         let path = match text.strip_prefix("file://") {
             Some(path) if !path.starts_with('/') => {
                 return Err(refuse("a file URL has an absolute path: file:///PATH"));
@@ -41,7 +64,8 @@ impl FromStr for Address {
             Some(path) => path,
             None if text.contains("://") => {
                 return Err(refuse(
-                    "expected a path, file:///PATH or s3://BUCKET/PREFIX",
+                    "expected a path, file:///PATH, s3://BUCKET/PREFIX, sftp://USER@HOST/PATH or \
+                     hindcasts://HOST:PORT/NAME",
                 ));
             }
             None => text,
@@ -89,8 +113,8 @@ impl Address {
     }
 
     /// Opens the target. An object store needs options.
-    pub fn open(&self, s3: Option<&S3Options>) -> Result<Arc<dyn Target>, TargetError> {
-        match (self, s3) {
+    pub fn open(&self, access: &Access) -> Result<Arc<dyn Target>, TargetError> {
+        match (self, &access.s3) {
             (Self::Directory(path), _) => Ok(Arc::new(Directory::new(path))),
             (Self::S3 { bucket, prefix }, Some(options)) => {
                 Ok(Arc::new(S3::new(bucket, prefix, options)?))
@@ -99,6 +123,8 @@ impl Address {
                 url: format!("s3://{bucket}/{prefix}"),
                 why: "an object store needs an endpoint and credentials".to_owned(),
             }),
+            (Self::Sftp(place), _) => Ok(Arc::new(Sftp::new(place, &access.ssh)?)),
+            (Self::Node(place), _) => Ok(Arc::new(Node::new(place, &access.node)?)),
         }
     }
 }
@@ -123,7 +149,19 @@ mod tests {
             prefix: "p/q".to_owned(),
         };
         assert_eq!(read("s3://b/p/q/").expect("a bucket"), s3);
-        for text in ["", "s3://", "file://a", "ftp://x/y", "https://x"] {
+        let sftp = read("sftp://me@host:22/a/b").expect("a directory");
+        assert!(matches!(sftp, Address::Sftp(_)));
+        for url in ["hindcast://h:1/v", "hindcasts://h:1/v"] {
+            assert!(matches!(read(url), Ok(Address::Node(_))), "{url}");
+        }
+        for text in [
+            "",
+            "s3://",
+            "file://a",
+            "ftp://x/y",
+            "https://x",
+            "sftp://-x/y",
+        ] {
             assert!(read(text).is_err(), "{text}");
         }
     }

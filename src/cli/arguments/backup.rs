@@ -12,6 +12,7 @@ pub(super) const RESTORE_HELP: &str = "The directory is built beside the one tha
     hindcast restore --from ./data/backups --to 2026-11-22T13:52:46Z --dry-run\n  \
     hindcast restore --from s3://backups/hindcast --endpoint https://s3.example.org \
     --key-file backup.key --json\n  \
+    hindcast restore --from sftp://backup@host/srv/hindcast --dry-run\n  \
     hindcast restore --to 1000 --data-dir ./data";
 
 /// Which target is meant.
@@ -34,13 +35,26 @@ pub(crate) struct Target {
     /// The region of an object store.
     #[arg(long)]
     pub(crate) region: Option<String>,
+    /// The private key for an SSH server; what `ssh` takes by itself if left out.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) identity_file: Option<PathBuf>,
+    /// The file of the keys of SSH servers; what `ssh` takes by itself if left out.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) known_hosts_file: Option<PathBuf>,
+    /// The file of the access key for a second node.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Trust the certificates in this PEM file, and no others, for a server at https:// or a second
+    /// node at hindcasts://.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
 }
 
 /// A target that may be left out.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct AnyTarget {
-    /// A name of the configuration, a directory, or s3://BUCKET/PREFIX; backups/ in the data
-    /// directory if left out.
+    /// A name of the configuration, a directory, s3://BUCKET/PREFIX, sftp://USER@HOST/PATH or
+    /// hindcasts://HOST:PORT/NAME; backups/ in the data directory if left out.
     #[arg(long)]
     pub(crate) target: Option<String>,
     #[command(flatten)]
@@ -101,7 +115,8 @@ pub(crate) enum Backup {
 
 #[derive(Debug, Args)]
 pub(crate) struct Restore {
-    /// A target: a name of the configuration, a directory, or s3://BUCKET/PREFIX.
+    /// A target: a name of the configuration, a directory, s3://BUCKET/PREFIX,
+    /// sftp://USER@HOST/PATH or hindcasts://HOST:PORT/NAME.
     #[arg(long, value_name = "TARGET")]
     pub(crate) from: Option<String>,
     #[command(flatten)]

@@ -7,5 +7,7 @@ mod faults;
 mod kill;
 mod moments;
 mod object_store;
+mod sftp;
 mod shipping;
+mod sshd;
 mod support;

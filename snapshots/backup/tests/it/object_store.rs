@@ -7,8 +7,8 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use hindcast_backup::{
-    Address, BackupError, Keep, Key, S3Options, Shipper, Target, TargetError, Wanted, Work, plan,
-    prune,
+    Access, Address, BackupError, Keep, Key, S3Options, Shipper, Target, TargetError, Wanted, Work,
+    plan, prune,
 };
 use hindcast_model::event::BackupKind;
 
@@ -66,7 +66,11 @@ impl Moto {
             secret_key: "test".to_owned(),
         };
         let address: Address = url.parse().expect("an address");
-        address.open(Some(&options)).expect("opens")
+        let access = Access {
+            s3: Some(options),
+            ..Access::default()
+        };
+        address.open(&access).expect("opens")
     }
 }
 
