@@ -52,22 +52,7 @@ impl Actors {
     ) -> std::io::Result<Self> {
         let mut supervisor = Supervisor::new(log.clone(), options.supervision, environment.clone());
 
-        let metrics_slot = supervisor.slot::<Metrics>(0, metrics::MAILBOX_MAX);
-        let weak = Arc::downgrade(&metrics_slot);
-        let from = log.subscribe(Box::new(move |batch| {
-            let Some(slot) = weak.upgrade() else {
-                return false;
-            };
-            // A frame that is not taken is read from the log with the next one.
-            let _ = slot.send(metrics::Request::Durable(Arc::clone(batch)));
-            true
-        }));
-        let seen = Arc::new(AtomicU64::new(from.seq.0));
-        metrics::observe_syncs(log);
-        let metrics_log = log.clone();
-        supervisor.start(&metrics_slot, move || {
-            Metrics::new(metrics_log.clone(), Arc::clone(&seen))
-        });
+        start_metrics(&mut supervisor, log);
 
         let results = ResultCache::start(options.results, log.clone(), environment.clone())?;
         let slot = supervisor.slot::<Computation>(1, options.computation.mailbox_max);
@@ -132,6 +117,23 @@ impl Actors {
 }
 
 /// The gates follow what is durable from the log's own thread, before callers are answered.
+fn start_metrics(supervisor: &mut Supervisor, log: &Log) {
+    let slot = supervisor.slot::<Metrics>(0, metrics::MAILBOX_MAX);
+    let weak = Arc::downgrade(&slot);
+    let from = log.subscribe(Box::new(move |batch| {
+        let Some(slot) = weak.upgrade() else {
+            return false;
+        };
+        // A frame that is not taken is read from the log with the next one.
+        let _ = slot.send(metrics::Request::Durable(Arc::clone(batch)));
+        true
+    }));
+    let seen = Arc::new(AtomicU64::new(from.seq.0));
+    metrics::observe_syncs(log);
+    let log = log.clone();
+    supervisor.start(&slot, move || Metrics::new(log.clone(), Arc::clone(&seen)));
+}
+
 fn start_breakers(supervisor: &mut Supervisor, log: &Log, gates: &Arc<Gates>) {
     let slot = supervisor.slot::<CircuitBreaker>(5, circuit_breaker::MAILBOX_MAX);
     let (weak, weak_gates) = (Arc::downgrade(&slot), Arc::downgrade(gates));

@@ -49,7 +49,7 @@ pub(crate) enum Drill {
                             hindcast drill run --all --json\n  \
                             hindcast drill run restore --target ./far --data-dir ./data\n  \
                             hindcast drill run restore --server http://127.0.0.1:8080")]
-    Run(Run),
+    Run(Box<Run>),
 }
 
 /// Which drill, and how large.
@@ -78,13 +78,10 @@ pub(crate) struct Run {
 impl Drill {
     /// Whether a log that is there is restored.
     pub(crate) const fn has_target(&self) -> bool {
-        matches!(
-            self,
-            Self::Run(Run {
-                target: Some(_),
-                ..
-            })
-        )
+        match self {
+            Self::List => false,
+            Self::Run(run) => run.target.is_some(),
+        }
     }
 }
 

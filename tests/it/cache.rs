@@ -139,6 +139,18 @@ fn caches_are_emptied_warmed_and_resized_and_the_log_tells_by_whom() {
     let forgotten = server.post("/cache/datasets/invalidate", &all).expect(200);
     assert_eq!(forgotten["per_second"], Value::Null);
 
+    the_log_tells(&server);
+    assert_eq!(server.stop(), Some(0));
+
+    // A restart takes what the configuration says.
+    let server = Server::start(dir.path());
+    let stats = server.get("/cache/stats").expect(200);
+    assert_eq!(stats["results"]["resized"], false);
+    assert!(stats["results"]["bytes_max"].as_u64() > Some(0));
+}
+
+/// What was asked of the caches stands in the log, with its reason.
+fn the_log_tells(server: &Server) {
     let told = server
         .get("/api/v1/events?type=cache_commanded")
         .expect(200);
@@ -167,13 +179,6 @@ fn caches_are_emptied_warmed_and_resized_and_the_log_tells_by_whom() {
         out.contains("cache_commanded") && out.contains("a drill"),
         "{out}"
     );
-    assert_eq!(server.stop(), Some(0));
-
-    // A restart takes what the configuration says.
-    let server = Server::start(dir.path());
-    let stats = server.get("/cache/stats").expect(200);
-    assert_eq!(stats["results"]["resized"], false);
-    assert!(stats["results"]["bytes_max"].as_u64() > Some(0));
 }
 
 #[test]
@@ -203,12 +208,8 @@ fn what_cannot_be_meant_is_refused() {
         422,
         "select.dataset",
     );
-    refused(
-        results,
-        json!({ "select": { "tag": "a" } }),
-        422,
-        "select.tag",
-    );
+    let tagged = json!({ "select": { "tag": "a" } });
+    refused(results, tagged, 422, "select.tag");
     let all = json!({ "all": true });
     refused(
         results,
@@ -248,15 +249,27 @@ fn what_cannot_be_meant_is_refused() {
         422,
         "runs_max",
     );
+    nothing_is_told(&server);
+}
+
+fn nothing_is_told(server: &Server) {
+    let told = server
+        .get("/api/v1/events?type=cache_commanded")
+        .expect(200);
+    assert_eq!(told["items"], json!([]));
+}
+
+#[test]
+fn questions_and_sizes_that_mean_nothing_are_refused() {
+    let dir = temporary();
+    let server = Server::start(dir.path());
     let report = "/cache/cacheable-report";
-    refused(
-        report,
-        json!({ "operation": "causal.guess", "request": {} }),
-        422,
-        "operation",
-    );
+    let body = json!({ "operation": "causal.guess", "request": {} });
+    server.post(report, &body).expect_problem(422, "operation");
     let body = json!({ "operation": "causal.discover", "request": { "data": [[1, "a"]] } });
-    refused(report, body, 422, "request.data[0][1]");
+    server
+        .post(report, &body)
+        .expect_problem(422, "request.data[0][1]");
     patch(&server, "/cache/results", &json!({})).expect_problem(422, "bytes_max");
     let many = json!({ "entries_max": 1_000_000_000_000_u64 });
     patch(&server, "/cache/results", &many).expect_problem(422, "entries_max");
@@ -266,11 +279,7 @@ fn what_cannot_be_meant_is_refused() {
         .get(&format!("{report}?events=0"))
         .expect_problem(400, "query.events");
     assert_eq!(server.get("/cache/results").status, 405);
-    // Nothing of it is in the log.
-    let told = server
-        .get("/api/v1/events?type=cache_commanded")
-        .expect(200);
-    assert_eq!(told["items"], json!([]));
+    nothing_is_told(&server);
 }
 
 #[test]

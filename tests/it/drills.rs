@@ -89,12 +89,8 @@ fn a_signed_target_is_read_only_as_it_was_signed() {
         let server = Server::start_with(serve(&here.join("data"), &[]));
         server.post(VALIDATE, &validation()).expect(200);
     }
-    std::fs::write(here.join("sign.key"), [7; 32]).expect("written");
-    std::fs::write(here.join("other.key"), [8; 32]).expect("written");
-    let signer = run(&["backup", "signer", "sign.key"], here);
-    let signer = signer["signer"].as_str().expect("a key").to_owned();
-    let other = run(&["backup", "signer", "other.key"], here);
-    let other = other["signer"].as_str().expect("a key").to_owned();
+    let signer = signing_key(here, "sign.key", 7);
+    let other = signing_key(here, "other.key", 8);
     let create = |more: &[&str]| {
         let mut words = vec![
             "backup",
@@ -145,7 +141,16 @@ fn a_signed_target_is_read_only_as_it_was_signed() {
     let words = restore("wrong", &other);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     assert!(refused(&words, here).contains("was expected"));
-    // A target that somebody rewrote as his own is another's, and one object that was is damaged.
+    change_the_log(here);
+    let words = restore("again", &signer);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let message = refused(&words, here);
+    assert!(message.contains("not signed by"), "{message}");
+    assert!(!here.join("again").exists());
+}
+
+/// One object of the log in the target is another.
+fn change_the_log(here: &Path) {
     let segment = objects(&here.join("far/tail"))
         .into_iter()
         .chain(objects(&here.join("far/segments")))
@@ -155,11 +160,13 @@ fn a_signed_target_is_read_only_as_it_was_signed() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&segment, bytes).expect("written");
-    let words = restore("again", &signer);
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let message = refused(&words, here);
-    assert!(message.contains("not signed by"), "{message}");
-    assert!(!here.join("again").exists());
+}
+
+/// Writes a signing key and tells its public key.
+fn signing_key(dir: &Path, file: &str, seed: u8) -> String {
+    std::fs::write(dir.join(file), [seed; 32]).expect("written");
+    let signer = run(&["backup", "signer", file], dir);
+    signer["signer"].as_str().expect("a key").to_owned()
 }
 
 fn objects(dir: &Path) -> Vec<PathBuf> {

@@ -97,16 +97,19 @@ pub(super) async fn request(door: &Door, request: RunRequest) -> Result<Admissio
                 };
                 return lead_cheap(door, asked, (ended, lead)).await;
             }
-            Start::Busy => {
-                let (wake, woken) = oneshot::channel();
-                if door.results.wait(key, move || {
-                    let _ = wake.send(());
-                }) {
-                    // A lost sender is a lead that has ended as well.
-                    drop(woken.await);
-                }
-            }
+            Start::Busy => lead_ended(door, key).await,
         }
+    }
+}
+
+/// Waits for the one who computes the same.
+async fn lead_ended(door: &Door, key: ResultKey) {
+    let (wake, woken) = oneshot::channel();
+    if door.results.wait(key, move || {
+        let _ = wake.send(());
+    }) {
+        // A lost sender is a lead that has ended as well.
+        drop(woken.await);
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hindcast_log::{Body, Recorded};
-use hindcast_model::event::{Event, Outcome, OutcomeObserved};
+use hindcast_model::event::{Event, Outcome, OutcomeObserved, RequestsShed};
 use hindcast_model::{RunId, State};
 use metrics::{Counter, Gauge, Histogram};
 
@@ -166,13 +166,7 @@ impl EventMetrics {
             Event::ExperimentAdmitted(_) => self.experiments[0].increment(1),
             Event::ExperimentRefused(_) => self.experiments[1].increment(1),
             Event::ExperimentCompleted(_) => self.experiments[2].increment(1),
-            Event::RequestsShed(e) => {
-                let counts = [e.overloaded, e.malformed, e.unauthenticated];
-                self.shed
-                    .iter()
-                    .zip(counts)
-                    .for_each(|(counter, n)| counter.increment(n));
-            }
+            Event::RequestsShed(e) => self.shed(e),
             Event::ConfigurationLoaded(e) => self.configured(recorded.context.at.0, e.generation),
             Event::BackupEnded(e) => self.backups.ended(recorded.context.at, e),
             Event::DrillEnded(e) => self.backups.drilled(recorded.context.at, e),
@@ -211,6 +205,12 @@ impl EventMetrics {
             | Event::IntakePaused(_)
             | Event::IntakeResumed(_) => {}
         }
+    }
+
+    fn shed(&self, shed: &RequestsShed) {
+        let counts = [shed.overloaded, shed.malformed, shed.unauthenticated];
+        let counters = self.shed.iter().zip(counts);
+        counters.for_each(|(counter, n)| counter.increment(n));
     }
 
     fn configured(&self, at: u64, generation: u64) {

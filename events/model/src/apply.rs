@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use crate::breaker::Ended;
 use crate::event::{
     BackupEnded, BackupRequested, ConfigurationLoaded, DamageFound, DatasetUploaded, Event,
-    ExperimentRequested, Idempotency, OutcomeObserved, RunRequested, SegmentsPruned, ServerStarted,
-    Tally,
+    ExperimentRequested, Idempotency, OutcomeObserved, RunFailed, RunRequested, SegmentsPruned,
+    ServerStarted, Tally,
 };
 use crate::ids::{Digest, ExperimentId, RunId, Seq};
 use crate::limits::{BACKUP_TARGETS_MAX, BACKUPS_OPEN_MAX, DAMAGED_MAX};
@@ -131,14 +131,7 @@ impl State {
             }
             Event::OutcomeObserved(outcome) => self.fold_outcome(context, outcome),
             Event::RunCompleted(e) => self.close_run(e.run, |tally| tally.completed += 1),
-            Event::RunFailed(e) => {
-                // Without an outcome: its time has passed.
-                let ended = Ended::Failure {
-                    code: e.code.clone(),
-                };
-                self.breakers.end(e.run, context.at, (&ended, None));
-                self.close_run(e.run, |tally| tally.failed += 1);
-            }
+            Event::RunFailed(e) => self.fail_run(context, e),
             Event::RunCancelled(e) => self.cancel_run(context, e.run),
             Event::BreakerCommanded(wish) => self.breakers.wish(wish, context.principal),
             Event::BreakerChanged(changed) => self.breakers.change(context.at, changed),
@@ -160,9 +153,8 @@ impl State {
             Event::IntakePaused(e) => self.paused = Some(e.free_bytes),
             Event::IntakeResumed(_) => self.paused = None,
             Event::RequestsShed(e) => {
-                for count in [e.overloaded, e.malformed, e.unauthenticated] {
-                    self.shed = self.shed.saturating_add(count);
-                }
+                let counts = [e.overloaded, e.malformed, e.unauthenticated];
+                self.shed = counts.into_iter().fold(self.shed, u64::saturating_add);
             }
             Event::BackupRequested(request) => self.open_backup(context, request),
             Event::BackupEnded(ended) => self.end_backup(context, ended),
@@ -189,6 +181,15 @@ impl State {
             | Event::CacheCommanded(_)
             | Event::CapacityMeasured(_) => {}
         }
+    }
+
+    fn fail_run(&mut self, context: &Context, failed: &RunFailed) {
+        // Without an outcome: its time has passed.
+        let ended = Ended::Failure {
+            code: failed.code.clone(),
+        };
+        self.breakers.end(failed.run, context.at, (&ended, None));
+        self.close_run(failed.run, |tally| tally.failed += 1);
     }
 
     fn cancel_run(&mut self, context: &Context, run: RunId) {
