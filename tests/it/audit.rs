@@ -23,6 +23,10 @@ fn request(route: &str, ids: &Ids) -> (String, Value) {
         "/api/v1/keys" => json!({ "name": "new", "role": "viewer" }),
         "/cache/{name}/invalidate" => json!({ "select": { "all": true } }),
         "/cache/{name}" => json!({ "bytes_max": 1_000_000 }),
+        "/api/v1/capacity/measurements" => json!({
+            "scenario": "sustained", "mix": "cached", "users": 50, "seconds": 10, "requests": 1_000,
+            "failures": 0, "turned_away": 0, "rps": 100, "p50_ms": 1, "p95_ms": 2, "p99_ms": 3,
+        }),
         "/api/v1/backups"
         | "/api/v1/drills"
         | "/api/v1/backups/{id}/verify"
