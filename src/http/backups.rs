@@ -163,7 +163,7 @@ fn unknown(id: BackupId) -> Problem {
 }
 
 /// The body and the key of a POST. An empty body is an empty object.
-pub(crate) async fn read<T: serde::de::DeserializeOwned>(
+async fn read<T: serde::de::DeserializeOwned>(
     app: &Data<App>,
     (request, payload): (&HttpRequest, Payload),
     operation: &str,

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::error::Problem;
 use super::parameters::{self, Query};
-use super::{App, audit, backups, blocking};
+use super::{App, audit, blocking, body};
 
 /// Drills that are told, the newest.
 const DRILLS_MAX: usize = 100;
@@ -93,8 +93,15 @@ pub(crate) async fn practise(
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
     app.running()?;
-    let (asked, _): (DrillBody, _) = backups::read(&app, (&request, payload), "drills").await?;
-    let DrillBody { drill, target } = asked;
+    let http = &app.config.http;
+    Query::read(&request, &[])?;
+    parameters::require_json_accepted(&request)?;
+    body::require_json(&request)?;
+    // Asking again while it waits asks for nothing more.
+    parameters::idempotency_key(&request, http)?;
+    let body = body::read(&request, payload, &app.memory, http).await?;
+    body::check_depth(&body.bytes, http.json_depth_max)?;
+    let DrillBody { drill, target } = body::typed(&body.bytes)?;
     let DrillWord::Restore = drill.unwrap_or(DrillWord::Restore);
     let target = target.unwrap_or_else(|| LOCAL.to_owned());
     app.running()?.backup.check_target(&target)?;
