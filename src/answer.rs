@@ -44,6 +44,22 @@ pub struct Answer<'a> {
     pub result: Cow<'a, RawValue>,
 }
 
+/// Bytes of an answer beside its result, in most cases.
+const FRAME_BYTES: usize = 768;
+
+impl Answer<'_> {
+    /// The answer as JSON.
+    ///
+    /// # Panics
+    /// Never: it is plain data.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut json = Vec::with_capacity(self.result.get().len() + FRAME_BYTES);
+        serde_json::to_writer(&mut json, self).expect("plain data");
+        json
+    }
+}
+
 /// The quality of an answer to what was asked.
 pub const EXACT: &str = "exact";
 

@@ -2,6 +2,7 @@
 
 use hindcast_actors::Operation;
 use hindcast_actors::operation::LabError;
+use hindcast_actors::operation::Question;
 use hindcast_model::limits::{EXPERIMENT_RUNS_MAX, NAME_CHARS_MAX};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -44,7 +45,7 @@ impl Series {
     ///
     /// # Errors
     /// A field is wrong, or there are too many runs.
-    pub fn runs(&self) -> Result<Vec<(Operation, u64)>, LabError> {
+    pub fn runs(&self) -> Result<Vec<(Question, u64)>, LabError> {
         self.runs_with(&mut ids::seed)
     }
 
@@ -55,7 +56,7 @@ impl Series {
     pub fn runs_with(
         &self,
         draw: &mut dyn FnMut() -> u64,
-    ) -> Result<Vec<(Operation, u64)>, LabError> {
+    ) -> Result<Vec<(Question, u64)>, LabError> {
         let characters = self.name.chars().count();
         if self.name.trim().is_empty() {
             return Err(LabError::invalid("name", "a series has a name"));
@@ -72,11 +73,12 @@ impl Series {
             let operation = Operation::parse(&step.operation, step.request.clone())
                 .map_err(|error| below(&at, error))?;
             let seeds = step.seeds_of(&operation, &at, draw)?;
+            let question = Question::new(operation)?;
             if runs.len() + seeds.len() > EXPERIMENT_RUNS_MAX {
                 let count = runs.len() + seeds.len();
                 return Err(too_many("operations", count, EXPERIMENT_RUNS_MAX));
             }
-            runs.extend(seeds.into_iter().map(|seed| (operation.clone(), seed)));
+            runs.extend(seeds.into_iter().map(|seed| (question.clone(), seed)));
         }
         Ok(runs)
     }

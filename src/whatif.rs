@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hindcast_actors::operation::Operation;
+use hindcast_actors::operation::Question;
 use hindcast_actors::whatif::{Bounds, Means};
 use hindcast_log::Clock;
 
@@ -10,7 +10,7 @@ use crate::config::WhatIfConfig;
 use crate::series::Series;
 
 /// The operations of an experiment's spec.
-fn series(text: &str, draw: &mut dyn FnMut() -> u64) -> Option<Vec<(Operation, u64)>> {
+fn series(text: &str, draw: &mut dyn FnMut() -> u64) -> Option<Vec<(Question, u64)>> {
     let series: Series = serde_json::from_str(text).ok()?;
     series.runs_with(draw).ok()
 }

@@ -4,6 +4,7 @@
 //! equal requests have equal hashes, and reading the spec back gives the same operation.
 
 mod canonical;
+mod question;
 mod words;
 
 use std::borrow::Cow;
@@ -30,6 +31,7 @@ use crate::results::{self, ResultKey};
 
 pub use canonical::Json;
 pub(crate) use canonical::canonical;
+pub use question::{Question, Questions};
 
 /// The version of every spec that is written.
 pub const SPEC_SCHEMA: u16 = 1;
@@ -230,6 +232,13 @@ impl Operation {
             Self::Discover(_) | Self::Paths(_) => spec,
             #[cfg(test)]
             Self::Fault(_) => spec,
+        };
+        // Nothing about paths is random.
+        let seed = match self {
+            Self::Paths(_) => 0,
+            Self::Discover(_) | Self::Validate(_) => seed,
+            #[cfg(test)]
+            Self::Fault(_) => seed,
         };
         let by = (self.name(), &*self.algorithm_version());
         results::key(by, what, seed, sealed)

@@ -16,6 +16,8 @@ use crate::lock::lock;
 
 /// Spans of one trace; further ones are counted.
 pub const SPANS_MAX: usize = 128;
+/// Spans of a request that is answered at once.
+const SPANS_USUAL: usize = 8;
 /// Runs whose trace waits for their computation; further ones are computed without.
 const PARKED_MAX: usize = 4_096;
 
@@ -142,7 +144,7 @@ impl Place {
                 began: (origin.monotonic)(),
                 origin,
                 count: AtomicU64::new(0),
-                spans: Mutex::default(),
+                spans: Mutex::new((Vec::with_capacity(SPANS_USUAL), 0)),
             }),
         }
     }

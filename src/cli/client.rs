@@ -147,10 +147,10 @@ impl Client {
         let wait = format!("wait={WAIT_SECONDS}");
         let mut headers = vec![("content-type", media_type), ("prefer", wait.as_str())];
         if let Some(subject) = &self.subject {
-            headers.push((crate::http::SUBJECT, subject));
+            headers.push((crate::http::SUBJECT.as_str(), subject));
         }
         if let Some(fallback) = &self.fallback {
-            headers.push((crate::http::FALLBACK, fallback));
+            headers.push((crate::http::FALLBACK.as_str(), fallback));
         }
         self.reply(self.connection.send(path, &headers, Some(body))?)
     }

@@ -14,7 +14,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::App;
 use super::error::{self, Problem};
+use super::parameters::{self, Query};
 use super::unique::{self, Unfit};
 use crate::config::HttpConfig;
 
@@ -212,6 +214,24 @@ pub(crate) fn object(bytes: &[u8]) -> Result<Value, Problem> {
 pub(crate) fn typed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     serde_path_to_error::deserialize(object(bytes)?)
         .map_err(|error| error::unfitting_json(&error.path().to_string(), error.inner()))
+}
+
+/// The JSON body of a command or question that may be repeated: its idempotency key needs no memory.
+/// Everything is checked that comes with it.
+pub(crate) async fn asked<T: DeserializeOwned>(
+    app: &App,
+    request: &HttpRequest,
+    payload: Payload,
+) -> Result<T, Problem> {
+    app.running()?;
+    let http = &app.config.http;
+    Query::read(request, &[])?;
+    parameters::require_json_accepted(request)?;
+    require_json(request)?;
+    parameters::idempotency_key(request, http)?;
+    let body = read(request, payload, &app.memory, http).await?;
+    check_depth(&body.bytes, http.json_depth_max)?;
+    typed(&body.bytes)
 }
 
 /// What an idempotency key stands for: the key's hash, and the hash of what was asked. The name

@@ -241,16 +241,8 @@ pub(crate) async fn command(
     name: Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let running = app.running()?;
-    let http = &app.config.http;
-    Query::read(&request, &[])?;
-    parameters::require_json_accepted(&request)?;
-    body::require_json(&request)?;
     // Asking twice for the same is the same as asking once, so the key needs no memory.
-    parameters::idempotency_key(&request, http)?;
-    let body = body::read(&request, payload, &app.memory, http).await?;
-    body::check_depth(&body.bytes, http.json_depth_max)?;
-    let wish: BreakerCommand = body::typed(&body.bytes)?;
-    drop(body);
+    let wish: BreakerCommand = body::asked(&app, &request, payload).await?;
     one(running, &name)?;
     if wish.reason.chars().count() > BREAKER_REASON_CHARS_MAX {
         let problem = Problem::new(&error::OVER_LIMIT, "the reason is too long");
@@ -366,17 +358,9 @@ pub(crate) async fn simulate(
     name: Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let running = app.running()?;
-    let http = &app.config.http;
-    Query::read(&request, &[])?;
-    parameters::require_json_accepted(&request)?;
-    body::require_json(&request)?;
     // The same question has the same answer, so that a repeated one needs no memory.
-    parameters::idempotency_key(&request, http)?;
     parameters::subject(&request)?;
-    let body = body::read(&request, payload, &app.memory, http).await?;
-    body::check_depth(&body.bytes, http.json_depth_max)?;
-    let asked: SimulationRequest = body::typed(&body.bytes)?;
-    drop(body);
+    let asked: SimulationRequest = body::asked(&app, &request, payload).await?;
     let since_chars = asked.since.as_ref().map_or(0, |text| text.chars().count());
     if since_chars > SINCE_CHARS_MAX {
         let long = format!("it is longer than {SINCE_CHARS_MAX} characters");

@@ -6,7 +6,6 @@ use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use hindcast_actors::{CacheStats, Resize, ResultCacheStats, Selector};
 use hindcast_model::event::{CacheCommanded, CacheVerb, Event};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -160,24 +159,6 @@ pub(crate) async fn stats(app: Data<App>, request: HttpRequest) -> Result<HttpRe
     Ok(HttpResponse::Ok().json(caches(&app)?))
 }
 
-/// The body of a command, with everything checked that comes with it.
-pub(super) async fn asked<T: DeserializeOwned>(
-    app: &App,
-    request: &HttpRequest,
-    payload: Payload,
-) -> Result<T, Problem> {
-    app.running()?;
-    let http = &app.config.http;
-    Query::read(request, &[])?;
-    parameters::require_json_accepted(request)?;
-    body::require_json(request)?;
-    // Asking twice for the same is the same as asking once, so the key needs no memory.
-    parameters::idempotency_key(request, http)?;
-    let body = body::read(request, payload, &app.memory, http).await?;
-    body::check_depth(&body.bytes, http.json_depth_max)?;
-    body::typed(&body.bytes)
-}
-
 /// Records what was asked of a cache; durable when this returns.
 async fn record(
     app: &App,
@@ -250,7 +231,7 @@ pub(crate) async fn invalidate(
         select,
         per_second,
         reason,
-    } = asked(&app, &request, payload).await?;
+    } = body::asked(&app, &request, payload).await?;
     select.check().map_err(|(field, message)| {
         Problem::new(&error::INVALID, message).field(format!("select.{field}"))
     })?;
@@ -343,7 +324,7 @@ pub(crate) async fn warm(
     name: Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let name = Name::read(&name)?;
-    let WarmRequest { runs_max, reason } = asked(&app, &request, payload).await?;
+    let WarmRequest { runs_max, reason } = body::asked(&app, &request, payload).await?;
     if name == Name::Datasets {
         let detail = "a dataset is read when a run needs it; only results are warmed";
         return Err(Problem::new(&error::NOT_FOUND, detail).field("path.name"));
@@ -377,7 +358,7 @@ pub(crate) async fn resize(
     name: Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let name = Name::read(&name)?;
-    let wish: ResizeRequest = asked(&app, &request, payload).await?;
+    let wish: ResizeRequest = body::asked(&app, &request, payload).await?;
     let detail = checked(name, &wish)?;
     let command = (name, CacheVerb::Resize);
     record(&app, &request, command, (detail, wish.reason)).await?;

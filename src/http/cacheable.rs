@@ -8,10 +8,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::cache::asked;
 use super::error::Problem;
 use super::parameters::{self, Query, wrong};
-use super::{App, blocking};
+use super::{App, blocking, body};
 
 /// Events that a report looks at when a request does not say how many.
 const REPORT_EVENTS: u64 = 10_000;
@@ -77,7 +76,7 @@ pub(crate) async fn question(
     let CacheableQuestion {
         operation,
         request: body,
-    } = asked(&app, &request, payload).await?;
+    } = body::asked(&app, &request, payload).await?;
     let subject = parameters::subject(&request)?.is_some();
     let found = blocking(&app, move |running| {
         let read = Operation::parse(&operation, body);

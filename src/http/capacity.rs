@@ -138,16 +138,8 @@ pub(crate) async fn record(
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
     let running = app.running()?;
-    let http = &app.config.http;
-    Query::read(&request, &[])?;
-    parameters::require_json_accepted(&request)?;
-    body::require_json(&request)?;
     // The last measurement of a kind is the one that counts: repeating one changes nothing.
-    parameters::idempotency_key(&request, http)?;
-    let body = body::read(&request, payload, &app.memory, http).await?;
-    body::check_depth(&body.bytes, http.json_depth_max)?;
-    let sent: NewMeasurement = body::typed(&body.bytes)?;
-    drop(body);
+    let sent: NewMeasurement = body::asked(&app, &request, payload).await?;
     sent.check()?;
     let beside = request
         .peer_addr()

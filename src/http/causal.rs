@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::http::header::{HeaderName, HeaderValue, LOCATION};
+use actix_web::http::header::{ContentType, HeaderName, HeaderValue, LOCATION};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
+use hindcast_actors::operation::Question;
 use hindcast_actors::views::FallbackView;
 use hindcast_actors::{Admission, Computed, Lane, Operation, RunRequest};
 use hindcast_model::RunId;
@@ -120,19 +121,23 @@ async fn lab(
     let body = body::read(request, payload, &app.memory, http).await?;
     body::check_depth(&body.bytes, http.json_depth_max)?;
     let permit = enter(app, request, (name, &patience)).await?;
-    let operation = Operation::parse(name, body::object(&body.bytes)?)?;
+    let question = app.questions.of((name, &body.bytes), || {
+        let operation = Operation::parse(name, body::object(&body.bytes)?)?;
+        Ok::<_, Problem>(Question::new(operation)?)
+    })?;
     let divert = divert(app, request)?;
     let idempotency = key.map(|key| repeated(request, (&key, name), &body.bytes));
     drop(body);
     let run = ids::run();
-    let seeded = operation.seed().is_some();
-    let seed = operation.seed().unwrap_or_else(ids::seed);
+    let named = question.operation().seed();
+    let seeded = named.is_some();
+    let seed = named.unwrap_or_else(ids::seed);
     let admission = running
         .experiment
         .request_run(RunRequest {
             run,
             identity: identity(request)?,
-            operation,
+            question,
             seed,
             deadline: patience.deadline(app)?,
             idempotency,
@@ -176,7 +181,7 @@ async fn lab(
 fn repeated(request: &HttpRequest, (key, name): (&str, &str), body: &[u8]) -> Idempotency {
     let mut parts = vec![body, subject(request)];
     // A request that does not speak of it stands for what it always did.
-    parts.extend(request.headers().get(FALLBACK).map(HeaderValue::as_bytes));
+    parts.extend(request.headers().get(&FALLBACK).map(HeaderValue::as_bytes));
     body::idempotency(key, name, &parts)
 }
 
@@ -220,9 +225,11 @@ fn late() -> Problem {
 /// Whether a request with this idempotency key was recorded before: it is sent again, whatever it
 /// says of itself.
 fn was_recorded(app: &App, request: &HttpRequest) -> bool {
-    let key = request.headers().get("idempotency-key");
-    let key = key.and_then(|value| value.to_str().ok());
-    let (Some(key), Ok(running), Ok(own)) = (key, app.running(), identity(request)) else {
+    let key = request.headers().get(&parameters::IDEMPOTENCY_KEY);
+    let Some(key) = key.and_then(|value| value.to_str().ok()) else {
+        return false;
+    };
+    let (Ok(running), Ok(own)) = (app.running(), identity(request)) else {
         return false;
     };
     let short = body::idempotency(key, "", &[]).key;
@@ -314,7 +321,8 @@ fn completed(answer: &Answer<'_>) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((actix_web::http::header::CONTENT_LOCATION, location))
         .insert_header((QUALITY, quality))
-        .json(answer)
+        .content_type(ContentType::json())
+        .body(answer.to_json())
 }
 
 /// The run's answer if it ends in time, else where to look for it.

@@ -92,16 +92,8 @@ pub(crate) async fn practise(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    app.running()?;
-    let http = &app.config.http;
-    Query::read(&request, &[])?;
-    parameters::require_json_accepted(&request)?;
-    body::require_json(&request)?;
     // Asking again while it waits asks for nothing more.
-    parameters::idempotency_key(&request, http)?;
-    let body = body::read(&request, payload, &app.memory, http).await?;
-    body::check_depth(&body.bytes, http.json_depth_max)?;
-    let DrillBody { drill, target } = body::typed(&body.bytes)?;
+    let DrillBody { drill, target } = body::asked(&app, &request, payload).await?;
     let DrillWord::Restore = drill.unwrap_or(DrillWord::Restore);
     let target = target.unwrap_or_else(|| LOCAL.to_owned());
     app.running()?.backup.check_target(&target)?;

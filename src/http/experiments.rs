@@ -73,14 +73,14 @@ pub(crate) async fn create(
     let runs = series
         .runs()?
         .into_iter()
-        .map(|(operation, seed)| RunRequest {
+        .map(|(question, seed)| RunRequest {
             divert,
             run: ids::run(),
             identity: Identity {
                 event_id: ids::event(),
                 ..own
             },
-            operation,
+            question,
             seed,
             deadline,
             idempotency: None,

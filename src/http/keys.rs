@@ -127,20 +127,11 @@ pub(crate) async fn create(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    app.running()?;
-    let http = &app.config.http;
-    Query::read(&request, &[])?;
-    parameters::require_json_accepted(&request)?;
-    body::require_json(&request)?;
-    parameters::idempotency_key(&request, http)?;
-    let body = body::read(&request, payload, &app.memory, http).await?;
-    body::check_depth(&body.bytes, http.json_depth_max)?;
     let NewKey {
         name,
         role,
         expires,
-    } = body::typed(&body.bytes)?;
-    drop(body);
+    } = body::asked(&app, &request, payload).await?;
     if !access::may_be_named(&name) {
         return Err(Problem::new(&error::INVALID, NAME_RULE).field("name"));
     }

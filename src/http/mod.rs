@@ -48,6 +48,7 @@ use std::time::Duration;
 
 use actix_web::HttpRequest;
 use actix_web::web::Data;
+use hindcast_actors::operation::Questions;
 use hindcast_actors::{
     BackupHandle, ComputationHandle, ExperimentHandle, Identity, SupervisionHandle,
 };
@@ -96,6 +97,7 @@ pub struct App {
     keeper: vaults::Keeper,
     openapi: String,
     memory: BodyMemory,
+    questions: Questions,
     streams: Arc<Semaphore>,
     history: Arc<Semaphore>,
     whatif: Arc<Semaphore>,
@@ -134,6 +136,7 @@ impl App {
         Self {
             openapi: openapi::document(),
             memory: BodyMemory::new(&config.http),
+            questions: Questions::default(),
             streams: Arc::new(Semaphore::new(config.http.streams_max)),
             history: Arc::new(Semaphore::new(config.http.history_max)),
             whatif: Arc::new(Semaphore::new(config.whatif.at_once_max)),
@@ -268,7 +271,7 @@ async fn blocking<R: Send + 'static>(
 
 /// The subject as it was written, for what an idempotency key stands for.
 fn subject(request: &HttpRequest) -> &[u8] {
-    let value = request.headers().get(SUBJECT);
+    let value = request.headers().get(&SUBJECT);
     value.map_or(&[], |value| value.as_bytes())
 }
 

@@ -76,11 +76,13 @@ pub(crate) async fn observe<B: MessageBody + 'static>(
         left.tell(response.headers_mut());
     }
     drop(answering);
+    let route = response.request().match_pattern();
     trace::within(place.as_ref(), || {
-        record(&app, &response, problem.as_ref(), trace, started);
+        let path = route.as_deref().unwrap_or(UNMATCHED);
+        record((&app, path), &response, problem.as_ref(), trace, started);
     });
     if let Some(span) = &mut span {
-        describe(span, &response, problem.as_ref());
+        describe(span, (&response, route), problem.as_ref());
     }
     Ok(response)
 }
@@ -104,12 +106,16 @@ fn traced(request: &ServiceRequest, context: TraceContext) -> Option<Place> {
 }
 
 /// What is known of a request when it is answered.
-fn describe(span: &mut Open, response: &ServiceResponse<BoxBody>, problem: Option<&Problem>) {
+fn describe(
+    span: &mut Open,
+    (response, route): (&ServiceResponse<BoxBody>, Option<String>),
+    problem: Option<&Problem>,
+) {
     let request = response.request();
     let status = response.status().as_u16();
     span.set("http.request.method", request.method().as_str().to_owned());
     span.set("url.path", request.path().to_owned());
-    if let Some(route) = request.match_pattern() {
+    if let Some(route) = route {
         span.set("http.route", route);
     }
     span.set("http.response.status_code", u64::from(status));
@@ -159,7 +165,7 @@ fn problem_of(response: &ServiceResponse<BoxBody>) -> Option<Problem> {
 }
 
 fn record(
-    app: &App,
+    (app, path): (&App, &str),
     response: &ServiceResponse<BoxBody>,
     problem: Option<&Problem>,
     trace: TraceContext,
@@ -168,8 +174,6 @@ fn record(
     let took = clock::now().duration_since(started);
     let status = response.status().as_u16();
     let request = response.request();
-    let template = request.match_pattern();
-    let path = template.as_deref().unwrap_or(UNMATCHED);
     let route = app.metrics.route(path);
     route.observe(request.method().as_str(), status, took, trace.trace);
     if status >= 400 {

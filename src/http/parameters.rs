@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use actix_web::HttpRequest;
-use actix_web::http::header;
+use actix_web::http::header::{self, HeaderName};
 
 use hindcast_log::{BadPosition, Position};
 use hindcast_model::{Name16, Seq};
@@ -28,7 +28,7 @@ pub(crate) enum Wait {
 pub(crate) fn wait(request: &HttpRequest, config: &HttpConfig) -> Wait {
     let mut wait = None;
     let mut asynchronous = false;
-    for value in request.headers().get_all("prefer") {
+    for value in request.headers().get_all(&PREFER) {
         for preference in value.to_str().unwrap_or("").split(',') {
             let preference = preference.split(';').next().unwrap_or("").trim();
             let (name, value) = preference.split_once('=').unwrap_or((preference, ""));
@@ -52,7 +52,7 @@ const DEADLINE_MS_MAX: u64 = 86_400_000;
 
 /// The `Hindcast-Deadline` header: how long after it arrived the answer is of use.
 pub(crate) fn deadline(request: &HttpRequest) -> Result<Option<Duration>, Problem> {
-    let mut values = request.headers().get_all(DEADLINE);
+    let mut values = request.headers().get_all(&DEADLINE);
     let Some(value) = values.next() else {
         return Ok(None);
     };
@@ -72,11 +72,11 @@ pub(crate) fn deadline(request: &HttpRequest) -> Result<Option<Duration>, Proble
 }
 
 /// The header, in lower case.
-const DEADLINE: &str = "hindcast-deadline";
+const DEADLINE: HeaderName = HeaderName::from_static("hindcast-deadline");
 
 /// Whether the request says that it was sent before and turned away.
 pub(crate) fn is_retry(request: &HttpRequest) -> bool {
-    let value = request.headers().get("hindcast-retry-attempt");
+    let value = request.headers().get(&RETRY_ATTEMPT);
     value.is_some_and(|value| value.as_bytes() != b"0")
 }
 
@@ -85,7 +85,7 @@ pub(crate) fn idempotency_key(
     request: &HttpRequest,
     config: &HttpConfig,
 ) -> Result<Option<String>, Problem> {
-    let mut values = request.headers().get_all("idempotency-key");
+    let mut values = request.headers().get_all(&IDEMPOTENCY_KEY);
     let Some(value) = values.next() else {
         return Ok(None);
     };
@@ -122,7 +122,7 @@ pub(crate) fn subject_name(text: &str) -> Option<Name16> {
 
 /// The `Hindcast-Subject` header: whose data a request holds.
 pub(crate) fn subject(request: &HttpRequest) -> Result<Option<Name16>, Problem> {
-    let mut values = request.headers().get_all(SUBJECT);
+    let mut values = request.headers().get_all(&SUBJECT);
     let Some(value) = values.next() else {
         return Ok(None);
     };
@@ -138,7 +138,7 @@ pub(crate) fn subject(request: &HttpRequest) -> Result<Option<Name16>, Problem> 
 /// The `Hindcast-Fallback` header: whether something else may be computed in place of what a circuit
 /// breaker does not let pass. `None` when it is not given.
 pub(crate) fn fallback(request: &HttpRequest) -> Result<Option<bool>, Problem> {
-    let mut values = request.headers().get_all(FALLBACK);
+    let mut values = request.headers().get_all(&FALLBACK);
     let Some(value) = values.next() else {
         return Ok(None);
     };
@@ -153,10 +153,15 @@ pub(crate) fn fallback(request: &HttpRequest) -> Result<Option<bool>, Problem> {
 }
 
 /// The header, in lower case.
-pub(crate) const FALLBACK: &str = "hindcast-fallback";
+pub(crate) static FALLBACK: HeaderName = HeaderName::from_static("hindcast-fallback");
 
 /// The header, in lower case.
-pub(crate) const SUBJECT: &str = "hindcast-subject";
+pub(crate) static SUBJECT: HeaderName = HeaderName::from_static("hindcast-subject");
+
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+const RETRY_ATTEMPT: HeaderName = HeaderName::from_static("hindcast-retry-attempt");
+/// The header, in lower case.
+pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Whether the client accepts an answer of one of these kinds; a missing header accepts all.
 pub(crate) fn accepts(request: &HttpRequest, kinds: &[&str]) -> bool {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::error::{self, Problem};
-use super::parameters::{self, Query};
+use super::parameters;
 use super::{App, body, identity};
 
 /// Characters of a reason, at most.
@@ -54,16 +54,8 @@ pub(crate) async fn redact(
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
     let running = app.running()?;
-    let http = &app.config.http;
-    Query::read(&request, &[])?;
-    parameters::require_json_accepted(&request)?;
-    body::require_json(&request)?;
     // A second time there is nothing left, so the key needs no memory.
-    parameters::idempotency_key(&request, http)?;
-    let body = body::read(&request, payload, &app.memory, http).await?;
-    body::check_depth(&body.bytes, http.json_depth_max)?;
-    let NewRedaction { subject, reason } = body::typed(&body.bytes)?;
-    drop(body);
+    let NewRedaction { subject, reason } = body::asked(&app, &request, payload).await?;
     let name = parameters::subject_name(&subject)
         .ok_or_else(|| Problem::new(&error::INVALID, parameters::SUBJECT_RULE).field("subject"))?;
     if reason.chars().count() > REASON_CHARS_MAX {

@@ -12,7 +12,6 @@ use hindcast_model::event::WhatIfAsked;
 
 use super::error::{self, Problem};
 use super::history::Live;
-use super::parameters::{self, Query};
 use super::{App, Running, blocking, body, identity};
 use crate::clock::SystemClock;
 use crate::config::WhatIfConfig;
@@ -74,16 +73,8 @@ pub(crate) async fn ask(
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
     let running = app.running()?;
-    let http = &app.config.http;
-    Query::read(&request, &[])?;
-    parameters::require_json_accepted(&request)?;
-    body::require_json(&request)?;
     // The same question has the same answer, so that a repeated one needs no memory.
-    parameters::idempotency_key(&request, http)?;
-    let body = body::read(&request, payload, &app.memory, http).await?;
-    body::check_depth(&body.bytes, http.json_depth_max)?;
-    let question: WhatIfRequest = body::typed(&body.bytes)?;
-    drop(body);
+    let question: WhatIfRequest = body::asked(&app, &request, payload).await?;
     let permit = app.whatif.clone().try_acquire_owned().map_err(|_| {
         let message = "as many questions of what would have been are worked on as may be at once";
         Problem::new(&error::BUSY, message)

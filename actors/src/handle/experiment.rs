@@ -9,7 +9,7 @@ use hindcast_model::{Command, ExperimentId, Refusal, RunId, Submission};
 use super::Door;
 use super::request::{ExperimentAnswer, ExperimentRequest, SEALED_NAME, SubmitFailure};
 use super::run::{Manner, Stored, keep, requested, sealed};
-use crate::operation::{canonical, digest};
+use crate::operation::canonical;
 use crate::trace;
 
 /// Asks for a named series of runs, recorded in one frame.
@@ -35,11 +35,10 @@ pub(super) async fn request(
     });
     let mut commands = vec![sealed(seal, request.identity.command(event))];
     for run in &request.runs {
-        let spec = run.operation.spec().map_err(SubmitFailure::Invalid)?;
-        let hash = digest(spec.as_bytes());
+        let spec = run.question.spec().to_owned();
         let Stored { payload, pinned } = keep(door, seal, spec).await?;
         pins.push(pinned);
-        let event = requested(run, (payload, hash), Manner::Later, Some(experiment));
+        let event = requested(run, payload, Manner::Later, Some(experiment));
         let causation = request.identity.event_id;
         commands.push(Command {
             causation,

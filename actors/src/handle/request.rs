@@ -9,8 +9,7 @@ use hindcast_log::CommitError;
 use hindcast_model::event::{FallbackTaken, Idempotency, Outcome};
 use hindcast_model::{Digest, EventId, ExperimentId, KeyId, Name16, Refusal, RunId, Seq};
 
-use crate::operation::{Computed, Operation};
-use crate::results::ResultKey;
+use crate::operation::{Computed, Operation, Question};
 
 /// Who asks, on whose behalf, and under which ids the log will know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +42,7 @@ pub struct Redacted {
 pub struct RunRequest {
     pub run: RunId,
     pub identity: Identity,
-    pub operation: Operation,
+    pub question: Question,
     pub seed: u64,
     /// From the moment it is recorded.
     pub deadline: Option<Duration>,
@@ -53,11 +52,10 @@ pub struct RunRequest {
 }
 
 impl RunRequest {
-    /// What its result is kept under, when it is sealed under `key`; `None` when it is random and names no seed.
+    /// What is to be computed.
     #[must_use]
-    pub fn cache_key(&self, spec: Digest, key: KeyId) -> Option<ResultKey> {
-        let seed = self.operation.seed()?;
-        Some(self.operation.key(spec, seed, key))
+    pub fn operation(&self) -> &Operation {
+        self.question.operation()
     }
 }
 

@@ -9,7 +9,7 @@ use hindcast_model::event::{
     Event, Outcome, OutcomeObserved, RunDeduplicated, RunRefused, RunRequested, Service,
 };
 use hindcast_model::limits::INLINE_BYTES_MAX;
-use hindcast_model::{Command, Digest, ExperimentId, KeyId, Payload, Refusal, RunId, Submission};
+use hindcast_model::{Command, ExperimentId, KeyId, Payload, Refusal, RunId, Submission};
 use tokio::sync::oneshot;
 
 use super::Door;
@@ -18,7 +18,6 @@ use crate::budget::micros;
 use crate::circuit_breaker::{Guarded, Refused, Ticket};
 use crate::component::panic_text;
 use crate::computation::outcome::{Ending, completed, failed, panicked, reused, withheld};
-use crate::operation::digest;
 use crate::results::{Kept, Lead, ResultKey, Start, Tags};
 use crate::trace;
 
@@ -31,25 +30,19 @@ pub(super) struct Stored {
 /// A request on its way into the log.
 struct Asked<'a> {
     request: &'a RunRequest,
-    spec: String,
-    hash: Digest,
     /// The data key that its payloads are sealed under; 0 leaves them readable.
     seal: KeyId,
 }
 
 pub(super) async fn request(door: &Door, request: RunRequest) -> Result<Admission, SubmitFailure> {
-    let operation = &request.operation;
-    let spec = operation.spec().map_err(SubmitFailure::Invalid)?;
-    let hash = digest(spec.as_bytes());
-    let cheap = operation.is_cheap(spec.len());
+    let operation = request.operation();
+    let cheap = operation.is_cheap(request.question.spec().len());
     let seal = door.key_for(&request.identity).await?;
     let asked = Asked {
         request: &request,
-        spec,
-        hash,
         seal,
     };
-    let Some(key) = request.cache_key(hash, seal) else {
+    let Some(key) = request.question.cache_key(seal) else {
         door.results.count_not_cacheable(operation.name());
         let guard = door.guard(&request);
         let _ticket = pass(door, guard.as_ref())?;
@@ -152,7 +145,7 @@ fn pass<'g>(door: &Door, guard: Option<&'g Guard>) -> Result<Option<Ticket<'g>>,
 impl Door {
     /// The breaker that a request goes by, if there is one.
     fn guard(&self, request: &RunRequest) -> Option<Guard> {
-        let name = request.operation.breaker();
+        let name = request.operation().breaker();
         let guarded = self.gates.get(&name)?;
         Some(Guard {
             diverts: request.divert && guarded.has_fallback,
@@ -184,14 +177,9 @@ async fn lead_cheap(
 
 /// Records a request that is computed afterwards.
 async fn record_first(door: &Door, asked: Asked<'_>) -> Result<Admission, SubmitFailure> {
-    let Asked {
-        request,
-        spec,
-        hash,
-        seal,
-    } = asked;
-    let Stored { payload, pinned } = keep(door, seal, spec).await?;
-    let event = requested(request, (payload, hash), Manner::Later, None);
+    let Asked { request, seal } = asked;
+    let Stored { payload, pinned } = keep(door, seal, request.question.spec().to_owned()).await?;
+    let event = requested(request, payload, Manner::Later, None);
     let command = sealed(seal, request.identity.command(event));
     trace::park(request.run);
     let receipt = door.submit(command.into()).await;
@@ -213,7 +201,7 @@ pub(super) fn sealed(key: KeyId, command: Command) -> Command {
 fn compute(door: &Door, request: &RunRequest) -> Result<Option<(Ending, u64)>, SubmitFailure> {
     let mut span = trace::span("computation");
     if let Some(span) = &mut span {
-        span.set("operation", request.operation.name());
+        span.set("operation", request.operation().name());
     }
     let clock = &*door.environment.clock;
     let started = clock.monotonic();
@@ -223,7 +211,7 @@ fn compute(door: &Door, request: &RunRequest) -> Result<Option<(Ending, u64)>, S
         clock,
         until: started + micros(budget),
     };
-    let execute = || request.operation.execute(None, request.seed, &budget);
+    let execute = || request.operation().execute(None, request.seed, &budget);
     let ended = match catch_unwind(AssertUnwindSafe(execute)) {
         Ok(Ok(computed)) => Ending::Computed(Arc::new(computed)),
         Ok(Err(LabError::Stopped(_))) => return Ok(None),
@@ -259,14 +247,9 @@ async fn record_ended(
     asked: Asked<'_>,
     (ended, computed_micros): (Ending, u64),
 ) -> Result<Admission, SubmitFailure> {
-    let Asked {
-        request,
-        spec,
-        hash,
-        seal,
-    } = asked;
+    let Asked { request, seal } = asked;
     let run = request.run;
-    let spec = keep(door, seal, spec).await?;
+    let spec = keep(door, seal, request.question.spec().to_owned()).await?;
     let (outcome, key, pinned) = outcome(door, seal, &ended).await?;
     let manner = match &outcome {
         Outcome::Completed { .. } => Manner::Computed,
@@ -286,7 +269,7 @@ async fn record_ended(
         queued_micros: 0,
         computed_micros,
     });
-    let request_event = requested(request, (spec.payload, hash), manner, None);
+    let request_event = requested(request, spec.payload, manner, None);
     let outcome_command = Command {
         event_id: (door.environment.event_id)(),
         causation: request.identity.event_id,
@@ -348,18 +331,18 @@ pub(super) enum Manner {
 /// A run of an experiment has no idempotency key of its own: the experiment has one.
 pub(super) fn requested(
     request: &RunRequest,
-    (spec, spec_hash): (Payload, Digest),
+    spec: Payload,
     manner: Manner,
     experiment: Option<ExperimentId>,
 ) -> Event {
     Event::RunRequested(RunRequested {
         run: request.run,
-        operation: request.operation.name().to_owned(),
-        schema: request.operation.schema(),
+        operation: request.operation().name().to_owned(),
+        schema: request.operation().schema(),
         spec,
-        spec_hash,
+        spec_hash: request.question.hash(),
         seed: request.seed,
-        datasets: request.operation.datasets(),
+        datasets: request.operation().datasets(),
         deadline_micros: request
             .deadline
             .map_or(0, |deadline| micros(deadline).max(1)),
@@ -367,7 +350,7 @@ pub(super) fn requested(
         experiment,
         idempotency: request.idempotency.filter(|_| experiment.is_none()),
         service: Some(Service {
-            breaker: request.operation.breaker(),
+            breaker: request.operation().breaker(),
             divert: request.divert,
             cached: manner == Manner::Cached,
         }),

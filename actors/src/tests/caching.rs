@@ -108,11 +108,7 @@ fn what_is_on_disk_is_proved_by_the_log_or_not_believed() {
     in_system(async {
         let world = World::new(options());
         let (right, wrong) = (slow(1), slow(2));
-        let key = |asked: &RunRequest| {
-            let spec = asked.operation.spec().unwrap();
-            let hash = crate::operation::digest(spec.as_bytes());
-            asked.cache_key(hash, KeyId(0)).unwrap()
-        };
+        let key = |asked: &RunRequest| asked.question.cache_key(KeyId(0)).unwrap();
         let key = key(&wrong);
         let run = compute(&world, right).await;
         let log = world.log.head().log;
@@ -262,8 +258,8 @@ fn what_is_being_computed_while_it_is_invalidated_is_not_kept() {
         let world = World::new(options());
         ready(&world).await;
         let results = Arc::clone(&world.actors.results);
-        let operation = slow(1).operation;
-        let tags = Tags::of(&operation, None, true);
+        let asked = slow(1);
+        let tags = Tags::of(asked.operation(), None, true);
         let begin = |key| match results.begin(key, &tags) {
             Start::Lead(lead) => lead,
             Start::Known(_) | Start::Busy => panic!("nobody computes it"),
@@ -450,7 +446,12 @@ fn a_report_says_why_requests_were_computed() {
         assert_eq!(short.from_sequence, short.to_sequence - 1);
         let body = json!({"graph": "dag { x -> y }", "treatment": "x", "outcome": "y"});
         let asked = request(Operation::parse("causal.validate", body).unwrap());
-        let one = |subject| world.actors.experiment.cacheable(&asked.operation, subject);
+        let one = |subject| {
+            world
+                .actors
+                .experiment
+                .cacheable(asked.operation(), subject)
+        };
         let found = one(false).unwrap();
         assert_eq!((found.cacheable, found.in_memory), (true, Some(false)));
         original(&world, asked.clone()).await;

@@ -351,7 +351,7 @@ pub(crate) fn request(operation: Operation) -> RunRequest {
     RunRequest {
         run: RunId(fresh_id()),
         identity: identity(),
-        operation,
+        question: crate::operation::Question::new(operation).unwrap(),
         seed: 42,
         deadline: None,
         idempotency: None,

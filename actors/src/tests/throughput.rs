@@ -55,7 +55,7 @@ fn throughput_of_cheap_runs() {
         for _ in 0..2_000 {
             let asked = validate();
             let control = hindcast_causal::Uncontrolled;
-            asked.operation.execute(None, 0, &control).unwrap();
+            asked.operation().execute(None, 0, &control).unwrap();
         }
         println!(
             "{} us to parse and compute",

@@ -14,7 +14,7 @@ use hindcast_model::{Digest, Event, Seq, State};
 use hindcast_whatif::{Edits, Outcome, Question, WhatIfError, ask, minimise, point_of_no_return};
 
 use crate::history::{HistoryError, Source};
-use crate::operation::{LabError, Operation};
+use crate::operation::{self, LabError};
 use world::Laboratory;
 
 pub use question::{ClockEdit, Edit, Injection, OutcomeSpec, WhatIfRequest, span_ms};
@@ -75,7 +75,8 @@ impl<'a> Until<'a> {
 
 /// Reads the operations of an experiment's spec, with their seeds; those that it does not name are
 /// drawn by the function.
-pub type Series = dyn Fn(&str, &mut dyn FnMut() -> u64) -> Option<Vec<(Operation, u64)>> + Sync;
+pub type Series =
+    dyn Fn(&str, &mut dyn FnMut() -> u64) -> Option<Vec<(operation::Question, u64)>> + Sync;
 
 /// What a result is computed with where it was never recorded.
 #[derive(Clone, Copy)]

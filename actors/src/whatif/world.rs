@@ -158,19 +158,19 @@ impl World for Laboratory<'_> {
             bytes.copy_from_slice(&drawn.0[..8]);
             u64::from_le_bytes(bytes) & SEED_MAX
         };
-        let operations = (self.means.series)(&text, &mut draw)?;
-        if operations.len() != request.runs.len() {
+        let questions = (self.means.series)(&text, &mut draw)?;
+        if questions.len() != request.runs.len() {
             return None;
         }
-        let runs = request.runs.iter().zip(operations);
-        let requests = runs.map(|(run, (operation, seed))| {
-            let spec = operation.spec().ok()?;
-            Some(RunRequested {
+        let runs = request.runs.iter().zip(questions);
+        let requests = runs.map(|(run, (question, seed))| {
+            let operation = question.operation();
+            RunRequested {
                 run: *run,
                 operation: operation.name().to_owned(),
                 schema: operation.schema(),
-                spec_hash: digest(spec.as_bytes()),
-                spec: Payload::Inline(spec),
+                spec_hash: question.hash(),
+                spec: Payload::Inline(question.spec().to_owned()),
                 seed,
                 datasets: operation.datasets(),
                 deadline_micros: self.deadline_micros(),
@@ -182,9 +182,9 @@ impl World for Laboratory<'_> {
                     divert: true,
                     cached: false,
                 }),
-            })
+            }
         });
-        requests.collect()
+        Some(requests.collect())
     }
 
     fn numeric_profile(&self) -> &str {

@@ -152,7 +152,14 @@ pub struct Digest(pub [u8; 32]);
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digit = |at: usize| {
+            let byte = self.0[at / 2];
+            let half = if at % 2 == 0 { byte >> 4 } else { byte & 15 };
+            DIGITS[usize::from(half)]
+        };
+        let text: [u8; 64] = std::array::from_fn(digit);
+        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
 }
 

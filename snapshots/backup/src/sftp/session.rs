@@ -282,7 +282,11 @@ impl Session {
                 Ok(())
             }
             Err(error) if is_for_later(&error) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(self.ended()),
+            // What it said before it went is read first: it tells why.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.unsent.clear();
+                Ok(())
+            }
             Err(error) => Err(Fault::Broken(self.said.after(&error.to_string()))),
         }
     }
