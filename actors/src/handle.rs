@@ -14,7 +14,7 @@ use std::sync::Arc;
 use hindcast_causal::LabError;
 use hindcast_log::{Log, LogError, Receipt};
 use hindcast_model::event::{CancelRequested, Event, SubjectRedacted};
-use hindcast_model::{KeyId, Name16, RunId, Submission};
+use hindcast_model::{KeyId, Name16, RunId, State, Submission};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::Environment;
@@ -321,6 +321,15 @@ impl Door {
             }
             Lane::Cheap | Lane::Heavy => Ok(()),
         }
+    }
+
+    /// While disk space is low, what is left of it is not spent on records of refusals.
+    fn check_disk(&self) -> Result<(), SubmitFailure> {
+        let Some(refusal) = self.log.state(State::refuse_for_disk) else {
+            return Ok(());
+        };
+        self.edge.count_overloaded();
+        Err(SubmitFailure::Refused(refusal))
     }
 
     fn busy(&self, what: &'static str) -> SubmitFailure {

@@ -396,7 +396,7 @@ impl From<SubmitFailure> for Problem {
             SubmitFailure::Busy { retry_after, .. } => Self::new(&BUSY, detail)
                 .retry_after(retry_after.as_secs().max(1))
                 .counted(),
-            SubmitFailure::BreakerOpen(refusal) => refusal.into(),
+            SubmitFailure::Refused(refusal) => refusal.into(),
             SubmitFailure::Unavailable(_) => Self::new(&UNAVAILABLE, detail).retry_after(1),
             SubmitFailure::Invalid(error) => error.into(),
             SubmitFailure::Log(error) => Self::from_commit(&error, detail),

@@ -68,6 +68,8 @@ pub(crate) struct LogHealth {
     pub(crate) queued: u64,
     /// Why nothing can be written, when that is so.
     pub(crate) read_only: Option<String>,
+    /// What waits for room on the disk, when something does.
+    pub(crate) wants_room: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -162,6 +164,7 @@ pub(crate) fn measure(app: &App, running: &Running) -> Measured {
             sequence: head.seq.0,
             queued: stats.queued as u64,
             read_only,
+            wants_room: running.log.wants_room().map(str::to_owned),
         },
         store: StoreHealth {
             applied_sequence: stats.applied.0,
@@ -252,6 +255,9 @@ impl Health {
 
 fn reasons_of(found: &Components) -> Vec<String> {
     let mut reasons = Vec::new();
+    if let Some(what) = &found.log.wants_room {
+        reasons.push(format!("the disk is full: {what}"));
+    }
     if let Some(why) = &found.log.read_only {
         reasons.push(format!("the log is read-only: {why}"));
     }

@@ -17,6 +17,7 @@ mod crash;
 mod dashboards;
 mod drills;
 mod durability;
+mod full_disk;
 mod history;
 mod inputs;
 mod life;

@@ -1,8 +1,10 @@
 //! Requests turned away before they could be recorded, counted until the log is told their sums.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Shed;
+use crate::lock::lock;
 
 /// No request was turned away.
 pub(crate) const NOTHING: Shed = Shed {
@@ -17,9 +19,23 @@ pub(crate) struct Edge {
     overloaded: AtomicU64,
     malformed: AtomicU64,
     unauthenticated: AtomicU64,
+    unstored: Mutex<Option<(u64, String)>>,
 }
 
 impl Edge {
+    /// A payload could not be stored, so that nothing was recorded of its request.
+    pub(crate) fn count_unstored(&self, why: &str) {
+        let mut unstored = lock(&self.unstored);
+        let (count, last) = unstored.get_or_insert_default();
+        *count += 1;
+        why.clone_into(last);
+    }
+
+    /// How many payloads could not be stored since the last call, and why the last one.
+    pub(crate) fn take_unstored(&self) -> Option<(u64, String)> {
+        lock(&self.unstored).take()
+    }
+
     pub(crate) fn count_overloaded(&self) {
         self.overloaded.fetch_add(1, Ordering::Relaxed);
     }

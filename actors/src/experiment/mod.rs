@@ -75,6 +75,8 @@ pub(crate) struct Experiment {
     retry_after: Duration,
     /// A disk sample is with the log; the next waits for its decision.
     sampling: Arc<AtomicBool>,
+    /// What waits for room on the disk, as it was told last.
+    wants_room: Option<&'static str>,
 }
 
 impl Experiment {
@@ -91,6 +93,7 @@ impl Experiment {
             environment,
             retry_after: options.retry_after,
             sampling,
+            wants_room: None,
         }
     }
 
@@ -144,6 +147,19 @@ impl Experiment {
         let command = system_command(id, Event::RequestsShed(shed.clone()));
         if self.log.submit(command.into(), reply).is_err() {
             self.edge.give_back(&shed);
+        }
+    }
+
+    /// A full disk is told when it begins and when it ends.
+    fn tell_of_room(&mut self) {
+        if let Some((count, why)) = self.edge.take_unstored() {
+            tracing::error!(count, why, "payloads could not be stored");
+        }
+        let wants = self.log.wants_room();
+        match (std::mem::replace(&mut self.wants_room, wants), wants) {
+            (None, Some(what)) => tracing::error!("the disk is full: {what}"),
+            (Some(_), None) => tracing::info!("there is room on the disk again"),
+            (None, None) | (Some(_), Some(_)) => {}
         }
     }
 
@@ -222,7 +238,9 @@ impl Component for Experiment {
         }
     }
 
-    fn started(&mut self) {}
+    fn started(&mut self) {
+        self.sample_disk();
+    }
 
     fn handle(&mut self, message: Request) {
         match message {
@@ -233,6 +251,7 @@ impl Component for Experiment {
     fn tick(&mut self) {
         self.report_shed();
         self.sample_disk();
+        self.tell_of_room();
     }
 }
 

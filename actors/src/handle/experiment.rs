@@ -17,6 +17,7 @@ pub(super) async fn request(
     door: &Door,
     request: ExperimentRequest,
 ) -> Result<ExperimentAnswer, SubmitFailure> {
+    door.check_disk()?;
     let experiment = request.experiment;
     let runs: Vec<RunId> = request.runs.iter().map(|run| run.run).collect();
     let spec = canonical(&request.spec).map_err(SubmitFailure::Invalid)?;

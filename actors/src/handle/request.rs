@@ -99,9 +99,10 @@ pub enum SubmitFailure {
         retry_after: Duration,
         what: &'static str,
     },
-    /// A breaker lets nothing pass at present; nothing was recorded.
+    /// What the log would refuse, and is known to: an open breaker, a disk that is nearly full.
+    /// Nothing was recorded.
     #[error("{0}; nothing was recorded")]
-    BreakerOpen(Refusal),
+    Refused(Refusal),
     /// The actor is being rebuilt, or the log takes nothing. Unless the text says otherwise it is
     /// not known whether the request was recorded.
     #[error("unavailable: {0}")]

@@ -35,6 +35,7 @@ struct Asked<'a> {
 }
 
 pub(super) async fn request(door: &Door, request: RunRequest) -> Result<Admission, SubmitFailure> {
+    door.check_disk()?;
     let operation = request.operation();
     let cheap = operation.is_cheap(request.question.spec().len());
     let seal = door.key_for(&request.identity).await?;
@@ -134,7 +135,7 @@ fn pass<'g>(door: &Door, guard: Option<&'g Guard>) -> Result<Option<Ticket<'g>>,
         door.edge.count_overloaded();
         let Refused(until) = refused;
         let retry = until.map_or(0, |until| until.saturating_sub(now()).max(1));
-        SubmitFailure::BreakerOpen(Refusal::BreakerOpen {
+        SubmitFailure::Refused(Refusal::BreakerOpen {
             breaker: guard.name.clone(),
             state: guard.guarded.state,
             retry_micros: retry,
@@ -362,18 +363,25 @@ pub(super) async fn keep(door: &Door, key: KeyId, text: String) -> Result<Stored
     let environment = &door.environment;
     let seal = environment.seal(key);
     if text.len() <= INLINE_BYTES_MAX {
-        return kept(environment.vault.keep(door.log.blobs(), seal, text));
+        return kept(door, environment.vault.keep(door.log.blobs(), seal, text));
     }
     let (log, vault) = (door.log.clone(), Arc::clone(&environment.vault));
-    super::dataset::blocking(door, move || kept(vault.keep(log.blobs(), seal, text))).await
+    let stored = super::dataset::blocking(door, move || Ok(vault.keep(log.blobs(), seal, text)));
+    kept(door, stored.await?)
 }
 
-fn kept(stored: Result<(Payload, Option<Pinned>), PayloadError>) -> Result<Stored, SubmitFailure> {
+fn kept(
+    door: &Door,
+    stored: Result<(Payload, Option<Pinned>), PayloadError>,
+) -> Result<Stored, SubmitFailure> {
     match stored {
         Ok((payload, pinned)) => Ok(Stored { payload, pinned }),
-        Err(error) => Err(SubmitFailure::Unavailable(format!(
-            "the payload could not be stored: {error}"
-        ))),
+        Err(error) => {
+            door.edge.count_unstored(&error.to_string());
+            Err(SubmitFailure::Unavailable(format!(
+                "the payload could not be stored: {error}"
+            )))
+        }
     }
 }
 

@@ -86,7 +86,7 @@ fn an_open_breaker_turns_callers_away_before_the_log_and_survives_a_restart() {
             }
         };
         let failure = refused(&world).await;
-        let SubmitFailure::BreakerOpen(Refusal::BreakerOpen {
+        let SubmitFailure::Refused(Refusal::BreakerOpen {
             breaker,
             state: was,
             retry_micros,
@@ -100,10 +100,7 @@ fn an_open_breaker_turns_callers_away_before_the_log_and_survives_a_restart() {
         let world = world.restart().await;
         assert_eq!(state(&world), BreakerState::Open);
         let failure = refused(&world).await;
-        assert!(
-            matches!(failure, SubmitFailure::BreakerOpen(_)),
-            "{failure:?}"
-        );
+        assert!(matches!(failure, SubmitFailure::Refused(_)), "{failure:?}");
         command(&world, BreakerAction::Reset).await;
         let run = world.ask(fragile(What::Answer, false)).await;
         assert_eq!(world.end(run).await.status, RunStatus::Completed);
@@ -163,7 +160,7 @@ fn a_probe_that_is_cancelled_gives_way_to_the_next() {
         assert!(
             matches!(
                 failure,
-                Err(SubmitFailure::BreakerOpen(_)) | Ok(Admission::Refused { .. })
+                Err(SubmitFailure::Refused(_)) | Ok(Admission::Refused { .. })
             ),
             "{failure:?}"
         );

@@ -99,7 +99,7 @@ fn a_full_disk_pauses_the_intake_and_room_resumes_it() {
             reserve_bytes: 1_000,
         };
         assert!(
-            matches!(&refused, Ok(Admission::Refused { refusal, .. }) if *refusal == low),
+            matches!(&refused, Err(SubmitFailure::Refused(refusal)) if *refusal == low),
             "{refused:?}"
         );
         world.free.store(1_250, Ordering::Relaxed);

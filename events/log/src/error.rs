@@ -70,11 +70,32 @@ pub enum LogError {
     Store(#[from] sled::Error),
     #[error("the lookup store is damaged: {0}")]
     StoreDamaged(String),
+    #[error("the lookup store waits for room on the disk")]
+    StoreWaits,
     #[error("encoding: {0}")]
     Codec(String),
 }
 
 impl LogError {
+    /// Whether it passes when there is room on the disk.
+    pub(crate) fn is_for_want_of_room(&self) -> bool {
+        let full = |kind: io::ErrorKind| {
+            matches!(
+                kind,
+                io::ErrorKind::StorageFull
+                    | io::ErrorKind::QuotaExceeded
+                    | io::ErrorKind::FileTooLarge
+            )
+        };
+        match self {
+            Self::Store(sled::Error::Io(error)) => full(error.kind()),
+            Self::Io { source, .. } => full(source.kind()),
+            // The handle that failed is still held by a reader.
+            Self::Locked(_) | Self::StoreWaits => true,
+            _ => false,
+        }
+    }
+
     pub(crate) fn io(
         action: &'static str,
         path: impl Into<PathBuf>,

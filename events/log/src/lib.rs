@@ -6,6 +6,7 @@
 //!
 //! This crate knows no actor, no HTTP and no lab; it reads no clock but the one it is given.
 
+mod applier;
 mod background;
 mod base;
 mod blobs;

@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
@@ -105,6 +105,12 @@ pub(crate) struct Shared {
     pub(crate) queued: AtomicUsize,
     pub(crate) counters: Counters,
     pub(crate) read_only: Option<String>,
+    /// The lookup store waits for room on the disk.
+    pub(crate) store_waits: AtomicBool,
+    /// The last frame had no room on the disk.
+    pub(crate) no_room: AtomicBool,
+    /// Nobody waits for the disk any more.
+    pub(crate) closing: AtomicBool,
     /// What was removed.
     pub(crate) base: RwLock<Option<Base>>,
     /// Held while segments are removed.
@@ -124,6 +130,7 @@ struct Handle {
 
 impl Handle {
     fn close(&self) {
+        self.shared.closing.store(true, Ordering::Release);
         // A failed send means that the committer has ended before.
         drop(self.jobs.send(Job::Close));
         let threads = std::mem::take(&mut *self.threads.lock().expect("no holder panics"));
@@ -196,6 +203,9 @@ impl Log {
             queued: AtomicUsize::new(0),
             counters: Counters::default(),
             read_only: recovery.read_only.clone(),
+            store_waits: AtomicBool::new(false),
+            no_room: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
             base: RwLock::new(origin.base().cloned()),
             pruning: Mutex::default(),
             options,
@@ -463,6 +473,17 @@ impl Log {
     #[must_use]
     pub fn read_only(&self) -> Option<&str> {
         self.0.shared.read_only.as_deref()
+    }
+
+    /// What waits for room on the disk, if anything does. It goes on by itself when there is room.
+    #[must_use]
+    pub fn wants_room(&self) -> Option<&'static str> {
+        let shared = &self.0.shared;
+        if shared.no_room.load(Ordering::Acquire) {
+            return Some("nothing can be recorded: there is no room for another segment");
+        }
+        let waits = shared.store_waits.load(Ordering::Acquire);
+        waits.then_some("the lookup store waits for room on the disk")
     }
 
     /// Finishes what is queued, syncs the lookup store and ends the threads. Submissions after it

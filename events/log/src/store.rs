@@ -74,8 +74,10 @@ type CachedChunk = (Seq, u64, Arc<Vec<u8>>);
 
 /// The store, for readers.
 pub(crate) struct Store {
-    db: sled::Db,
+    /// None while it waits to be opened again.
+    db: RwLock<Option<sled::Db>>,
     dir: PathBuf,
+    cache_bytes: u64,
     /// Nothing was in it when it was opened.
     fresh: bool,
     sealed: RwLock<Vec<Sealed>>,
@@ -138,18 +140,19 @@ impl Store {
         let db = open_sled(dir, (cache_bytes, SLED_SEGMENT_BYTES))?;
         let fresh = !db.contains_key(b"mlog")?;
         let store = Self {
-            db,
+            db: RwLock::new(Some(db)),
             dir: dir.to_owned(),
+            cache_bytes,
             fresh,
             sealed: RwLock::new(Vec::new()),
             applied: AtomicU64::new(0),
             pruned_to: AtomicU64::new(pruned_to.0),
             cache: Mutex::new(VecDeque::new()),
         };
-        match store.db.get(b"mlog")? {
+        match store.db()?.get(b"mlog")? {
             None => {
                 store
-                    .db
+                    .db()?
                     .insert(b"mlog", [&[FORMAT][..], log.as_bytes()].concat())?;
             }
             Some(known) if known[..] == *[&[FORMAT][..], log.as_bytes()].concat() => {}
@@ -163,9 +166,29 @@ impl Store {
         Ok(store)
     }
 
+    /// sled, unless it waits to be opened again.
+    fn db(&self) -> Result<sled::Db, LogError> {
+        let db = self.db.read().expect("no holder panics");
+        db.clone().ok_or(LogError::StoreWaits)
+    }
+
+    /// Opens it again after sled has failed, which holds on to its failure for ever. What was not
+    /// durable has to be written again.
+    pub(crate) fn reopen(&self) -> Result<(), LogError> {
+        let mut db = self.db.write().expect("no holder panics");
+        drop(db.take());
+        *db = Some(open_sled(
+            &self.dir,
+            (self.cache_bytes, SLED_SEGMENT_BYTES),
+        )?);
+        drop(db);
+        self.load_sealed()?;
+        self.forget_after_durable()
+    }
+
     fn load_sealed(&self) -> Result<(), LogError> {
         let mut sealed: Vec<Sealed> = Vec::new();
-        for entry in self.db.scan_prefix(b"s") {
+        for entry in self.db()?.scan_prefix(b"s") {
             let (_, value) = entry?;
             let descriptor: Descriptor = codec::decode(&value)?;
             if descriptor.first <= self.pruned_to() {
@@ -178,7 +201,7 @@ impl Store {
                 return Err(damaged("sealed segments are missing"));
             }
             let mut filter = Vec::new();
-            for piece in self.db.scan_prefix(key(b'f', descriptor.first)) {
+            for piece in self.db()?.scan_prefix(key(b'f', descriptor.first)) {
                 filter.extend_from_slice(&piece?.1);
             }
             if filter.is_empty() {
@@ -196,7 +219,7 @@ impl Store {
     /// The last record that was ever written to it, as far as it knows: such a record was
     /// acknowledged before, so that a log that ends earlier has lost it.
     pub(crate) fn known(&self) -> Result<Seq, LogError> {
-        match self.db.get(b"mknown")? {
+        match self.db()?.get(b"mknown")? {
             Some(value) if value.len() == 8 => {
                 let bytes = value[..].try_into().expect("eight bytes");
                 Ok(Seq(u64::from_be_bytes(bytes)))
@@ -206,7 +229,9 @@ impl Store {
     }
 
     fn newest_chunk(&self) -> Result<Seq, LogError> {
-        let mut chunks = self.db.range(key(b'c', Seq(0))..=key(b'c', Seq(u64::MAX)));
+        let mut chunks = self
+            .db()?
+            .range(key(b'c', Seq(0))..=key(b'c', Seq(u64::MAX)));
         let Some(entry) = chunks.next_back() else {
             return Ok(Seq(0));
         };
@@ -223,9 +248,9 @@ impl Store {
     fn forget_after_durable(&self) -> Result<(), LogError> {
         let newest = self.newest_chunk()?;
         if newest > self.known()? {
-            self.db.insert(b"mknown", &newest.0.to_be_bytes())?;
+            self.db()?.insert(b"mknown", &newest.0.to_be_bytes())?;
         }
-        let durable = match self.db.get(b"mdurable")? {
+        let durable = match self.db()?.get(b"mdurable")? {
             None => 0,
             Some(value) => u64::from_be_bytes(
                 value[..]
@@ -245,12 +270,12 @@ impl Store {
         }
         drop(sealed);
         let stale: Vec<sled::IVec> = self
-            .db
+            .db()?
             .range(key(b'c', Seq(durable + 1))..key(b'c', Seq(u64::MAX)))
             .keys()
             .collect::<Result<_, _>>()?;
         for key in stale {
-            self.db.remove(key)?;
+            self.db()?.remove(key)?;
         }
         if durable > self.pruned_to().0 {
             let (first, count, _) = self
@@ -309,8 +334,8 @@ impl Store {
         let mut removed = false;
         for kind in [b's', b'p', b'f', b'c'] {
             let old = key(kind, Seq(0)).to_vec()..key(kind, to.next()).to_vec();
-            for found in self.db.range(old).keys() {
-                self.db.remove(found?)?;
+            for found in self.db()?.range(old).keys() {
+                self.db()?.remove(found?)?;
                 removed = true;
             }
         }
@@ -344,7 +369,7 @@ impl Store {
         }
         drop(cache);
         let Some(entry) = self
-            .db
+            .db()?
             .range(key(b'c', Seq(0))..=key(b'c', seq))
             .next_back()
         else {
@@ -384,7 +409,7 @@ impl Store {
                 - 1;
             for piece in from..after {
                 let value = self
-                    .db
+                    .db()?
                     .get(piece_key(b'p', descriptor.first, piece))?
                     .ok_or_else(|| damaged("a piece of an index is missing"))?;
                 let seqs = index::find_in_piece(&value, descriptor.first, stream)
@@ -397,16 +422,17 @@ impl Store {
 
     /// Bytes that the store takes on disk, and the files that sled should not have made.
     pub(crate) fn size(&self) -> (u64, usize) {
-        let bytes = self.db.size_on_disk().unwrap_or(0);
+        let bytes = self.db().and_then(|db| Ok(db.size_on_disk()?)).unwrap_or(0);
         let blobs = std::fs::read_dir(self.dir.join("blobs")).map_or(0, Iterator::count);
         (bytes, blobs)
     }
 
     /// Writes a value that is not read soon.
     fn put(&self, key: impl AsRef<[u8]>, value: &[u8]) -> Result<(), LogError> {
-        self.db.insert(&key, value)?;
+        let db = self.db()?;
+        db.insert(&key, value)?;
         for _ in 0..ACCESSES_FOR_EVICTION {
-            self.db.get(&key)?;
+            db.get(&key)?;
         }
         Ok(())
     }
@@ -414,7 +440,7 @@ impl Store {
     /// Records that everything up to `to` is on the medium.
     fn sync(&self, to: Seq) -> Result<(), LogError> {
         self.flush()?;
-        self.db.insert(b"mdurable", &to.0.to_be_bytes())?;
+        self.db()?.insert(b"mdurable", &to.0.to_be_bytes())?;
         self.flush()
     }
 
@@ -423,7 +449,7 @@ impl Store {
         reason = "the fdatasync that flush lacks follows it"
     )]
     fn flush(&self) -> Result<(), LogError> {
-        self.db.flush()?;
+        self.db()?.flush()?;
         let path = self.dir.join("db");
         let file = File::open(&path).map_err(LogError::io("open", &path))?;
         file.sync_data().map_err(LogError::io("fdatasync", &path))

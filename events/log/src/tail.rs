@@ -67,6 +67,13 @@ impl OpenSegments {
         (segments.len() > 1).then(|| segments[0].clone())
     }
 
+    /// Whether a segment begins at `seq`, and one that is full lies before it.
+    pub(crate) fn begins_after_another(&self, seq: Seq) -> bool {
+        let segments = self.0.read().expect("no holder panics");
+        let mut later = segments.iter().skip(1);
+        later.any(|segment| segment.first() == seq)
+    }
+
     pub(crate) fn remove(&self, first: Seq) {
         self.0
             .write()

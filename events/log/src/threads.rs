@@ -9,15 +9,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use hindcast_model::{Command, Event, EventId, KeyId, Name16, Seq, Submission, UnixMicros};
+use hindcast_model::{Command, Event, EventId, KeyId, Name16, Submission, UnixMicros};
 
-use crate::error::{CommitError, LogError};
-use crate::frame::{self, Chain};
+use crate::applier::{Apply, apply_all};
+use crate::error::CommitError;
+use crate::frame::Chain;
 use crate::journal::{Batch, Committed, Journal, NotStaged};
 use crate::log::{Receipt, Reply, Shared};
-use crate::record::{Recorded, Records};
-use crate::recovery;
-use crate::segment::Location;
+use crate::record::Recorded;
 use crate::store::Writer;
 use crate::tail::OpenSegment;
 use crate::time::Clock;
@@ -38,15 +37,6 @@ const FRAMES_AHEAD: usize = 64;
 struct Durable {
     committed: Committed,
     replies: Vec<(Reply, Range<usize>)>,
-}
-
-/// A durable frame on its way to the lookup store, which reads it from the segment: what waits
-/// takes no memory.
-struct Apply {
-    first: Seq,
-    written: Written,
-    frame_bytes: usize,
-    segment_changed: bool,
 }
 
 /// Ends the process when the thread that holds it panics.
@@ -198,6 +188,8 @@ impl Committer {
                     }
                 }
             };
+            let no_room = matches!(staged, Err(CommitError::NoRoom(_)));
+            self.shared.no_room.store(no_room, Ordering::Release);
             match staged {
                 Ok(range) => replies.push((reply, range)),
                 Err(error) => reply(Err(error)),
@@ -289,7 +281,11 @@ fn follow_all(shared: &Shared, durable: &Receiver<Durable>, apply: &SyncSender<A
         for (reply, receipt) in answers {
             reply(Ok(receipt));
         }
-        while first.0.saturating_sub(shared.store.applied().0) > shared.options.lag_events_max {
+        let lags = || {
+            let lag = first.0.saturating_sub(shared.store.applied().0);
+            lag > shared.options.lag_events_max && !shared.closing.load(Ordering::Acquire)
+        };
+        while lags() {
             std::thread::park_timeout(Duration::from_millis(1));
         }
     }
@@ -347,52 +343,4 @@ fn receipt(batch: &Batch, own: Range<usize>) -> Receipt {
             .map_or(UnixMicros(0), |recorded| recorded.context.at),
         decided: decided.filter_map(Recorded::event).cloned().collect(),
     }
-}
-
-fn apply_all(
-    shared: &Shared,
-    batches: &Receiver<Apply>,
-    mut writer: Writer,
-) -> Result<(), LogError> {
-    let mut frame = Vec::new();
-    for Apply {
-        first,
-        written,
-        frame_bytes,
-        segment_changed,
-    } in batches
-    {
-        if segment_changed {
-            seal_oldest(shared, &mut writer)?;
-        }
-        frame.resize(frame_bytes, 0);
-        let read = written.file.read_at(&mut frame, written.offset);
-        read.map_err(LogError::io("read", &written.path))?;
-        for entry in Records::new(&frame[frame::HEADER_BYTES..], first) {
-            let (_, header, record) = entry.map_err(|(_, what)| LogError::StoreDamaged(what))?;
-            writer.push(header.at, record)?;
-        }
-    }
-    writer.finish()
-}
-
-/// Hands the oldest full segment to the store for good and moves its file to the archive.
-fn seal_oldest(shared: &Shared, writer: &mut Writer) -> Result<(), LogError> {
-    let Some(full) = shared.open.oldest_full() else {
-        return Ok(());
-    };
-    writer.seal(&full.index, (full.chain, full.end()))?;
-    let location = Location {
-        first: full.first(),
-        path: full.path.clone(),
-        archived: false,
-    };
-    recovery::archive(
-        shared.disk.as_ref(),
-        &shared.options.data_dir,
-        &location,
-        full.end(),
-    )?;
-    shared.open.remove(full.first());
-    Ok(())
 }

@@ -171,7 +171,9 @@ impl State {
         self.refuse_for_disk()
     }
 
-    fn refuse_for_disk(&self) -> Option<Refusal> {
+    /// Why work is refused while disk space is low.
+    #[must_use]
+    pub fn refuse_for_disk(&self) -> Option<Refusal> {
         let reserve_bytes = self.settings.disk_reserve_bytes;
         self.paused.map(|free_bytes| Refusal::DiskLow {
             free_bytes,

@@ -53,6 +53,12 @@ impl Writer {
         Ok(())
     }
 
+    /// Writes what has been taken, so that a lack of room shows.
+    pub(crate) fn write_now(&mut self) -> Result<(), LogError> {
+        self.write_chunk()?;
+        self.store.flush()
+    }
+
     /// Writes what has been taken, however little.
     fn write_chunk(&mut self) -> Result<(), LogError> {
         if self.count == 0 {
@@ -99,7 +105,7 @@ impl Writer {
             pieces: starts,
         };
         self.store
-            .db
+            .db()?
             .insert(key(b's', first), codec::encode(&descriptor)?)?;
         self.store.flush()?;
         self.store
