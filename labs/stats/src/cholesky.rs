@@ -13,22 +13,30 @@ impl Cholesky {
     /// `None` when a pivot is not above `floor` times its diagonal entry: the matrix is singular
     /// to that precision.
     pub fn new(matrix: &Matrix, floor: f64) -> Option<Self> {
-        let n = matrix.rows();
+        Self::from_fn(matrix.rows(), floor, |i, j| matrix[(i, j)])
+    }
+
+    /// The factor of the rows and columns `keep`, in that order.
+    pub fn of_principal(matrix: &Matrix, keep: &[usize], floor: f64) -> Option<Self> {
+        Self::from_fn(keep.len(), floor, |i, j| matrix[(keep[i], keep[j])])
+    }
+
+    fn from_fn(n: usize, floor: f64, value: impl Fn(usize, usize) -> f64) -> Option<Self> {
         let mut lower = Matrix::zeros(n, n);
         for i in 0..n {
-            for j in 0..=i {
-                let dot = crate::dot(&lower.row(i)[..j], &lower.row(j)[..j]);
-                let rest = matrix[(i, j)] - dot;
-                if i == j {
-                    let least = floor * matrix[(i, i)].abs();
-                    if rest.is_nan() || rest <= least {
-                        return None;
-                    }
-                    lower[(i, i)] = libm::sqrt(rest);
-                } else {
-                    lower[(i, j)] = rest / lower[(j, j)];
-                }
+            let (above, here) = lower.values_mut().split_at_mut(i * n);
+            let row = &mut here[..n];
+            for j in 0..i {
+                let other = &above[j * n..(j + 1) * n];
+                let rest = value(i, j) - crate::dot(&row[..j], &other[..j]);
+                row[j] = rest / other[j];
             }
+            let whole = value(i, i);
+            let rest = whole - crate::dot(&row[..i], &row[..i]);
+            if rest.is_nan() || rest <= floor * whole.abs() {
+                return None;
+            }
+            row[i] = libm::sqrt(rest);
         }
         Some(Self { lower })
     }
@@ -55,16 +63,15 @@ impl Cholesky {
     pub fn lower_inverse(&self) -> Matrix {
         let n = self.lower.rows();
         let mut inverse = Matrix::zeros(n, n);
-        let mut row = vec![0.0; n];
         for i in 0..n {
-            row.fill(0.0);
-            for k in 0..i {
-                crate::axpy(-self.lower[(i, k)], &inverse.row(k)[..=k], &mut row[..=k]);
+            let (above, here) = inverse.values_mut().split_at_mut(i * n);
+            let (row, lower) = (&mut here[..=i], self.lower.row(i));
+            for (k, factor) in lower[..i].iter().enumerate() {
+                crate::axpy(-factor, &above[k * n..][..=k], &mut row[..=k]);
             }
             row[i] = 1.0;
-            let pivot = self.lower[(i, i)];
-            for (out, x) in inverse.row_mut(i)[..=i].iter_mut().zip(&row) {
-                *out = x / pivot;
+            for x in row {
+                *x /= lower[i];
             }
         }
         inverse
@@ -72,7 +79,7 @@ impl Cholesky {
 
     /// The inverse of A.
     pub fn inverse(&self) -> Matrix {
-        self.lower_inverse().cross_product()
+        self.lower_inverse().lower_cross_product()
     }
 }
 

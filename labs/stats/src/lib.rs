@@ -70,11 +70,31 @@ pub fn ln_gamma(x: f64) -> f64 {
 /// Sum in blocks of fixed size, so that the rounding error grows with the number of blocks and
 /// the order never changes.
 pub fn sum(values: &[f64]) -> f64 {
+    sum_in_blocks(values, |x| x)
+}
+
+/// `sum` of the magnitudes.
+pub fn sum_of_magnitudes(values: &[f64]) -> f64 {
+    sum_in_blocks(values, f64::abs)
+}
+
+/// Four blocks are summed side by side, each in its order.
+fn sum_in_blocks(values: &[f64], of: impl Fn(f64) -> f64) -> f64 {
     const BLOCK: usize = 128;
-    values
-        .chunks(BLOCK)
-        .map(|block| block.iter().fold(0.0, |a, b| a + b))
-        .fold(0.0, |a, b| a + b)
+    let groups = values.chunks_exact(4 * BLOCK);
+    let rest = groups.remainder().chunks(BLOCK);
+    let mut total = 0.0;
+    for group in groups {
+        let mut sums = [0.0; 4];
+        for at in 0..BLOCK {
+            for (block, sum) in sums.iter_mut().enumerate() {
+                *sum += of(group[block * BLOCK + at]);
+            }
+        }
+        total = sums.iter().fold(total, |total, sum| total + sum);
+    }
+    rest.map(|block| block.iter().fold(0.0, |sum, x| sum + of(*x)))
+        .fold(total, |total, sum| total + sum)
 }
 
 /// Inner product with four fixed partial sums.
@@ -122,6 +142,19 @@ mod tests {
             text.contains("libm 0.2.16") && text.contains("stats 1"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn sums_do_not_depend_on_how_many_blocks_go_side_by_side() {
+        let mut rng = Philox::new(3, 0);
+        for length in [0, 1, 127, 512, 513, 1_000, 1_700] {
+            let values: Vec<f64> = (0..length).map(|_| rng.normal()).collect();
+            let expected = values
+                .chunks(128)
+                .map(|block| block.iter().fold(0.0, |a, b| a + b))
+                .fold(0.0, |a, b| a + b);
+            assert_eq!(sum(&values).to_bits(), expected.to_bits());
+        }
     }
 
     #[test]

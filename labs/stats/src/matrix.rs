@@ -145,14 +145,31 @@ impl Matrix {
     /// summed one by one and then added up, which bounds the rounding error.
     pub fn cross_product(&self) -> Self {
         let d = self.columns;
+        self.crossed(|_| d)
+    }
+
+    /// The same for a lower triangular matrix, without the products that are 0.
+    pub(crate) fn lower_cross_product(&self) -> Self {
+        self.crossed(|row| row + 1)
+    }
+
+    /// The cross product, given before which column the values of a row are that may differ from
+    /// 0; it does not fall with the rows.
+    fn crossed(&self, width: impl Fn(usize) -> usize) -> Self {
+        let d = self.columns;
         let mut total = Self::zeros(d, d);
-        let mut block = Self::zeros(d, d);
-        for start in (0..self.rows).step_by(CROSS_BLOCK_ROWS) {
-            block.values.fill(0.0);
-            let end = (start + CROSS_BLOCK_ROWS).min(self.rows);
-            cross_block(&self.values[start * d..end * d], d, &mut block.values);
-            for (sum, part) in total.values.iter_mut().zip(&block.values) {
-                *sum += part;
+        if self.rows <= CROSS_BLOCK_ROWS {
+            cross_block(&self.values, d, &width, &mut total.values);
+        } else {
+            let mut block = Self::zeros(d, d);
+            for start in (0..self.rows).step_by(CROSS_BLOCK_ROWS) {
+                block.values.fill(0.0);
+                let end = (start + CROSS_BLOCK_ROWS).min(self.rows);
+                let rows = &self.values[start * d..end * d];
+                cross_block(rows, d, |row| width(start + row), &mut block.values);
+                for (sum, part) in total.values.iter_mut().zip(&block.values) {
+                    *sum += part;
+                }
             }
         }
         for i in 0..d {
@@ -208,26 +225,30 @@ fn accumulate_two(
     accumulate(lower, &below[whole..], &rows[whole * width..]);
 }
 
-/// Adds the upper triangle of the cross product of `rows` (each of `d` values) to `sums`.
-fn cross_block(rows: &[f64], d: usize, sums: &mut [f64]) {
-    let groups = rows.chunks_exact(4 * d);
-    let rest = groups.remainder();
-    for group in groups {
-        let (r0, tail) = group.split_at(d);
-        let (r1, tail) = tail.split_at(d);
-        let (r2, r3) = tail.split_at(d);
-        for i in 0..d {
+/// Adds the upper triangle of the cross product of `rows` (each of `d` values, of which those from
+/// `width` on are 0) to `sums`.
+fn cross_block(rows: &[f64], d: usize, width: impl Fn(usize) -> usize, sums: &mut [f64]) {
+    if d == 0 {
+        return;
+    }
+    let whole = rows.len() / d / 4 * 4;
+    let (groups, rest) = rows.split_at(whole * d);
+    for (number, group) in groups.chunks_exact(4 * d).enumerate() {
+        let width = width(4 * number + 3).min(d);
+        let [r0, r1, r2, r3] = [0, 1, 2, 3].map(|row| &group[row * d..][..width]);
+        for i in 0..width {
             let [a, b, c, e] = [r0[i], r1[i], r2[i], r3[i]];
-            let target = &mut sums[i * d + i..(i + 1) * d];
+            let target = &mut sums[i * d + i..i * d + width];
             let sources = r0[i..].iter().zip(&r1[i..]).zip(&r2[i..]).zip(&r3[i..]);
             for (t, (((x0, x1), x2), x3)) in target.iter_mut().zip(sources) {
                 *t += (a * x0 + b * x1) + (c * x2 + e * x3);
             }
         }
     }
-    for row in rest.chunks_exact(d) {
-        for i in 0..d {
-            crate::axpy(row[i], &row[i..], &mut sums[i * d + i..(i + 1) * d]);
+    for (number, row) in rest.chunks_exact(d).enumerate() {
+        let width = width(whole + number).min(d);
+        for i in 0..width {
+            crate::axpy(row[i], &row[i..width], &mut sums[i * d + i..i * d + width]);
         }
     }
 }

@@ -7,10 +7,10 @@
 //! solution descends, since the model has the gradient of the objective and is convex; it is
 //! halved until the objective, which may be infinite, has fallen enough.
 
-use hindcast_stats::{Matrix, axpy};
+use hindcast_stats::{Matrix, axpy, sum_of_magnitudes};
 
 use super::least_squares::LeastSquares;
-use super::orthant::{Ending, Smooth, sum_of_magnitudes};
+use super::orthant::{Ending, Smooth};
 use crate::control::Stop;
 
 const SWEEPS_MAX: u32 = 5;
@@ -152,10 +152,11 @@ impl Net<'_> {
         let others = (0..self.weights.len()).filter(|&tail| tail != head);
         let largest = self.sweep(others);
         if largest > change_min {
+            let mut active: Vec<usize> = (0..self.weights.len()).collect();
             for _ in 0..sweeps_max {
-                let tails = 0..self.weights.len();
-                let active: Vec<usize> = tails.filter(|&t| self.weights[t].abs() > 0.0).collect();
-                if self.sweep(active.into_iter()) <= change_min {
+                // A weight that is 0 stays out until the next sweep through all.
+                active.retain(|&tail| self.weights[tail].abs() > 0.0);
+                if self.sweep(active.iter().copied()) <= change_min {
                     break;
                 }
             }

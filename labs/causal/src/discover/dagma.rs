@@ -7,13 +7,13 @@
 //! along the equal-variance order, is already acyclic and enters at the last stage; of the two ends the one
 //! with the lesser objective of that stage is answered, and both are reported.
 
-use hindcast_stats::{Matrix, axpy, ln};
+use hindcast_stats::{Matrix, axpy, ln, sum_of_magnitudes};
 
 use super::coordinate::{self, SquaredWeights};
 use super::knowledge::Knowledge;
 use super::least_squares::LeastSquares;
 use super::options::DagmaOptions;
-use super::orthant::{self, Ending, Shape, Smooth, sum_of_magnitudes};
+use super::orthant::{self, Ending, Shape, Smooth};
 use super::regression::Bic;
 use super::result::{Convergence, Outcome, ScoreName, StartObjective};
 use super::{eqvar, stepwise, threshold};

@@ -6,7 +6,7 @@
 //! spectral radius. For weights that are almost acyclic that is almost 0, and a few terms are
 //! enough.
 
-use hindcast_stats::{Matrix, axpy};
+use hindcast_stats::Matrix;
 
 use crate::control::{Control, Stop};
 
@@ -19,30 +19,41 @@ const SERIES_NORM_MAX: f64 = 4.0;
 const TRUNCATION: f64 = 1e-14;
 /// Largest exponent of 2 in the balancing, and where a row or column that has no counterpart is
 /// brought.
-const EXPONENT_MAX: i32 = 300;
+const EXPONENT_MAX: i64 = 300;
 const LONE_SUM: f64 = 1.0 / 1_048_576.0;
+
+/// Columns of a product that are summed side by side.
+const LANES: usize = 8;
 
 /// Work space for exponentials of one size.
 pub(super) struct Exponential {
-    balanced: Matrix,
-    /// The entries of `balanced` that are not 0, column and value, row after row.
-    entries: Vec<(usize, f64)>,
-    /// Where in `entries` each row ends.
-    row_ends: Vec<usize>,
+    /// The entries of the balanced matrix that are not 0, row after row; the vectors have room for
+    /// all cells.
+    columns: Vec<usize>,
+    values: Vec<f64>,
+    /// Where each row starts in them, and the last one ends.
+    starts: Vec<usize>,
+    /// For each column where its entries are, downwards, and how many.
+    places: Vec<usize>,
+    counts: Vec<usize>,
+    factors: Vec<f64>,
     sum: Matrix,
     product: Matrix,
     /// Exponents of the balancing; kept from call to call, since arguments follow each other
     /// closely.
-    exponents: Vec<i32>,
+    exponents: Vec<i64>,
 }
 
 impl Exponential {
     pub(super) fn new(size: usize) -> Self {
         let zeros = || Matrix::zeros(size, size);
         Self {
-            balanced: zeros(),
-            entries: Vec::new(),
-            row_ends: Vec::new(),
+            columns: vec![0; size * size],
+            values: vec![0.0; size * size],
+            starts: vec![0; size + 1],
+            places: vec![0; size * size],
+            counts: vec![0; size],
+            factors: Vec::new(),
             sum: zeros(),
             product: zeros(),
             exponents: vec![0; size],
@@ -55,8 +66,9 @@ impl Exponential {
         matrix: &Matrix,
         control: &dyn Control,
     ) -> Result<Option<&Matrix>, Stop> {
-        self.balance(matrix);
-        let norm = self.balanced.infinity_norm();
+        self.list_entries(matrix);
+        self.balance();
+        let norm = self.norm();
         if norm.is_nan() || norm > NORM_MAX {
             return Ok(None);
         }
@@ -65,12 +77,9 @@ impl Exponential {
             squarings += 1;
             scale *= 0.5;
         }
-        self.list_entries();
-        self.sum.values_mut().fill(0.0);
-        for i in 0..self.sum.rows() {
-            self.sum[(i, i)] = 1.0;
-        }
-        for term in (1..=terms(norm * scale)).rev() {
+        let last = terms(norm * scale);
+        self.start(scale / f64::from(last));
+        for term in (1..last).rev() {
             control.check()?;
             self.nest(scale / f64::from(term));
         }
@@ -79,69 +88,107 @@ impl Exponential {
             std::mem::swap(&mut self.sum, &mut self.product);
             control.check()?;
         }
+        let mut finite = true;
         for (i, &row) in self.exponents.iter().enumerate() {
             let values = self.sum.row_mut(i).iter_mut();
             for (x, &column) in values.zip(&self.exponents) {
                 *x *= power_of_two(column - row);
+                finite &= x.is_finite();
             }
         }
-        Ok(self
-            .sum
-            .values()
-            .iter()
-            .all(|x| x.is_finite())
-            .then_some(&self.sum))
+        Ok(finite.then_some(&self.sum))
     }
 
-    fn list_entries(&mut self) {
-        self.entries.clear();
-        self.row_ends.clear();
-        for i in 0..self.balanced.rows() {
-            let row = self.balanced.row(i).iter().copied().enumerate();
-            self.entries.extend(row.filter(|(_, x)| *x != 0.0));
-            self.row_ends.push(self.entries.len());
+    /// Lists what is not 0, balanced as the last argument was. Every cell is written and counted
+    /// if it is not 0: which ones are is hard to foresee.
+    fn list_entries(&mut self, matrix: &Matrix) {
+        let size = matrix.rows();
+        let mut end = 0;
+        self.counts.fill(0);
+        for i in 0..size {
+            for (j, &x) in matrix.row(i).iter().enumerate() {
+                let scaled = x * power_of_two(self.exponents[i] - self.exponents[j]);
+                let is_entry = usize::from(scaled != 0.0);
+                (self.columns[end], self.values[end]) = (j, scaled);
+                self.places[j * size + self.counts[j]] = end;
+                end += is_entry;
+                self.counts[j] += is_entry;
+            }
+            self.starts[i + 1] = end;
+        }
+    }
+
+    /// The largest sum of a row.
+    fn norm(&self) -> f64 {
+        let ends = self.starts.windows(2);
+        ends.map(|ends| {
+            self.values[ends[0]..ends[1]]
+                .iter()
+                .fold(0.0, |sum, x| sum + x)
+        })
+        .fold(0.0, f64::max)
+    }
+
+    /// The first step of Horner's rule, from the sum that is 1.
+    fn start(&mut self, factor: f64) {
+        self.sum.values_mut().fill(0.0);
+        for i in 0..self.sum.rows() {
+            let row = self.sum.row_mut(i);
+            for at in self.starts[i]..self.starts[i + 1] {
+                row[self.columns[at]] = factor * self.values[at];
+            }
+            row[i] += 1.0;
         }
     }
 
     /// One step of Horner's rule: the sum becomes 1 and `factor` times the balanced matrix times
     /// the sum.
     fn nest(&mut self, factor: f64) {
-        let mut start = 0;
-        for (i, &end) in self.row_ends.iter().enumerate() {
+        let size = self.sum.rows();
+        let values = self.values[..self.starts[size]].iter();
+        self.factors.clear();
+        self.factors.extend(values.map(|x| factor * x));
+        for i in 0..size {
+            let entries = self.starts[i]..self.starts[i + 1];
+            let row = Row {
+                columns: &self.columns[entries.clone()],
+                factors: &self.factors[entries],
+                sum: &self.sum,
+            };
             let target = self.product.row_mut(i);
-            target.fill(0.0);
-            let groups = self.entries[start..end].chunks_exact(4);
-            for &(j, x) in groups.remainder() {
-                axpy(factor * x, self.sum.row(j), target);
+            let mut blocks = target.chunks_exact_mut(LANES);
+            let mut start = 0;
+            for block in &mut blocks {
+                block.copy_from_slice(&row.times::<LANES>(start));
+                start += LANES;
             }
-            for group in groups {
-                let [a, b, c, d] = [0, 1, 2, 3].map(|k| factor * group[k].1);
-                let [r0, r1, r2, r3] = [0, 1, 2, 3].map(|k| self.sum.row(group[k].0));
-                for ((((t, x0), x1), x2), x3) in target.iter_mut().zip(r0).zip(r1).zip(r2).zip(r3) {
-                    *t += (a * x0 + b * x1) + (c * x2 + d * x3);
-                }
+            let mut pairs = blocks.into_remainder().chunks_exact_mut(2);
+            for pair in &mut pairs {
+                pair.copy_from_slice(&row.times::<2>(start));
+                start += 2;
+            }
+            if let [last] = pairs.into_remainder() {
+                [*last] = row.times::<1>(start);
             }
             target[i] += 1.0;
-            start = end;
         }
         std::mem::swap(&mut self.sum, &mut self.product);
     }
 
     /// One sweep: row and column of each index are brought to the same sum.
-    fn balance(&mut self, matrix: &Matrix) {
-        let size = matrix.rows();
-        let balanced = &mut self.balanced;
+    fn balance(&mut self) {
+        let size = self.counts.len();
         for i in 0..size {
-            let values = balanced.row_mut(i).iter_mut().zip(matrix.row(i));
-            for ((out, x), &column) in values.zip(&self.exponents) {
-                *out = x * power_of_two(self.exponents[i] - column);
-            }
-        }
-        for i in 0..size {
+            let entries = self.starts[i]..self.starts[i + 1];
+            let places = &self.places[i * size..][..self.counts[i]];
             let (mut row, mut column) = (0.0, 0.0);
-            for j in (0..size).filter(|&j| j != i) {
-                row += balanced[(i, j)];
-                column += balanced[(j, i)];
+            for at in entries.clone().filter(|&at| self.columns[at] != i) {
+                row += self.values[at];
+            }
+            // What is on the diagonal is in the row, and in no other.
+            let others = places.iter().filter(|at| !entries.contains(at));
+            for &at in others.clone() {
+                column += self.values[at];
             }
             let Some(step) = step(row, column) else {
                 continue;
@@ -152,11 +199,49 @@ impl Exponential {
                 power_of_two(self.exponents[i] - to),
             );
             self.exponents[i] = to;
-            for j in (0..size).filter(|&j| j != i) {
-                balanced[(i, j)] *= up;
-                balanced[(j, i)] *= down;
+            for at in entries.clone().filter(|&at| self.columns[at] != i) {
+                self.values[at] *= up;
+            }
+            for &at in others {
+                self.values[at] *= down;
             }
         }
+    }
+}
+
+/// One row of the balanced matrix, times a factor, and the matrix it is multiplied with.
+struct Row<'a> {
+    columns: &'a [usize],
+    factors: &'a [f64],
+    sum: &'a Matrix,
+}
+
+impl Row<'_> {
+    /// `N` cells of the product, from column `start` on.
+    #[inline]
+    fn times<const N: usize>(&self, start: usize) -> [f64; N] {
+        let (values, width) = (self.sum.values(), self.sum.columns());
+        let block = |column: usize| -> &[f64; N] {
+            let block = values[column * width + start..].first_chunk();
+            block.expect("a block lies within its row")
+        };
+        let mut cells = [0.0; N];
+        let columns = self.columns.chunks_exact(4);
+        let factors = self.factors.chunks_exact(4);
+        for (&column, factor) in columns.remainder().iter().zip(factors.remainder()) {
+            for (cell, x) in cells.iter_mut().zip(block(column)) {
+                *cell += factor * x;
+            }
+        }
+        for (column, factor) in columns.zip(factors) {
+            let (x0, x1) = (block(column[0]), block(column[1]));
+            let (x2, x3) = (block(column[2]), block(column[3]));
+            let (a, b, c, d) = (factor[0], factor[1], factor[2], factor[3]);
+            for (k, cell) in cells.iter_mut().enumerate() {
+                *cell += (a * x0[k] + b * x1[k]) + (c * x2[k] + d * x3[k]);
+            }
+        }
+        cells
     }
 }
 
@@ -171,7 +256,7 @@ fn terms(norm: f64) -> u32 {
 }
 
 /// By which power of 2 to multiply a row and divide the column; `None` where nothing is gained.
-fn step(row: f64, column: f64) -> Option<i32> {
+fn step(row: f64, column: f64) -> Option<i64> {
     let ratio = match (row > 0.0, column > 0.0) {
         (true, true) => (column / row).sqrt(),
         (true, false) if row > LONE_SUM => LONE_SUM / row,
@@ -181,16 +266,16 @@ fn step(row: f64, column: f64) -> Option<i32> {
     if !ratio.is_normal() {
         return None;
     }
-    let exponent = i32::from(i16::try_from(ratio.to_bits() >> 52).ok()?) - 1023;
+    let exponent = i64::from(i16::try_from(ratio.to_bits() >> 52).ok()?) - 1023;
     // The nearest power of 2 and not the one below.
-    let near = exponent + i32::from(ratio > 1.5 * power_of_two(exponent));
+    let near = exponent + i64::from(ratio > 1.5 * power_of_two(exponent));
     (near != 0).then_some(near)
 }
 
-/// Exact for exponents from -1022 to 1023; the balancing stays within.
-fn power_of_two(exponent: i32) -> f64 {
-    let biased = u64::try_from(exponent + 1023).expect("exponents are at most 600 apart");
-    f64::from_bits(biased << 52)
+/// Exact for exponents from -1022 to 1023; the balancing stays within: exponents are at most 600
+/// apart.
+fn power_of_two(exponent: i64) -> f64 {
+    f64::from_bits((exponent + 1023).cast_unsigned() << 52)
 }
 
 #[cfg(test)]

@@ -1,14 +1,17 @@
 //! The Gaussian score for searches: BIC of linear regressions, read from correlations. Growing a
 //! set of parents costs one column of a Cholesky factor for each parent and reads no row of data.
 
-use hindcast_stats::{axpy, ln};
+use hindcast_stats::ln;
 
 use super::regression::{Bic, SINGULAR};
 use super::score::{Candidate, LocalScore};
 use crate::control::Stop;
 
-/// No variable.
-const NOWHERE: usize = usize::MAX;
+/// Targets whose columns are kept: a search comes back to the variable it moves between looks at
+/// others. More of them would not stay in the nearest caches.
+const SLOTS: usize = 4;
+/// Variables of a column that are worked out side by side.
+const LANES: usize = 8;
 
 impl LocalScore for Bic<'_> {
     type Work = Work;
@@ -76,28 +79,32 @@ impl LocalScore for Bic<'_> {
     }
 }
 
-/// Cholesky columns of the parents last asked for, so that one parent more costs one column more.
+/// For the targets last asked for the Cholesky columns of their parents, so that one parent more
+/// costs one column more.
 pub(super) struct Work {
     width: usize,
+    /// The one used last comes first.
+    slots: Vec<Slot>,
+    chosen: Vec<usize>,
+}
+
+/// The parents of one target, level by level from none. A level has three numbers for each
+/// variable: the column that its parent adds to the factor (nothing at the first level), and what
+/// is left of the variable's variance and of its covariance with the target.
+struct Slot {
     target: usize,
     path: Vec<usize>,
-    /// For each depth: the column that the last parent adds to the factor, `width` values.
-    columns: Vec<f64>,
-    /// For each depth, from none: what is left of each variable's variance and of its covariance
-    /// with the target.
-    variances: Vec<f64>,
-    covariances: Vec<f64>,
+    /// With room for levels that are no longer or not yet in use.
+    levels: Vec<f64>,
+    factors: Vec<f64>,
 }
 
 impl Work {
     fn new(width: usize) -> Self {
         Self {
             width,
-            target: NOWHERE,
-            path: Vec::new(),
-            columns: Vec::new(),
-            variances: Vec::new(),
-            covariances: Vec::new(),
+            slots: Vec::with_capacity(SLOTS),
+            chosen: vec![0; width],
         }
     }
 
@@ -113,66 +120,137 @@ impl Work {
         if parents.len() >= bic.parents_max {
             return;
         }
-        self.reach(bic, target, parents);
-        let start = parents.len() * self.width;
-        let variances = &self.variances[start..start + self.width];
-        let covariances = &self.covariances[start..start + self.width];
+        let d = self.width;
+        let slot = slot_of(&mut self.slots, bic, target);
+        slot.reach(bic, parents);
+        let level = &slot.levels[parents.len() * 3 * d..][d..3 * d];
+        let (variances, covariances) = level.split_at(d);
         let own = variances[target];
         if own <= SINGULAR {
             return;
         }
         let floor = bic.least_r2 * own;
+        // Which variables are chosen is hard to foresee, so this has no branch.
+        let mut count = 0;
         for (v, (&variance, &covariance)) in variances.iter().zip(covariances).enumerate() {
             let square = covariance * covariance;
-            if square > floor * variance && variance > SINGULAR && v != target {
-                visit(v, square / variance, own);
+            let is_better = square > floor * variance;
+            self.chosen[count] = v;
+            count += usize::from(is_better & (variance > SINGULAR) & (v != target));
+        }
+        for &v in &self.chosen[..count] {
+            visit(v, covariances[v] * covariances[v] / variances[v], own);
+        }
+    }
+}
+
+/// The slot of a target, made from the one that was not used for longest if there is none.
+fn slot_of<'a>(slots: &'a mut Vec<Slot>, bic: &Bic<'_>, target: usize) -> &'a mut Slot {
+    let known = slots.iter().position(|slot| slot.target == target);
+    let at = known.unwrap_or_else(|| {
+        if slots.len() < SLOTS {
+            slots.push(Slot {
+                target,
+                path: Vec::new(),
+                levels: Vec::new(),
+                factors: Vec::new(),
+            });
+        }
+        let last = slots.len() - 1;
+        slots[last].begin(bic, target);
+        last
+    });
+    slots[..=at].rotate_right(1);
+    &mut slots[0]
+}
+
+impl Slot {
+    fn begin(&mut self, bic: &Bic<'_>, target: usize) {
+        let d = bic.correlation.rows();
+        self.target = target;
+        self.path.clear();
+        if self.levels.is_empty() {
+            self.levels.resize(3 * d, 1.0);
+        }
+        self.levels[2 * d..3 * d].copy_from_slice(bic.correlation.row(target));
+    }
+
+    /// Brings the levels to `path`, keeping what it has in common with the last one.
+    fn reach(&mut self, bic: &Bic<'_>, path: &[usize]) {
+        let pairs = self.path.iter().zip(path);
+        let common = pairs.take_while(|(a, b)| a == b).count();
+        // The levels of a longer path with the same start stay.
+        if common < path.len() {
+            self.path.truncate(common);
+            for &parent in &path[common..] {
+                self.add(bic, parent);
             }
         }
     }
 
-    /// Brings the work space to `path`, keeping what it has in common with the last one.
-    fn reach(&mut self, bic: &Bic<'_>, target: usize, path: &[usize]) {
-        let d = self.width;
-        let common = if self.target == target {
-            let pairs = self.path.iter().zip(path);
-            pairs.take_while(|(a, b)| a == b).count()
-        } else {
-            self.variances.clear();
-            self.variances.resize(d, 1.0);
-            self.covariances.clear();
-            self.covariances
-                .extend_from_slice(bic.correlation.row(target));
-            0
-        };
-        self.target = target;
-        self.path.truncate(common);
-        self.columns.truncate(common * d);
-        self.variances.truncate((common + 1) * d);
-        self.covariances.truncate((common + 1) * d);
-        for (depth, &p) in path.iter().enumerate().skip(common) {
-            self.columns.extend_from_slice(bic.correlation.row(p));
-            let (known, column) = self.columns.split_at_mut(depth * d);
-            for earlier in known.chunks_exact(d) {
-                axpy(-earlier[p], earlier, column);
-            }
-            let scale = 1.0 / self.variances[depth * d + p].max(SINGULAR).sqrt();
-            for x in column.iter_mut() {
-                *x *= scale;
-            }
-            let to_target = column[target];
-            self.variances.resize((depth + 2) * d, 0.0);
-            let (known, left) = self.variances.split_at_mut((depth + 1) * d);
-            for ((left, last), x) in left.iter_mut().zip(&known[depth * d..]).zip(&*column) {
-                *left = last - x * x;
-            }
-            self.covariances.resize((depth + 2) * d, 0.0);
-            let (known, left) = self.covariances.split_at_mut((depth + 1) * d);
-            for ((left, last), x) in left.iter_mut().zip(&known[depth * d..]).zip(&*column) {
-                *left = last - x * to_target;
-            }
-            self.path.push(p);
+    fn add(&mut self, bic: &Bic<'_>, parent: usize) {
+        let row = bic.correlation.row(parent);
+        let d = row.len();
+        let size = 3 * d;
+        let depth = self.path.len();
+        if self.levels.len() < (depth + 2) * size {
+            self.levels.resize((depth + 2) * size, 0.0);
+        }
+        let (known, level) = self.levels.split_at_mut((depth + 1) * size);
+        let known = &*known;
+        let (last_variances, last_covariances) = known[depth * size + d..].split_at(d);
+        let scale = 1.0 / last_variances[parent].max(SINGULAR).sqrt();
+        let factors = &mut self.factors;
+        factors.clear();
+        factors.extend((1..=depth).map(|level| known[level * size + parent]));
+        let (column, left) = level[..size].split_at_mut(d);
+        let (variances, covariances) = left.split_at_mut(d);
+        let mut blocks = column.chunks_exact_mut(LANES);
+        let mut start = 0;
+        for block in &mut blocks {
+            block.copy_from_slice(&lanes::<LANES>(row, (known, size), factors, start));
+            start += LANES;
+        }
+        for x in blocks.into_remainder() {
+            [*x] = lanes::<1>(row, (known, size), factors, start);
+            start += 1;
+        }
+        for x in column.iter_mut() {
+            *x *= scale;
+        }
+        let to_target = column[self.target];
+        for ((left, last), x) in variances.iter_mut().zip(last_variances).zip(&*column) {
+            *left = last - x * x;
+        }
+        for ((left, last), x) in covariances.iter_mut().zip(last_covariances).zip(&*column) {
+            *left = last - x * to_target;
+        }
+        self.path.push(parent);
+    }
+}
+
+/// What `factors` times the columns of the levels leave of the row, for `N` variables from `start`
+/// on. The first level has no column.
+#[inline]
+fn lanes<const N: usize>(
+    row: &[f64],
+    (levels, size): (&[f64], usize),
+    factors: &[f64],
+    start: usize,
+) -> [f64; N] {
+    let at = |values: &[f64]| -> [f64; N] {
+        *values[start..]
+            .first_chunk()
+            .expect("lanes lie within a row")
+    };
+    let mut left = at(row);
+    for (level, factor) in levels.chunks_exact(size).skip(1).zip(factors) {
+        let (column, factor) = (at(level), -factor);
+        for (left, x) in left.iter_mut().zip(column) {
+            *left += factor * x;
         }
     }
+    left
 }
 
 #[cfg(test)]

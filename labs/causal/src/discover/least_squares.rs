@@ -8,13 +8,19 @@ pub(super) struct LeastSquares<'a> {
     /// Row j: the covariances of all variables with what is left of variable j. The derivative of
     /// the loss in the weight of i -> j is minus the value at (j, i).
     pub left: Matrix,
+    /// For each head its weights that are not 0, with their tails, and how many there are.
+    weights: Vec<(usize, f64)>,
+    counts: Vec<usize>,
 }
 
 impl<'a> LeastSquares<'a> {
     pub(super) fn new(moments: &'a Matrix) -> Self {
+        let d = moments.rows();
         Self {
             moments,
-            left: Matrix::zeros(moments.rows(), moments.rows()),
+            left: Matrix::zeros(d, d),
+            weights: vec![(0, 0.0); d * d],
+            counts: vec![0; d],
         }
     }
 
@@ -25,18 +31,35 @@ impl<'a> LeastSquares<'a> {
     /// The loss at the weights `w` (row-major, from row to column), with `left` brought up to date.
     pub(super) fn loss(&mut self, w: &[f64]) -> f64 {
         let d = self.moments.rows();
+        if d == 0 {
+            return 0.0;
+        }
+        self.list_weights(w);
         let mut loss = 0.0;
-        for j in 0..d {
+        for (j, weights) in self.weights.chunks_exact(d).enumerate() {
+            let weights = &weights[..self.counts[j]];
             let row = self.left.row_mut(j);
             row.copy_from_slice(self.moments.row(j));
-            let weights = (0..d).map(|i| (i, w[i * d + j]));
-            let weights = weights.filter(|(_, weight)| weight.abs() > 0.0);
-            for (i, weight) in weights.clone() {
+            for &(i, weight) in weights {
                 axpy(-weight, self.moments.row(i), row);
             }
-            loss += weights.fold(row[j], |sum, (i, weight)| sum - weight * row[i]);
+            loss += weights
+                .iter()
+                .fold(row[j], |sum, &(i, weight)| sum - weight * row[i]);
         }
         0.5 * loss
+    }
+
+    /// Every weight is written, and counted if it is not 0: which ones are is hard to foresee.
+    fn list_weights(&mut self, w: &[f64]) {
+        let d = self.counts.len();
+        self.counts.fill(0);
+        for (i, row) in w.chunks_exact(d).enumerate() {
+            for (j, (&weight, count)) in row.iter().zip(&mut self.counts).enumerate() {
+                self.weights[j * d + *count] = (i, weight);
+                *count += usize::from(weight.abs() > 0.0);
+            }
+        }
     }
 
     /// For each weight the second derivative of the loss: the variance of its tail.

@@ -8,7 +8,7 @@
 //! the path need not be the least acyclic point near it: its order is the start of a descent over
 //! orders, whose end is answered when its objective is lesser. Both objectives are reported. The method finds the order by the scale of the variables.
 
-use hindcast_stats::Matrix;
+use hindcast_stats::{Matrix, sum_of_magnitudes};
 
 use super::coordinate::{self, SquaredWeights};
 use super::exponential::Exponential;
@@ -16,7 +16,7 @@ use super::knowledge::Knowledge;
 use super::least_squares::LeastSquares;
 use super::options::NotearsOptions;
 use super::order_descent::OrderDescent;
-use super::orthant::{self, Ending, Shape, Smooth, sum_of_magnitudes};
+use super::orthant::{self, Ending, Shape, Smooth};
 use super::result::{Convergence, Outcome, ScoreName, StartObjective};
 use super::threshold;
 use crate::control::{Control, Stop};

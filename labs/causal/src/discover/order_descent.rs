@@ -261,7 +261,7 @@ mod tests {
         let (weights, objective) = descent.descend(&[4, 2, 0, 3, 1]).unwrap();
         assert!(objective < least + 1e-6, "{objective} {least}");
         let mut fit = super::super::least_squares::LeastSquares::new(&moments);
-        let size = super::super::orthant::sum_of_magnitudes(&weights);
+        let size = hindcast_stats::sum_of_magnitudes(&weights);
         assert!((fit.loss(&weights) + 0.1 * size - objective).abs() < 1e-10);
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! The function may be infinite: the line search steps back from there.
 
-use hindcast_stats::{History, dot, sum};
+use hindcast_stats::{History, dot, sum_of_magnitudes};
 
 use crate::control::Stop;
 
@@ -145,10 +145,6 @@ fn pseudo_gradient(x: &[f64], gradient: &[f64], lambda: f64) -> Vec<f64> {
             }
         })
         .collect()
-}
-
-pub(super) fn sum_of_magnitudes(x: &[f64]) -> f64 {
-    sum(&x.iter().map(|w| w.abs()).collect::<Vec<_>>())
 }
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ pub(super) struct Regression {
 impl Regression {
     /// `None` when the parents are linearly dependent.
     pub(super) fn new(correlation: &Matrix, target: usize, parents: &[usize]) -> Option<Self> {
-        let factor = hindcast_stats::Cholesky::new(&correlation.principal(parents), SINGULAR)?;
+        let factor = hindcast_stats::Cholesky::of_principal(correlation, parents, SINGULAR)?;
         let inverse = factor.inverse();
         let with_target: Vec<f64> = parents.iter().map(|&p| correlation[(p, target)]).collect();
         let coefficients: Vec<f64> = (0..parents.len())
