@@ -8,7 +8,10 @@ use std::path::Path;
 pub fn space(path: &Path) -> Option<(u64, u64)> {
     let found = rustix::fs::statvfs(path).ok()?;
     let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
-    Some((bytes(found.f_bavail), bytes(found.f_blocks)))
+    // What is kept for the administrator is neither free nor used.
+    let kept = found.f_bfree.saturating_sub(found.f_bavail);
+    let size = found.f_blocks.saturating_sub(kept);
+    Some((bytes(found.f_bavail), bytes(size)))
 }
 
 #[cfg(test)]

@@ -230,6 +230,10 @@ fn describe() {
         "http_errors_total",
         "Requests that failed, by class: client, server, timeout, breaker_open, overload"
     );
+    describe_counter!(
+        "data_validation_failures_total",
+        "Requests whose form or data were refused, by the rule: the last part of the problem's type"
+    );
     describe_histogram!(
         "http_request_duration_seconds",
         Unit::Seconds,

@@ -179,6 +179,10 @@ fn record(
     if status >= 400 {
         let slug = problem.map_or("", |problem| problem.kind().slug);
         route.error(class(status, slug));
+        if let Some(rule) = problem.filter(|_| matches!(status, 400 | 413 | 415 | 422)) {
+            let rule = rule.kind().slug;
+            metrics::counter!("data_validation_failures_total", "rule" => rule).increment(1);
+        }
     }
     if let Some(problem) = problem.filter(|problem| !problem.is_counted()) {
         count_shed(app, problem.kind().status);

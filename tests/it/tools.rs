@@ -80,6 +80,9 @@ fn metrics_are_what_prometheus_expects() {
     for line in [
         "http_requests_total{method=\"POST\",path=\"/api/v1/causal/validate\",status=\"200\"} 1",
         "http_errors_total{type=\"client\",path=\"/api/v1/causal/validate\"} 1",
+        "data_validation_failures_total{rule=\"invalid\"} 1",
+        "missing_data_percentage{dataset=\"",
+        "missing_data_ratio{dataset=\"",
         "http_request_duration_seconds_bucket{method=\"POST\",path=\"/api/v1/causal/discover\"",
         "active_requests",
         "active_connections",

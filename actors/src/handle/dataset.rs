@@ -7,7 +7,7 @@ use hindcast_causal::LabError;
 use hindcast_causal::data::{Format, Limits, Profile, Table};
 use hindcast_log::Pinned;
 use hindcast_model::event::{DatasetRefused, DatasetRegistered, DatasetUploaded, Event};
-use hindcast_model::{Command, KeyId};
+use hindcast_model::{Command, Digest, KeyId};
 
 use super::Door;
 use super::request::{DatasetAnswer, SEALED_NAME, SubmitFailure, Upload};
@@ -62,6 +62,9 @@ pub(super) async fn upload(door: &Door, upload: Upload) -> Result<DatasetAnswer,
     let receipt = door.submit(command.into()).await;
     drop(pinned);
     let receipt = receipt?;
+    if key == KeyId(0) {
+        show_missing(digest, &profile);
+    }
     let answer = receipt.decided.into_iter().find_map(|event| {
         if let Event::DatasetRefused(DatasetRefused { refusal, .. }) = event {
             Some(DatasetAnswer::Refused { digest, refusal })
@@ -80,6 +83,16 @@ pub(super) async fn upload(door: &Door, upload: Upload) -> Result<DatasetAnswer,
         }
     });
     Ok(answer.expect("every upload is registered or refused"))
+}
+
+/// Shows how much of a dataset is missing. What is sealed for a subject is nobody's to see.
+fn show_missing(digest: Digest, profile: &Profile) {
+    let missing: u64 = profile.columns.iter().map(|column| column.missing).sum();
+    let cells = profile.rows.saturating_mul(profile.columns.len() as u64);
+    let share = missing as f64 / cells.max(1) as f64;
+    let digest = digest.to_string();
+    metrics::gauge!("missing_data_ratio", "dataset" => digest.clone()).set(share);
+    metrics::gauge!("missing_data_percentage", "dataset" => digest).set(100.0 * share);
 }
 
 /// Checks the table and keeps it, sealed under a key that is not 0.

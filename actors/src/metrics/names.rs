@@ -286,6 +286,14 @@ fn log_facts() {
     describe_counter!("experiments_total", "Experiments, by what became of them");
     describe_gauge!("datasets", "Datasets kept");
     describe_counter!("datasets_registered_total", "Uploads that were accepted");
+    describe_gauge!(
+        "missing_data_ratio",
+        "Cells of a dataset without a value, of all, as it was uploaded to this process"
+    );
+    describe_gauge!(
+        "missing_data_percentage",
+        "Cells of a dataset without a value, in per cent, as it was uploaded to this process"
+    );
     describe_gauge!("idempotency_keys", "Idempotency keys remembered");
     describe_gauge!(
         "intake_paused",
