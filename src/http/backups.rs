@@ -108,7 +108,9 @@ impl From<BackupError> for Problem {
                 (&error::NOT_FOUND, "target")
             }
             BackupError::UnknownBackup(_) => (&error::NOT_FOUND, "path.id"),
-            BackupError::BeyondEnd { .. } | BackupError::Empty => (&error::INVALID, "to"),
+            BackupError::BeyondEnd { .. } | BackupError::Gone { .. } | BackupError::Empty => {
+                (&error::INVALID, "to")
+            }
             BackupError::Pruned { .. } => (&error::CONFLICT, "target"),
             BackupError::Target(_)
             | BackupError::Log(_)

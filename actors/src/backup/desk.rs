@@ -43,8 +43,8 @@ pub(super) enum Task {
 /// How far shipping to a target is.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Shipping {
-    /// A backup of this epoch is there, so that what is shipped can be restored.
-    pub(super) ready: bool,
+    /// Where the backup of this epoch ends that is there, so that what is shipped can be restored.
+    pub(super) base: Option<Seq>,
     pub(super) to: Seq,
     /// When the target last had everything, monotonic.
     pub(super) level_at: u64,

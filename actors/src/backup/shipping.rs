@@ -22,7 +22,7 @@ pub(super) fn run(desk: &Desk, place: &Place) {
             failures => backoff(BackupId::default(), failures),
         };
         desk.rest(place, wait, false);
-        if desk.is_stopping() || !lock(&place.shipping).ready {
+        if desk.is_stopping() || lock(&place.shipping).base.is_none() {
             continue;
         }
         let tried = catch_unwind(AssertUnwindSafe(|| {

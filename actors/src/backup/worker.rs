@@ -9,7 +9,7 @@ use hindcast_backup::{
     BackupError, Create, Manifest, Repository, Verified, Work, create, fold, prune, redact, verify,
 };
 use hindcast_model::event::{BackupEnded, BackupKind};
-use hindcast_model::{Event, KeyId, Seq};
+use hindcast_model::{Event, KeyId, Seq, State};
 
 use super::desk::{Desk, Job, Place, Task};
 use super::options::TargetOptions;
@@ -247,12 +247,18 @@ fn redact_here(desk: &Desk, place: &Place) -> Result<(), BackupError> {
 
 fn fold_shipped(desk: &Desk, place: &Place, target: &TargetOptions) -> Result<(), BackupError> {
     let repository = target.repository(&desk.environment)?;
-    let ready = lock(&place.shipping).ready;
-    if !ready && !has_base(desk, &repository)? {
-        desk.ask(&place.name);
-        return Ok(());
+    let (lost_to, known) = (lost_to(desk), lock(&place.shipping).base);
+    if known.is_none_or(|base| base < lost_to) {
+        // What was shipped cannot lead over events that are lost.
+        let base = base_there(desk, &repository)?.filter(|base| *base >= lost_to);
+        lock(&place.shipping).base = base.or(known);
+        if base.is_none() {
+            desk.ask(&place.name);
+        }
+        if known.or(base).is_none() {
+            return Ok(());
+        }
     }
-    lock(&place.shipping).ready = true;
     let stopped = || desk.is_stopping();
     let work = Work {
         stopped: &stopped,
@@ -267,17 +273,27 @@ fn fold_shipped(desk: &Desk, place: &Place, target: &TargetOptions) -> Result<()
     Ok(())
 }
 
-/// Whether the newest backup is of this history.
-fn has_base(desk: &Desk, repository: &Repository) -> Result<bool, BackupError> {
+/// The last event that was removed without a backup, where a backup can still go on from there.
+fn lost_to(desk: &Desk) -> Seq {
+    let lost = |state: &State| {
+        let pruned = state.pruned()?;
+        (pruned.lost_to == pruned.last).then_some(pruned.last)
+    };
+    desk.log.state(|state| lost(state).unwrap_or(Seq(0)))
+}
+
+/// Where the newest backup ends, if it is of this history.
+fn base_there(desk: &Desk, repository: &Repository) -> Result<Option<Seq>, BackupError> {
     let head = desk.log.head();
     match repository.log()? {
-        None => return Ok(false),
+        None => return Ok(None),
         Some(there) if there != head.log => {
             let here = head.log;
             return Err(BackupError::OtherLog { there, here });
         }
         Some(_) => {}
     }
-    let newest = repository.list()?.pop();
-    Ok(newest.is_some_and(|newest| newest.manifest.epoch == head.epoch))
+    let newest = repository.list()?.pop().map(|newest| newest.manifest);
+    let newest = newest.filter(|manifest| manifest.epoch == head.epoch);
+    Ok(newest.map(|manifest| manifest.to_seq))
 }
