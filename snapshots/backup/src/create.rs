@@ -138,10 +138,23 @@ fn parent_of(
     if request.kind == BackupKind::Full && !held {
         return Ok(None);
     }
-    let mut before = repository.list()?.into_iter().rev();
+    let listed = repository.list()?.into_iter().rev();
     // An attempt of this very backup is no parent of it.
-    let parent = before.find(|listed| listed.manifest.id != request.id);
-    Ok(parent.map(|listed| listed.manifest))
+    let others = listed.filter(|listed| listed.manifest.id != request.id);
+    let mut before: Vec<Manifest> = others.map(|listed| listed.manifest).collect();
+    // The newest by the clock, which may have been set back, need not reach up to where the log
+    // begins.
+    let reaches = |manifest: &Manifest| {
+        let stretches = manifest.stretches.iter();
+        base.is_none_or(|base| {
+            let (last, chain) = (base.place().last(), base.place().chain);
+            stretches
+                .map(|s| (s.last, s.chain))
+                .any(|end| end == (last, chain))
+        })
+    };
+    let parent = before.iter().position(reaches).unwrap_or(0);
+    Ok((!before.is_empty()).then(|| before.swap_remove(parent)))
 }
 
 /// What the repository has, by the last backup's word and its own listing: an object counts when

@@ -1,5 +1,6 @@
 //! Logs whose oldest segments are removed: a backup begins where the log does, and says so.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hindcast_backup::{
@@ -127,6 +128,17 @@ fn a_log_whose_beginning_is_lost_is_backed_up_from_there_on() {
     assert!(last.stretches.iter().any(|stretch| stretch.last == held));
     let to = comes_back(&world, &repository, Wanted::Latest, lost.next());
     assert_eq!(to, head(&world.data_dir()));
+
+    // A clock that was ahead is set back: the newest backup by its time is an older one.
+    world.clock.0.fetch_add(7_200_000_000, Ordering::SeqCst);
+    let ahead = made(&world, &repository, BackupKind::Incremental);
+    world.clock.0.fetch_sub(7_200_000_000, Ordering::SeqCst);
+    grow(&world, &log);
+    let all = made(&world, &repository, BackupKind::Incremental);
+    assert!(all.created_at < ahead.created_at && all.to_seq > ahead.to_seq);
+    remove(&log, Some(&all.id.to_string()));
+    let next = made(&world, &repository, BackupKind::Incremental);
+    assert_eq!((next.parent, next.first_seq()), (Some(all.id), lost.next()));
     log.close();
 }
 
