@@ -367,6 +367,27 @@ fn seq_of(server: &Server, kind: &str, text: &str) -> u64 {
     seqs.min().expect("there is one")
 }
 
+/// The changes of breakers in one list of an answer.
+fn transitions(answer: &Value, list: &str) -> Vec<Value> {
+    let all = answer[list]["first"].as_array().expect("events").iter();
+    let side = |event: &Value| match event["fork"].is_null() {
+        true => event["baseline"]["type"].clone(),
+        false => event["fork"]["type"].clone(),
+    };
+    all.filter(|event| side(event) == "breaker_changed")
+        .cloned()
+        .collect()
+}
+
+/// The run of an answer that was refused without the edit.
+fn refused_run(answer: &Value) -> Value {
+    let runs = answer["runs"]["first"].as_array().expect("runs");
+    let mut found = runs
+        .iter()
+        .filter(|run| run["baseline"]["status"] == "refused");
+    found.next().expect("the refused run").clone()
+}
+
 /// Two slow calls open the breaker, and its only substitute is held open: the third run is refused.
 /// Without one of the calls it is not.
 #[test]
@@ -393,23 +414,6 @@ fn what_if_a_call_had_not_been_made_tells_the_opening_and_the_run_that_it_refuse
     let question = |edits: Value, to: Option<u64>| {
         let body = json!({ "at": requests[0], "to": to, "edits": edits });
         server.post("/api/v1/whatif", &body).expect(200)
-    };
-    let transitions = |answer: &Value, list: &str| -> Vec<Value> {
-        let all = answer[list]["first"].as_array().expect("events").iter();
-        let side = |event: &Value| match event["fork"].is_null() {
-            true => event["baseline"]["type"].clone(),
-            false => event["fork"]["type"].clone(),
-        };
-        all.filter(|event| side(event) == "breaker_changed")
-            .cloned()
-            .collect()
-    };
-    let refused_run = |answer: &Value| {
-        let runs = answer["runs"]["first"].as_array().expect("runs");
-        let mut found = runs
-            .iter()
-            .filter(|run| run["baseline"]["status"] == "refused");
-        found.next().expect("the refused run").clone()
     };
     for drop in requests {
         let edits = json!([{ "drop": drop }]);

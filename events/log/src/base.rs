@@ -25,18 +25,21 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use hindcast_model::event::SegmentsPruned;
-use hindcast_model::{DECIDER_VERSION, Digest, Seq, State, UnixMicros};
+use hindcast_model::{DECIDER_VERSION, Digest, Seq, UnixMicros};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::codec::{self, decode_state, encode_state};
-use crate::copying::Place;
 use crate::disk::{Disk, read_from};
 use crate::error::LogError;
 use crate::frame::Chain;
 use crate::replay::Checkpoint;
 use crate::scan::{Begin, Link};
 use crate::segment::{self, Location};
+
+mod copy;
+
+pub use copy::BaseFile;
 
 const FILE: &str = "base.bin";
 const MAGIC: [u8; 4] = *b"HCBS";
@@ -361,54 +364,6 @@ pub(crate) fn put(disk: &dyn Disk, data_dir: &Path, bytes: &[u8]) -> Result<(), 
     disk.rename(&half, &path).map_err(failed("rename"))?;
     disk.sync_dir(data_dir)
         .map_err(LogError::io("sync", data_dir))
-}
-
-/// What a pruned log goes on from, for whoever copies the log.
-#[derive(Clone)]
-pub struct BaseFile(File);
-
-impl BaseFile {
-    /// Reads the bytes of a base that comes from elsewhere.
-    ///
-    /// # Errors
-    ///
-    /// When they are no whole base.
-    pub fn decode(bytes: Vec<u8>) -> Result<Self, String> {
-        File::decode(bytes).map(Self)
-    }
-
-    /// All of it, as it stands in its file.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.0.bytes
-    }
-
-    /// The place that the log goes on from.
-    #[must_use]
-    pub fn place(&self) -> Place {
-        self.0.base.link().into()
-    }
-
-    /// The time of the last event that was removed.
-    #[must_use]
-    pub const fn at(&self) -> UnixMicros {
-        self.0.base.at
-    }
-
-    /// The backup that held what was removed last; none when that is lost.
-    #[must_use]
-    pub fn backup(&self) -> Option<&str> {
-        self.0.base.note.backup.as_deref()
-    }
-
-    /// The state there.
-    pub fn state(&self) -> Result<State, LogError> {
-        self.0.base.check_rules()?;
-        let read = self.0.checkpoint();
-        Ok(read
-            .map_err(|what| damaged(Path::new(""), self.0.base.last, what))?
-            .state)
-    }
 }
 
 /// Where a log begins, and its segments from there on.

@@ -52,10 +52,8 @@ pub fn create(
     let known = Known::new(repository, parent.as_ref())?;
     work.step(Step::Compared)?;
     let mut sender = Sender::new(repository, &reader, known.blobs);
-    let (base, before) = match &log_base {
-        Some(log) => before_the_log(&mut sender, log, (known.base, &known.stretches), work)?,
-        None => (None, Vec::new()),
-    };
+    let known_before = (known.base, &known.stretches[..]);
+    let (base, before) = before_the_log(&mut sender, log_base, known_before, work)?;
     let (stretches, epoch) = send_log(&mut sender, before, (&known.stretches, to), work)?;
     let end = stretches
         .last()
@@ -75,11 +73,8 @@ pub fn create(
     let state_hash = state_hash(&state)?;
     redact(repository, state.shredded())?;
     work.step(Step::StateHashed)?;
-    let parent_to = parent.as_ref().map_or(Seq(0), |parent| parent.to_seq);
-    let before = base
-        .as_ref()
-        .map_or(Seq(0), |base| base.last)
-        .max(parent_to);
+    let based = base.as_ref().map_or(Seq(0), |base| base.last);
+    let before = parent.as_ref().map_or(based, |p| p.to_seq.max(based));
     let manifest = Manifest {
         format: FORMAT,
         id: request.id,
@@ -242,10 +237,13 @@ fn send_log(
 /// place.
 fn before_the_log(
     sender: &mut Sender<'_>,
-    log: &BaseFile,
+    log: Option<BaseFile>,
     (base, known): (Option<Based>, &[Stretch]),
     work: &Work<'_>,
 ) -> Result<(Option<Based>, Vec<Stretch>), BackupError> {
+    let Some(log) = log else {
+        return Ok((None, Vec::new()));
+    };
     let wanted = (log.place().next, log.place().chain);
     let begins = base.as_ref().map_or((Seq(1), Digest::default()), |base| {
         (base.last.next(), base.chain)
@@ -267,7 +265,7 @@ fn before_the_log(
             held_by: backup.to_owned(),
         }),
         None => {
-            let sent = sender.send_base(log, base.as_ref(), work)?;
+            let sent = sender.send_base(&log, base.as_ref(), work)?;
             Ok((Some(sent), Vec::new()))
         }
     }
