@@ -16,8 +16,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// The last sequence up to which a verified backup holds every event, with the id of that backup,
 /// which its own retention then keeps.
 ///
-/// Every backup names the whole log, what was removed here included, and the newest of a target
-/// always stays.
+/// Every backup names the whole log but what is lost, what was removed here included, and the newest
+/// of a target always stays.
 fn held_to(state: &State) -> Option<(Seq, String)> {
     let backups = state.backups().map(|(_, backup)| backup);
     let furthest = backups.max_by_key(|backup| (backup.to_seq, backup.backup));

@@ -106,10 +106,10 @@ impl Actors {
         })
     }
 
-    /// Stops in good order: computations first, then the actors. What was admitted and not
+    /// Stops in good order: the threads of backups and computations first, then the actors. What was admitted and not
     /// finished is dispatched again at the next start.
     pub async fn stop(self) {
-        self.desk.stop(self.stop_wait_max);
+        self.desk.stop(self.stop_wait_max).await;
         self.computation.stop(self.stop_wait_max).await;
         self.results.close();
         self.supervision.stop().await;
@@ -198,7 +198,7 @@ fn start_backup(
 impl Drop for Actors {
     /// For whoever did not `stop`: nothing is waited for.
     fn drop(&mut self) {
-        self.desk.stop(Duration::ZERO);
+        self.desk.close();
         self.computation.close();
         self.results.close();
         self.supervision.close();

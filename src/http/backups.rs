@@ -108,7 +108,9 @@ impl From<BackupError> for Problem {
                 (&error::NOT_FOUND, "target")
             }
             BackupError::UnknownBackup(_) => (&error::NOT_FOUND, "path.id"),
-            BackupError::BeyondEnd { .. } | BackupError::Empty => (&error::INVALID, "to"),
+            BackupError::BeyondEnd { .. } | BackupError::Gone { .. } | BackupError::Empty => {
+                (&error::INVALID, "to")
+            }
             BackupError::Pruned { .. } => (&error::CONFLICT, "target"),
             BackupError::Target(_)
             | BackupError::Log(_)
@@ -147,6 +149,11 @@ impl From<BackupRefusal> for Problem {
             BackupRefusal::TooMany { limit } => {
                 Self::new(&error::BUSY, detail).limit(limit).retry_after(10)
             }
+            BackupRefusal::ReadOnly(_) => Self::new(&error::UNAVAILABLE, detail).hint(
+                "hindcast backup create --data-dir DIR makes one from the files, beside this \
+                 server"
+                    .to_owned(),
+            ),
             BackupRefusal::Log(error) => error.into(),
             BackupRefusal::Submit(failure) => failure.into(),
         }

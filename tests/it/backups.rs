@@ -171,6 +171,59 @@ fn a_target_that_fails_costs_the_server_nothing_and_is_told() {
         "{listed}"
     );
     assert_eq!(listed["items"].as_array().map(Vec::len), Some(1));
+    // It was never there, so that shipping fails as well, until it can begin.
+    wait_for_metric(&server, "backup_ship_failing{target=\"gone\"} 1");
+    std::fs::remove_file(&blocked).expect("removed");
+    wait_for_metric(&server, "backup_ship_failing{target=\"gone\"} 0");
+}
+
+fn wait_for_metric(server: &Server, wanted: &str) {
+    for _ in 0..1_500 {
+        let metrics = server.get("/metrics").body;
+        if metrics.lines().any(|line| line == wanted) {
+            return;
+        }
+        pause(Duration::from_millis(20));
+    }
+    panic!("{wanted} does not come");
+}
+
+/// The target is lost after its first backup and before anything was shipped to it.
+#[test]
+fn a_target_that_is_lost_before_anything_was_shipped_is_told() {
+    let dir = temporary();
+    let (data, far) = (dir.path().join("data"), dir.path().join("far"));
+    let target = format!(
+        "backup.targets=[{{ name = \"far\", url = {:?}, continuous = true }}]",
+        far.display().to_string()
+    );
+    let settings = [target.as_str(), "backup.ship_ms=50"];
+    let server = Server::start_with(serve(&data, &settings));
+    server.wait_until(BACKUPS, |page| {
+        let items = page["items"].as_array().expect("items");
+        items.iter().any(|item| item["verified"] == json!(true))
+    });
+    assert_eq!(server.stop(), Some(0));
+    let kept = dir.path().join("kept");
+    std::fs::rename(&far, &kept).expect("moved");
+    std::fs::write(&far, "no directory").expect("written");
+    let server = Server::start_with(serve(&data, &settings));
+    wait_for_metric(&server, "backup_ship_failing{target=\"far\"} 1");
+    let told = |page: &Value, error: bool| {
+        let items = page["items"].as_array().expect("items");
+        items.iter().any(|item| {
+            item["data"]["kind"] == json!("shipping") && item["data"]["error"].is_string() == error
+        })
+    };
+    let ended = "/api/v1/events?type=backup_ended&limit=100";
+    server.wait_until(ended, |page| told(page, true));
+    std::fs::remove_file(&far).expect("removed");
+    std::fs::rename(&kept, &far).expect("back");
+    wait_for_metric(&server, "backup_ship_failing{target=\"far\"} 0");
+    server.wait_until(ended, |page| told(page, false));
+    let level = "backup_ship_lag_seconds{target=\"far\"} 0";
+    wait_for_metric(&server, level);
+    assert_eq!(server.stop(), Some(0));
 }
 
 #[test]

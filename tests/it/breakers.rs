@@ -356,3 +356,98 @@ fn the_commands_of_the_document_work() {
     }
     assert_eq!(run, 11);
 }
+
+/// Where the first event of a type that has this in its text stands.
+fn seq_of(server: &Server, kind: &str, text: &str) -> u64 {
+    let page = server.get(&format!("/api/v1/events?type={kind}&limit=100"));
+    let page = page.expect(200);
+    let items = page["items"].as_array().expect("events");
+    let found = items.iter().filter(|item| item.to_string().contains(text));
+    let seqs = found.filter_map(|item| item["seq"].as_u64());
+    seqs.min().expect("there is one")
+}
+
+/// The changes of breakers in one list of an answer.
+fn transitions(answer: &Value, list: &str) -> Vec<Value> {
+    let all = answer[list]["first"].as_array().expect("events").iter();
+    let side = |event: &Value| match event["fork"].is_null() {
+        true => event["baseline"]["type"].clone(),
+        false => event["fork"]["type"].clone(),
+    };
+    all.filter(|event| side(event) == "breaker_changed")
+        .cloned()
+        .collect()
+}
+
+/// The run of an answer that was refused without the edit.
+fn refused_run(answer: &Value) -> Value {
+    let runs = answer["runs"]["first"].as_array().expect("runs");
+    let mut found = runs
+        .iter()
+        .filter(|run| run["baseline"]["status"] == "refused");
+    found.next().expect("the refused run").clone()
+}
+
+/// Two slow calls open the breaker, and its only substitute is held open: the third run is refused.
+/// Without one of the calls it is not.
+#[test]
+fn what_if_a_call_had_not_been_made_tells_the_opening_and_the_run_that_it_refused() {
+    let dir = temporary();
+    let settings = [
+        "breakers.own=[{ name = \"notears_discovery\", slow_ms = 1, slow_percent = 1, \
+         minimum_calls = 2, half_open_permits = 1 }]",
+        TOUCHY[1],
+        TOUCHY[2],
+        "breakers.fallbacks=[\"notears=boss\"]",
+    ];
+    let server = Server::start_with(serve(dir.path(), &settings));
+    let held = json!({ "action": "force_open", "reason": "a test" });
+    let path = "/health/circuit-breakers/discovery_boss";
+    server.post(path, &held).expect(200);
+    let asked = |number| ask(&server, number, "never").expect(200)["run_id"].clone();
+    let calls = [asked(1), asked(2)];
+    assert_eq!(breaker(&server)["state"], "open");
+    ask(&server, 3, "allow").expect_problem(503, "");
+    let requests = calls.map(|run| seq_of(&server, "run_requested", run.as_str().expect("an id")));
+    let opened = seq_of(&server, "breaker_changed", "slow_rate");
+    let refused = seq_of(&server, "run_refused", "breaker");
+    let question = |edits: Value, to: Option<u64>| {
+        let body = json!({ "at": requests[0], "to": to, "edits": edits });
+        server.post("/api/v1/whatif", &body).expect(200)
+    };
+    for drop in requests {
+        let edits = json!([{ "drop": drop }]);
+        let answer = question(edits.clone(), Some(refused));
+        let vanished = transitions(&answer, "vanished");
+        assert_eq!(vanished.len(), 1, "{answer}");
+        assert_eq!(vanished[0]["position"], opened);
+        assert_eq!(vanished[0]["baseline"]["data"]["name"], "notears_discovery");
+        assert_eq!(answer["vanished"]["types"]["breaker_changed"], 1);
+        let changed = answer["changed"]["first"].as_array().expect("events");
+        let admitted = changed.iter().find(|event| event["position"] == refused);
+        let admitted = admitted.expect("the decision");
+        assert_eq!(admitted["baseline"]["type"], "run_refused");
+        assert_eq!(admitted["fork"]["type"], "run_admitted");
+        assert_eq!(refused_run(&answer)["fork"]["status"], "open");
+        // Once it has ended it is the second call, and as slow as the others.
+        let mut tries = 0..400;
+        let answer = loop {
+            let answer = question(edits.clone(), None);
+            if refused_run(&answer)["fork"]["status"] == "completed" {
+                break answer;
+            }
+            assert!(tries.next().is_some(), "it never ends: {answer}");
+            pause(Duration::from_millis(50));
+        };
+        assert_eq!(refused_run(&answer)["fork"]["basis"], "recomputed");
+        assert_eq!(transitions(&answer, "appeared").len(), 1, "{answer}");
+    }
+    // Without both there is no opening at all.
+    let both = json!([{ "drop": requests[0] }, { "drop": requests[1] }]);
+    let answer = question(both, Some(refused));
+    assert_eq!(transitions(&answer, "vanished").len(), 1);
+    assert_eq!(transitions(&answer, "appeared"), Vec::<Value>::new());
+    let facts = answer["state"].to_string();
+    assert!(facts.contains("notears_discovery"), "{facts}");
+    assert_eq!(answer["baseline_drift"], Value::Null);
+}

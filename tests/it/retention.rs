@@ -203,9 +203,52 @@ fn segments_are_removed_and_whoever_asks_for_them_is_told() {
     is_pruned(&server, "/api/v1/events?from=1", &[], last);
     validate(&server, 100_001);
     server.get(&format!("/api/v1/runs/{late}")).expect(200);
+    let made = server.post("/api/v1/backups", &json!({})).expect(201);
+    assert_eq!(made["verified"], true, "{made}");
+    let listed = server.get("/api/v1/backups").expect(200);
+    assert_eq!(listed["items"][0]["first_seq"], last + 1, "{listed}");
     assert_eq!(server.stop(), Some(0));
     let (report, errors, code) = offline(&["verify"], dir.path());
     assert_eq!(code, Some(0), "{errors} {report}");
+    restore_what_is_left(dir.path(), last, &made);
+}
+
+/// The backup holds what is left, and names what is gone.
+fn restore_what_is_left(dir: &Path, last: u64, made: &Value) {
+    let elsewhere = temporary();
+    let data = elsewhere.path().join("data");
+    let from = dir.join("backups").display().to_string();
+    let restore = ["restore", "--from", &from];
+    let (seq, at) = (last.to_string(), "2020-01-01T00:00:00Z");
+    for to in [&seq, at] {
+        let (_, error, code) = offline(&[&restore[..], &["--to", to]].concat(), &data);
+        assert_eq!(code, Some(1), "{error}");
+        let told = error["error"].as_str().expect("an error");
+        assert!(told.contains(&format!("sequences 1 to {last}")), "{told}");
+        assert!(!data.exists());
+    }
+    let (plan, error, code) = offline(&[&restore[..], &["--dry-run"]].concat(), &data);
+    assert_eq!(
+        (code, &plan["first_seq"]),
+        (Some(0), &json!(last + 1)),
+        "{error}"
+    );
+    let id = made["id"].as_str().expect("an id");
+    let (restored, error, code) = offline(&[&restore[..], &["--backup", id]].concat(), &data);
+    assert_eq!(code, Some(0), "{error}");
+    assert_eq!(restored["compared_with_backup"], true);
+    let (there, error, code) = offline(&["state", "all", "--at", &made["to_seq"].to_string()], dir);
+    assert_eq!(code, Some(0), "{error}");
+    assert_eq!(there["state_hash"], restored["state_hash"]);
+    let server = Server::start_with(serve(&data, &[SMALL]));
+    is_pruned(&server, "/api/v1/events?from=1", &[], last);
+    server
+        .get(&format!("/api/v1/events/{}", last + 1))
+        .expect(200);
+    validate(&server, 100_002);
+    assert_eq!(server.stop(), Some(0));
+    let (report, error, code) = offline(&["verify"], &data);
+    assert_eq!(code, Some(0), "{error} {report}");
 }
 
 #[test]
@@ -253,6 +296,7 @@ fn what_a_verified_backup_holds_may_go_and_comes_back_with_a_restore() {
     assert_eq!(code, Some(1));
     let told = errors.to_string();
     assert!(told.contains("were removed here"), "{told}");
+    assert!(told.contains(made["id"].as_str().expect("an id")), "{told}");
     server.stop();
     fs::rename(&data, dir.path().join("lost")).expect("lost");
     let from = far.display().to_string();

@@ -1,6 +1,6 @@
 //! Actors that cannot live: the process begins anew, and at last answers reads only.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Server, hindcast, listening, serve, temporary, validation};
 
@@ -94,6 +94,32 @@ fn safe_mode_can_be_asked_for_and_left() {
             .unwrap()
             .contains("looking around")
     );
+    // A backup by the server would be an event; one from the files is not.
+    let problem = server.post("/api/v1/backups", &json!({})).expect(503);
+    let hint = problem["hint"].as_str().expect("a hint");
+    assert!(hint.contains("hindcast backup create --data-dir"), "{hint}");
+    assert!(
+        problem["detail"]
+            .as_str()
+            .unwrap()
+            .contains("looking around")
+    );
+    let create = ["backup", "create", "--json"];
+    let at = ["--server".to_owned(), server.url.clone()];
+    let refused = hindcast(&create).args(&at).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert!(told.contains("--data-dir"), "{told}");
+    let beside = hindcast(&create)
+        .arg("--data-dir")
+        .arg(dir.path())
+        .output()
+        .unwrap();
+    assert_eq!(beside.status.code(), Some(0), "{beside:?}");
+    let made: Value = serde_json::from_slice(&beside.stdout).unwrap();
+    assert_eq!(made["verified"], true, "{made}");
+    let listed = server.get("/api/v1/backups").expect(200);
+    assert_eq!(listed["items"][0]["id"], made["id"], "{listed}");
     assert_eq!(server.stop(), Some(0));
     let server = Server::start(dir.path());
     server

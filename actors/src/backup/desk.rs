@@ -16,11 +16,15 @@ use tokio::sync::oneshot;
 use super::options::BackupOptions;
 use crate::Environment;
 use crate::budget::micros;
+use crate::component::panic_text;
 use crate::lock::lock;
 use crate::supervisor::{as_f64, system_command};
 
 /// The worker of targets that are no configured ones.
 const OTHERS: &str = "";
+
+/// How often is looked whether the threads have ended.
+const JOIN_EVERY: Duration = Duration::from_millis(2);
 
 /// A piece of work for one worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +47,8 @@ pub(super) enum Task {
 /// How far shipping to a target is.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Shipping {
-    /// A backup of this epoch is there, so that what is shipped can be restored.
-    pub(super) ready: bool,
+    /// Where the backup of this epoch ends that is there, so that what is shipped can be restored.
+    pub(super) base: Option<Seq>,
     pub(super) to: Seq,
     /// When the target last had everything, monotonic.
     pub(super) level_at: u64,
@@ -151,21 +155,44 @@ impl Desk {
         Ok(())
     }
 
-    /// Ends the threads as soon as the object at hand is sent. What was not finished is taken up
-    /// again at the next start.
-    pub(crate) fn stop(&self, wait_max: Duration) {
+    /// Tells the threads to end as soon as the object at hand is sent. What was not finished is taken
+    /// up again at the next start.
+    pub(crate) fn close(&self) {
         self.stopping.store(true, Ordering::Release);
         for place in &self.places {
             let _queue = lock(&place.queue);
             place.wake.notify_all();
         }
+    }
+
+    /// Ends the threads and joins each, so that none of them holds the log any more; but one that
+    /// waits for its target is left to itself after `wait_max`. Returns how many were.
+    pub(crate) async fn stop(&self, wait_max: Duration) -> usize {
+        self.close();
         let begun = self.environment.clock.monotonic();
-        let mut threads = std::mem::take(&mut *lock(&self.threads));
         let late = |now: u64| now.saturating_sub(begun) > micros(wait_max);
-        while !threads.is_empty() && !late(self.environment.clock.monotonic()) {
-            threads.retain(|thread| !thread.is_finished());
-            std::thread::park_timeout(Duration::from_millis(5));
+        let mut left = std::mem::take(&mut *lock(&self.threads));
+        loop {
+            let (ended, at_work): (Vec<_>, Vec<_>) =
+                left.into_iter().partition(JoinHandle::is_finished);
+            for thread in ended {
+                let name = thread.thread().name().unwrap_or_default().to_owned();
+                if let Err(panic) = thread.join() {
+                    let error = panic_text(&*panic);
+                    tracing::error!(name, error, "a thread of backups panicked");
+                }
+            }
+            left = at_work;
+            if left.is_empty() || late(self.environment.clock.monotonic()) {
+                break;
+            }
+            tokio::time::sleep(JOIN_EVERY).await;
         }
+        for thread in &left {
+            let name = thread.thread().name().unwrap_or_default();
+            tracing::warn!(name, "a thread of backups still waits for its target");
+        }
+        left.len()
     }
 
     pub(super) fn is_stopping(&self) -> bool {
@@ -211,6 +238,9 @@ impl Desk {
 
     /// Asks for the drills that are due: of targets that have a backup to practise with.
     pub(crate) fn drill_by_schedule(&self) {
+        if self.log.read_only().is_some() {
+            return;
+        }
         let now = self.environment.clock.wall();
         for target in &self.options.targets {
             let last = lock(&self.drilled).get(&target.name).copied();
@@ -271,7 +301,8 @@ impl Desk {
             let mut open = state.backups_open();
             open.any(|(_, open)| open.target == target)
         });
-        if open {
+        // Where nothing is written, nothing can be asked for.
+        if open || self.log.read_only().is_some() {
             return;
         }
         let now = self.environment.clock.wall();

@@ -47,6 +47,9 @@ pub enum BackupRefusal {
     Target(#[from] TargetError),
     #[error("the idempotency key was used with another request")]
     KeyReused,
+    /// A backup is an event, and this server writes none.
+    #[error("nothing is written here, and a backup is recorded as an event: {0}")]
+    ReadOnly(String),
     #[error("{limit} backups are asked for and not ended, which is the limit")]
     TooMany { limit: u64 },
     #[error(transparent)]
@@ -75,6 +78,9 @@ impl BackupHandle {
     ) -> Result<Requested, BackupRefusal> {
         let target = request.target.unwrap_or_else(|| LOCAL.to_owned());
         self.desk.options.find(&target)?;
+        if let Some(why) = self.desk.log.read_only() {
+            return Err(BackupRefusal::ReadOnly(why.to_owned()));
+        }
         let limit = BACKUPS_OPEN_MAX as u64;
         if self.open() >= limit {
             return Err(BackupRefusal::TooMany { limit });

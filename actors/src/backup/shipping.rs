@@ -22,7 +22,7 @@ pub(super) fn run(desk: &Desk, place: &Place) {
             failures => backoff(BackupId::default(), failures),
         };
         desk.rest(place, wait, false);
-        if desk.is_stopping() || !lock(&place.shipping).ready {
+        if desk.is_stopping() || lock(&place.shipping).base.is_none() {
             continue;
         }
         let tried = catch_unwind(AssertUnwindSafe(|| {
@@ -43,15 +43,21 @@ pub(super) fn run(desk: &Desk, place: &Place) {
             Err(error) => {
                 failures += 1;
                 repository = None;
-                let known = lock(&place.shipping).error.replace(error.clone());
-                // Only the beginning and the end of a failure are recorded.
-                if known.is_none() {
-                    tracing::warn!(error, target = place.name, "shipping fails");
-                    let to = lock(&place.shipping).to;
-                    desk.record(change(place, to, Some(error)));
-                }
+                failed(desk, place, error);
             }
         }
+    }
+}
+
+/// The target does not do what shipping needs. Only the beginning and the end of that are recorded.
+pub(super) fn failed(desk: &Desk, place: &Place, error: String) {
+    let (known, to) = {
+        let mut shipping = lock(&place.shipping);
+        (shipping.error.replace(error.clone()), shipping.to)
+    };
+    if known.is_none() {
+        tracing::warn!(error, target = place.name, "shipping fails");
+        desk.record(change(place, to, Some(error)));
     }
 }
 

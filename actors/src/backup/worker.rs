@@ -9,7 +9,7 @@ use hindcast_backup::{
     BackupError, Create, Manifest, Repository, Verified, Work, create, fold, prune, redact, verify,
 };
 use hindcast_model::event::{BackupEnded, BackupKind};
-use hindcast_model::{Event, KeyId, Seq};
+use hindcast_model::{BackupId, Event, KeyId, Seq, State};
 
 use super::desk::{Desk, Job, Place, Task};
 use super::options::TargetOptions;
@@ -25,14 +25,20 @@ const ROOM_BYTES: u64 = 256 << 20;
 const ERROR_CHARS_MAX: usize = 500;
 
 pub(super) fn run(desk: &Desk, place: &Place) {
+    let mut failures = 0;
     while !desk.is_stopping() {
         let job = lock(&place.queue).pop_front();
         match job {
             Some(Task::Backup(job)) => work_on(desk, place, &job),
             Some(Task::Drill { target }) => super::drill::run(desk, &target),
             None => {
-                maintain(desk, place);
-                desk.rest(place, FOLD_EVERY, true);
+                failures = match maintain(desk, place) {
+                    true => 0,
+                    false => failures + 1,
+                };
+                let soon = || backoff(BackupId::default(), failures).min(FOLD_EVERY);
+                let wait = if failures > 0 { soon() } else { FOLD_EVERY };
+                desk.rest(place, wait, true);
             }
         }
     }
@@ -83,6 +89,9 @@ fn work_on(desk: &Desk, place: &Place, job: &Job) {
             None => false,
         };
         tell(job, &done, again);
+        if let Some(failure) = &done.failure {
+            cannot_begin(desk, place, job, failure);
+        }
         desk.record(ended(job, done, (attempt, again)));
         if !again {
             return;
@@ -208,26 +217,40 @@ pub(super) fn check_room(desk: &Desk, needed: u64) -> Result<(), BackupError> {
     }
 }
 
+/// What is shipped continuously begins with a backup: a target that is gone before that fails.
+fn cannot_begin(desk: &Desk, place: &Place, job: &Job, failure: &Failure) {
+    let mut targets = desk.options.targets.iter();
+    let continuous = targets.any(|target| target.name == place.name && target.continuous);
+    let begun = lock(&place.shipping).base.is_some();
+    if continuous && !begun && job.target == place.name && failure.passing {
+        super::shipping::failed(desk, place, failure.message.clone());
+    }
+}
+
 /// Takes shredded keys out of the target, sees to it that there is a backup to go on from, and folds
-/// what was shipped.
-fn maintain(desk: &Desk, place: &Place) {
+/// what was shipped. Returns whether the target did what it was asked to.
+fn maintain(desk: &Desk, place: &Place) -> bool {
     if let Err(error) = redact_here(desk, place) {
         // It is tried again, and every backup does it as well.
         tracing::warn!(%error, target = place.name, "shredded keys are still in the target");
     }
     let mut targets = desk.options.targets.iter();
     let Some(target) = targets.find(|t| t.name == place.name && t.continuous) else {
-        return;
+        return true;
     };
     let maintained = catch_unwind(AssertUnwindSafe(|| fold_shipped(desk, place, target)));
-    match maintained {
-        Ok(Ok(())) | Ok(Err(BackupError::Stopped)) => {}
-        Ok(Err(error)) => tracing::warn!(%error, target = place.name, "folding failed"),
-        Err(panic) => {
-            let error = panic_text(&*panic);
-            tracing::error!(error, target = place.name, "folding panicked");
-        }
+    let error = match maintained {
+        Ok(Ok(())) | Ok(Err(BackupError::Stopped)) => return true,
+        Ok(Err(error)) => error.to_string(),
+        Err(panic) => format!("folding panicked: {}", panic_text(&*panic)),
+    };
+    tracing::warn!(error, target = place.name, "folding failed");
+    // Until it is known that there is a backup to go on from, nothing is shipped that could fail.
+    let idle = lock(&place.shipping).base.is_none();
+    if idle {
+        super::shipping::failed(desk, place, error);
     }
+    false
 }
 
 fn redact_here(desk: &Desk, place: &Place) -> Result<(), BackupError> {
@@ -247,12 +270,18 @@ fn redact_here(desk: &Desk, place: &Place) -> Result<(), BackupError> {
 
 fn fold_shipped(desk: &Desk, place: &Place, target: &TargetOptions) -> Result<(), BackupError> {
     let repository = target.repository(&desk.environment)?;
-    let ready = lock(&place.shipping).ready;
-    if !ready && !has_base(desk, &repository)? {
-        desk.ask(&place.name);
-        return Ok(());
+    let (lost_to, known) = (lost_to(desk), lock(&place.shipping).base);
+    if known.is_none_or(|base| base < lost_to) {
+        // What was shipped cannot lead over events that are lost.
+        let base = base_there(desk, &repository)?.filter(|base| *base >= lost_to);
+        lock(&place.shipping).base = base.or(known);
+        if base.is_none() {
+            desk.ask(&place.name);
+        }
+        if known.or(base).is_none() {
+            return Ok(());
+        }
     }
-    lock(&place.shipping).ready = true;
     let stopped = || desk.is_stopping();
     let work = Work {
         stopped: &stopped,
@@ -267,17 +296,27 @@ fn fold_shipped(desk: &Desk, place: &Place, target: &TargetOptions) -> Result<()
     Ok(())
 }
 
-/// Whether the newest backup is of this history.
-fn has_base(desk: &Desk, repository: &Repository) -> Result<bool, BackupError> {
+/// The last event that was removed without a backup, where a backup can still go on from there.
+fn lost_to(desk: &Desk) -> Seq {
+    let lost = |state: &State| {
+        let pruned = state.pruned()?;
+        (pruned.lost_to == pruned.last).then_some(pruned.last)
+    };
+    desk.log.state(|state| lost(state).unwrap_or(Seq(0)))
+}
+
+/// Where the newest backup ends, if it is of this history.
+fn base_there(desk: &Desk, repository: &Repository) -> Result<Option<Seq>, BackupError> {
     let head = desk.log.head();
     match repository.log()? {
-        None => return Ok(false),
+        None => return Ok(None),
         Some(there) if there != head.log => {
             let here = head.log;
             return Err(BackupError::OtherLog { there, here });
         }
         Some(_) => {}
     }
-    let newest = repository.list()?.pop();
-    Ok(newest.is_some_and(|newest| newest.manifest.epoch == head.epoch))
+    let newest = repository.list()?.pop().map(|newest| newest.manifest);
+    let newest = newest.filter(|manifest| manifest.epoch == head.epoch);
+    Ok(newest.map(|manifest| manifest.to_seq))
 }

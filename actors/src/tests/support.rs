@@ -139,11 +139,6 @@ impl World {
         let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
         let mut log_options = Options::new(dir.path());
         log_options.segment_bytes = 4 << 20;
-        // Threads of the backup actor let go of the log before it a moment after they are told to.
-        let mut waits = 0..1_000;
-        while hindcast_log::is_open(dir.path()) && waits.next().is_some() {
-            std::thread::park_timeout(Duration::from_millis(10));
-        }
         let (log, _) =
             Log::open(log_options, Arc::clone(&clock), fresh_id(), &|_| {}).expect("the log opens");
         let free = Arc::new(AtomicU64::new(1 << 40));

@@ -3,7 +3,7 @@
 use hindcast_backup::{Listed, Plan, Protection};
 use hindcast_log::{Cut, Recorded};
 use hindcast_model::event::{BackupEnded, BackupKind, BackupRequested};
-use hindcast_model::{BackupId, Event};
+use hindcast_model::{BackupId, Event, Seq};
 use serde::Serialize;
 
 use super::time::rfc3339;
@@ -22,6 +22,9 @@ pub struct BackupView {
     pub kind: &'static str,
     /// When it was asked for, or begun.
     pub created_at: String,
+    /// The first event that it holds: 1, unless the log had been pruned before without a backup; not
+    /// known from the log alone.
+    pub first_seq: Option<u64>,
     /// The first event that no backup of this target had before.
     pub from_seq: Option<u64>,
     /// The last event in it.
@@ -96,6 +99,7 @@ fn blank(recorded: &Recorded, (id, target): (BackupId, &str), kind: BackupKind) 
         status: "pending",
         kind: kind.word(),
         created_at: rfc3339(recorded.context.at),
+        first_seq: None,
         from_seq: None,
         to_seq: None,
         bytes: None,
@@ -144,6 +148,7 @@ pub fn listed_backup(listed: &Listed, target: &str, protection: Protection) -> B
         status: "completed",
         kind: manifest.kind.word(),
         created_at: rfc3339(manifest.created_at),
+        first_seq: Some(manifest.first_seq().0),
         from_seq: Some(manifest.from_seq.0),
         to_seq: Some(manifest.to_seq.0),
         bytes: Some(manifest.stored_bytes()),
@@ -170,6 +175,8 @@ pub struct RestorePlanView {
     pub backup_verified_at: Option<String>,
     /// Where the restored log ends: a sequence, a time, or `end`.
     pub cut: String,
+    /// The first event that is restored: 1, unless the log had been pruned before the backup.
+    pub first_seq: u64,
     /// The last event that is certain to be restored; what was shipped after it comes besides.
     pub last_certain_seq: u64,
     /// Objects of the log that are read, and their bytes in the target.
@@ -194,6 +201,13 @@ pub fn restore_plan(plan: &Plan) -> RestorePlanView {
                 .to_owned(),
         );
     }
+    if plan.first > Seq(1) {
+        warnings.push(format!(
+            "the backup begins with event {}: what was before had been removed from the log, and the \
+             state there is all that is left of it",
+            plan.first
+        ));
+    }
     if let Some((_, None)) = plan.backup {
         warnings.push("the backup was never verified".to_owned());
     }
@@ -207,6 +221,7 @@ pub fn restore_plan(plan: &Plan) -> RestorePlanView {
             Cut::Time(at) => rfc3339(at),
             Cut::End => "end".to_owned(),
         },
+        first_seq: plan.first.0,
         last_certain_seq: plan.last.0,
         objects: plan.objects,
         bytes: plan.bytes,

@@ -37,6 +37,10 @@ use crate::replay::Checkpoint;
 use crate::scan::{Begin, Link};
 use crate::segment::{self, Location};
 
+mod copy;
+
+pub use copy::BaseFile;
+
 const FILE: &str = "base.bin";
 const MAGIC: [u8; 4] = *b"HCBS";
 const FORMAT: u32 = 1;
@@ -242,14 +246,17 @@ impl std::fmt::Display for Gap {
 }
 
 /// A base with the state there, as it stands in its file.
+#[derive(Clone)]
 struct File {
     base: Base,
     state_bytes: usize,
-    state: Vec<u8>,
+    /// The whole file, and where its state begins.
+    bytes: Vec<u8>,
+    state_at: usize,
 }
 
 impl File {
-    fn decode(bytes: &[u8]) -> Result<Self, String> {
+    fn decode(bytes: Vec<u8>) -> Result<Self, String> {
         let (header, body) = bytes
             .split_at_checked(HEADER_BYTES)
             .ok_or("it is cut short")?;
@@ -268,9 +275,10 @@ impl File {
             return Err("its checksum does not hold".to_owned());
         }
         let len = |at| usize::try_from(long(at)).map_err(|error| error.to_string());
-        let (note, state) = body
+        let (note, _) = body
             .split_at_checked(len(96)?)
             .ok_or("its note is cut short")?;
+        let state_at = HEADER_BYTES + note.len();
         let base = Base {
             log: Uuid::from_bytes(header[16..32].try_into().expect("16 bytes")),
             epoch: word(12),
@@ -285,13 +293,15 @@ impl File {
         Ok(Self {
             base,
             state_bytes: len(104)?,
-            state: state.to_vec(),
+            state_at,
+            bytes,
         })
     }
 
     /// The checkpoint that the log goes on from.
     fn checkpoint(&self) -> Result<Checkpoint, String> {
-        let state = lz4_flex::block::decompress(&self.state, self.state_bytes);
+        let compressed = &self.bytes[self.state_at..];
+        let state = lz4_flex::block::decompress(compressed, self.state_bytes);
         let state = decode_state(&state.map_err(|error| error.to_string())?);
         let state = state.map_err(|error| error.to_string())?;
         if state.seq() != self.base.last {
@@ -319,7 +329,7 @@ fn read(disk: &dyn Disk, data_dir: &Path) -> Result<Option<Result<File, String>>
         Err(error) => return Err(LogError::io("open", path)(error)),
     };
     let bytes = read_from(file.as_ref(), 0).map_err(LogError::io("read", &path))?;
-    Ok(Some(File::decode(&bytes)))
+    Ok(Some(File::decode(bytes)))
 }
 
 /// The gap that `seq` lies in, if the log under `data_dir` was pruned past it.
@@ -335,6 +345,11 @@ pub(crate) fn write(
     base: &Base,
     checkpoint: &Checkpoint,
 ) -> Result<(), LogError> {
+    put(disk, data_dir, &base.encode(checkpoint)?)
+}
+
+/// Writes the bytes of a base and returns once they are on the medium.
+pub(crate) fn put(disk: &dyn Disk, data_dir: &Path, bytes: &[u8]) -> Result<(), LogError> {
     let (path, half) = (path(data_dir), data_dir.join("base.tmp"));
     let failed = |action| LogError::io(action, &half);
     match disk.remove(&half) {
@@ -344,8 +359,7 @@ pub(crate) fn write(
         Ok(()) | Err(_) => {}
     }
     let file = disk.create(&half).map_err(failed("create"))?;
-    let bytes = base.encode(checkpoint)?;
-    file.write_at(&bytes, 0).map_err(failed("write"))?;
+    file.write_at(bytes, 0).map_err(failed("write"))?;
     file.sync_data().map_err(failed("fdatasync"))?;
     disk.rename(&half, &path).map_err(failed("rename"))?;
     disk.sync_dir(data_dir)
@@ -403,6 +417,11 @@ impl Origin {
         self.file.as_ref().map(|file| &file.base)
     }
 
+    /// The base as it stands in its file.
+    pub(crate) fn base_file(&self) -> Option<BaseFile> {
+        self.file.clone().map(BaseFile)
+    }
+
     /// The last sequence that was removed; 0 for none.
     pub(crate) fn pruned_to(&self) -> Seq {
         self.base().map_or(Seq(0), |base| base.last)
@@ -452,7 +471,7 @@ pub(crate) fn encode(base: &Base, checkpoint: &Checkpoint) -> Result<Vec<u8>, Lo
 /// Reads what `encode` wrote.
 #[cfg(test)]
 pub(crate) fn decode(bytes: &[u8]) -> Result<(Base, Checkpoint), String> {
-    let file = File::decode(bytes)?;
+    let file = File::decode(bytes.to_vec())?;
     let checkpoint = file.checkpoint()?;
     Ok((file.base, checkpoint))
 }

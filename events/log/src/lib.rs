@@ -46,7 +46,7 @@ mod verify;
 mod wal;
 
 pub use background::background;
-pub use base::Gap;
+pub use base::{BaseFile, Gap};
 pub use blobs::{BlobError, Blobs, Pinned};
 pub use codec::{decode_state, encode_state, state_hash};
 pub use copying::{FrameCursor, Place, SegmentAt, blobs_in, header_at};

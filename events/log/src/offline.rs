@@ -9,7 +9,7 @@ use std::sync::Arc;
 use hindcast_model::{EventId, Seq, State, Stream};
 use uuid::Uuid;
 
-use crate::base::{Base, Gap, Origin};
+use crate::base::{Base, BaseFile, Gap, Origin};
 use crate::blobs::Blobs;
 use crate::disk::{Disk, RealDisk};
 use crate::error::LogError;
@@ -104,6 +104,12 @@ impl Reader {
     #[must_use]
     pub fn gaps(&self) -> Vec<Gap> {
         self.origin.base().map(Base::gaps).unwrap_or_default()
+    }
+
+    /// What a pruned log goes on from; none when it is there from its beginning.
+    #[must_use]
+    pub fn base(&self) -> Option<BaseFile> {
+        self.origin.base_file()
     }
 
     /// The disk that it reads.

@@ -2,9 +2,12 @@
 //! loses nothing that is not said: the base is on the medium, then the event that names the range,
 //! and only then are the files removed. A start finishes what it finds half done.
 
+use std::collections::BTreeSet;
+
 use hindcast_model::event::SegmentsPruned;
 use hindcast_model::{
-    Command, Event, EventId, KeyId, Name16, Seq, Stream, StreamKind, Submission, UnixMicros,
+    Command, Digest, Event, EventId, KeyId, Name16, Seq, State, Stream, StreamKind, Submission,
+    UnixMicros,
 };
 use uuid::Uuid;
 
@@ -103,11 +106,13 @@ impl Log {
     pub fn sweep_blobs(&self) -> Result<usize, LogError> {
         let path = self.shared().options.data_dir.join("blobs");
         let swept = self.shared().blobs.sweep(|candidates| {
-            self.state(|state| {
-                for digest in state.blobs() {
-                    candidates.remove(&digest);
-                }
-            });
+            self.state(|state| keep(candidates, state));
+            // Where the log begins, a run may have been open that has ended since.
+            let (disk, data_dir) = (self.shared().disk.as_ref(), self.data_dir());
+            let base = Origin::find(disk, data_dir).and_then(|origin| origin.checkpoint());
+            if let Some(base) = base.map_err(std::io::Error::other)? {
+                keep(candidates, &base.state);
+            }
             let mut next = self.oldest();
             while !candidates.is_empty() {
                 let page = self.read(next, 1_024).map_err(std::io::Error::other)?;
@@ -238,6 +243,13 @@ impl Log {
             }
             Some(_) | None => Ok(()),
         }
+    }
+}
+
+/// Takes away the blobs that a state names.
+fn keep(candidates: &mut BTreeSet<Digest>, state: &State) {
+    for digest in state.blobs() {
+        candidates.remove(&digest);
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use hindcast_model::{Event, EventId, Seq, UnixMicros};
 
+use crate::base::{self, BaseFile};
 use crate::copying::{Place, time_of};
 use crate::disk::{Disk, DiskFile};
 use crate::error::LogError;
@@ -51,6 +52,7 @@ struct Open {
 /// The writing of a log from frames.
 pub struct Rebuild {
     disk: Arc<dyn Disk>,
+    data_dir: PathBuf,
     dir: PathBuf,
     cut: Cut,
     /// The epoch of a frame that has to be made anew, because the cut is within it.
@@ -87,6 +89,7 @@ impl Rebuild {
         }
         Ok(Self {
             disk: Arc::clone(disk),
+            data_dir: data_dir.to_owned(),
             dir,
             cut,
             epoch,
@@ -102,6 +105,17 @@ impl Rebuild {
             complete: cut == Cut::Seq(Seq(0)),
             bytes: 0,
         })
+    }
+
+    /// The log that is written goes on from `base`, which is written first.
+    pub fn go_on_from(&mut self, base: &BaseFile) -> Result<(), LogError> {
+        assert!(self.link.is_none(), "a base stands before every frame");
+        // Rules that cannot read the state cannot replay what follows.
+        base.state()?;
+        base::put(self.disk.as_ref(), &self.data_dir, base.bytes())?;
+        self.at = base.at();
+        self.link = Some(base.place().into());
+        Ok(())
     }
 
     /// Where it is; none before the first frame.

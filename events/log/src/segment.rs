@@ -155,8 +155,7 @@ pub(crate) struct Window {
 impl Segment {
     /// Reads the header of a segment alone.
     pub(crate) fn header_of(disk: &dyn Disk, location: &Location) -> Result<Header, LogError> {
-        let path = &location.path;
-        let file = disk.open(path, false).map_err(LogError::io("open", path))?;
+        let file = open_moved(disk, location)?;
         read_header(file.as_ref(), location)
     }
 

@@ -8,12 +8,14 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hindcast_log::{Blobs, Cut, Place, Rebuild, Rebuilt, Replayed, replay_seen, state_hash};
+use hindcast_log::{
+    BaseFile, Blobs, Cut, Place, Rebuild, Rebuilt, Replayed, replay_seen, state_hash,
+};
 use hindcast_model::{Digest, Event, Seq};
 
 use crate::create::END;
 use crate::error::{BackupError, TargetError};
-use crate::manifest::{Manifest, Stretch};
+use crate::manifest::{Based, Manifest, Stretch};
 use crate::repository::{Repository, blob_name, part_range, segment_first};
 use crate::send::key_files;
 use crate::work::{Step, Work};
@@ -74,13 +76,16 @@ pub(crate) fn build_log(
         shape.epoch,
         shape.segment_bytes,
     )?;
-    let mut passed_over = Vec::new();
+    let (mut passed_over, mut blobs) = (Vec::new(), BTreeSet::new());
     match source {
         Source::Repository {
             repository,
             manifest,
             onward,
         } => {
+            if let Some(base) = &manifest.base {
+                blobs = begin_after(repository, &mut rebuild, base, shape.cut)?;
+            }
             for stretch in &manifest.stretches {
                 if rebuild.complete() {
                     break;
@@ -95,13 +100,12 @@ pub(crate) fn build_log(
         Source::DataDir(data_dir) => copy(data_dir, &mut rebuild, work)?,
     }
     let complete = rebuild.complete();
-    let rebuilt = rebuild.finish()?.ok_or(BackupError::Empty)?;
+    let rebuilt = rebuild.finish()?.ok_or_else(|| nothing_left(source))?;
     if let (Cut::Seq(wanted), false) = (shape.cut, complete) {
         let last = rebuilt.place.last();
         return Err(BackupError::BeyondEnd { wanted, last });
     }
     work.step(Step::LogWritten)?;
-    let mut blobs = BTreeSet::new();
     let replayed = replay_seen(work.disk.as_ref(), dir, &mut |recorded| {
         blobs.extend(recorded.event().into_iter().flat_map(Event::blobs));
     })?;
@@ -119,6 +123,51 @@ pub(crate) fn build_log(
         blobs,
         passed_over,
     })
+}
+
+/// Puts in place what a pruned log goes on from. Returns the blobs that the state there names.
+fn begin_after(
+    repository: &Repository,
+    rebuild: &mut Rebuild,
+    told: &Based,
+    cut: Cut,
+) -> Result<BTreeSet<Digest>, BackupError> {
+    if let Cut::Seq(seq) = cut
+        && seq <= told.last
+    {
+        return Err(gone(told));
+    }
+    let mut bytes = Vec::new();
+    repository.load(&told.name, Some((told.bytes, told.blake3)), |piece| {
+        bytes.extend_from_slice(piece);
+        Ok(())
+    })?;
+    let damaged = |what: String| BackupError::damaged(&told.name, what);
+    let base = BaseFile::decode(bytes).map_err(damaged)?;
+    if (base.place().last(), base.place().chain) != (told.last, told.chain) {
+        return Err(damaged(
+            "it ends elsewhere than the manifest says".to_owned(),
+        ));
+    }
+    rebuild.go_on_from(&base)?;
+    Ok(base.state()?.blobs().collect())
+}
+
+fn gone(base: &Based) -> BackupError {
+    BackupError::Gone {
+        from: Seq(1),
+        to: base.last,
+    }
+}
+
+/// No event is at or before the cut.
+fn nothing_left(source: &Source) -> BackupError {
+    match source {
+        Source::Repository { manifest, .. } => {
+            manifest.base.as_ref().map_or(BackupError::Empty, gone)
+        }
+        Source::DataDir(_) => BackupError::Empty,
+    }
 }
 
 /// The state hash has to be the backup's where both stand at the same place and were folded by the

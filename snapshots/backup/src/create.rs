@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use hindcast_log::state_hash;
+use hindcast_log::{BaseFile, state_hash};
 use hindcast_model::event::BackupKind;
 use hindcast_model::{BackupId, DECIDER_VERSION, Digest, KeyId, Seq};
 
 use crate::error::BackupError;
-use crate::manifest::{FORMAT, Manifest, Stored, Stretch};
+use crate::manifest::{Based, FORMAT, Manifest, Stored, Stretch};
 use crate::repository::{Repository, segment_name};
 use crate::send::{Sender, send_keys};
 use crate::work::{Step, Work};
@@ -47,15 +47,14 @@ pub fn create(
         .log;
     repository.begin(log)?;
     work.step(Step::RepositoryReady)?;
-    let begins = reader
-        .segments()
-        .first()
-        .map_or(Seq(1), |first| first.first);
-    let parent = parent_of(repository, request, begins)?;
+    let log_base = reader.base();
+    let parent = parent_of(repository, request, log_base.as_ref())?;
     let known = Known::new(repository, parent.as_ref())?;
     work.step(Step::Compared)?;
     let mut sender = Sender::new(repository, &reader, known.blobs);
-    let (stretches, epoch) = send_log(&mut sender, (&known.stretches, to), work)?;
+    let known_before = (known.base, &known.stretches[..]);
+    let (base, before) = before_the_log(&mut sender, log_base, known_before, work)?;
+    let (stretches, epoch) = send_log(&mut sender, before, (&known.stretches, to), work)?;
     let end = stretches
         .last()
         .ok_or_else(|| BackupError::NoLog(request.data_dir.to_owned()))?;
@@ -74,7 +73,8 @@ pub fn create(
     let state_hash = state_hash(&state)?;
     redact(repository, state.shredded())?;
     work.step(Step::StateHashed)?;
-    let before = parent.as_ref().map_or(Seq(0), |parent| parent.to_seq);
+    let based = base.as_ref().map_or(Seq(0), |base| base.last);
+    let before = parent.as_ref().map_or(based, |p| p.to_seq.max(based));
     let manifest = Manifest {
         format: FORMAT,
         id: request.id,
@@ -92,6 +92,7 @@ pub fn create(
         state_hash,
         decider_version: DECIDER_VERSION,
         binary_version: request.binary_version.to_owned(),
+        base,
         stretches,
         blobs: blobs.into_values().collect(),
         keys,
@@ -121,25 +122,40 @@ pub fn redact(
     Ok(())
 }
 
-/// The backup to go on from; none for a full one. A log whose oldest events were removed cannot be
-/// sent anew: what the target has of them is gone on from.
+/// The backup to go on from; none for a full one. A log whose oldest events were removed because a
+/// backup holds them cannot be sent anew: what the target has of them is gone on from.
 fn parent_of(
     repository: &Repository,
     request: &Create<'_>,
-    begins: Seq,
+    base: Option<&BaseFile>,
 ) -> Result<Option<Manifest>, BackupError> {
-    if request.kind == BackupKind::Full && begins == Seq(1) {
+    let held = base.is_some_and(|base| base.backup().is_some());
+    if request.kind == BackupKind::Full && !held {
         return Ok(None);
     }
-    let mut before = repository.list()?.into_iter().rev();
+    let listed = repository.list()?.into_iter().rev();
     // An attempt of this very backup is no parent of it.
-    let parent = before.find(|listed| listed.manifest.id != request.id);
-    Ok(parent.map(|listed| listed.manifest))
+    let others = listed.filter(|listed| listed.manifest.id != request.id);
+    let mut before: Vec<Manifest> = others.map(|listed| listed.manifest).collect();
+    // The newest by the clock, which may have been set back, need not reach up to where the log
+    // begins.
+    let reaches = |manifest: &Manifest| {
+        let stretches = manifest.stretches.iter();
+        base.is_none_or(|base| {
+            let (last, chain) = (base.place().last(), base.place().chain);
+            stretches
+                .map(|s| (s.last, s.chain))
+                .any(|end| end == (last, chain))
+        })
+    };
+    let parent = before.iter().position(reaches).unwrap_or(0);
+    Ok((!before.is_empty()).then(|| before.swap_remove(parent)))
 }
 
 /// What the repository has, by the last backup's word and its own listing: an object counts when
 /// both say so and its length is the same.
 struct Known {
+    base: Option<Based>,
     stretches: Vec<Stretch>,
     blobs: BTreeMap<Digest, Stored>,
     keys: BTreeMap<String, Stored>,
@@ -148,6 +164,7 @@ struct Known {
 impl Known {
     fn new(repository: &Repository, parent: Option<&Manifest>) -> Result<Self, BackupError> {
         let mut known = Self {
+            base: None,
             stretches: Vec::new(),
             blobs: BTreeMap::new(),
             keys: BTreeMap::new(),
@@ -157,6 +174,8 @@ impl Known {
         };
         let listed = repository.names("")?;
         let there = |name: &str, bytes: u64| listed.get(name) == Some(&bytes);
+        let base = parent.base.clone();
+        known.base = base.filter(|base| there(&base.name, base.stored_bytes));
         let stretches = parent.stretches.iter();
         known.stretches.extend(
             stretches
@@ -181,14 +200,15 @@ impl Known {
     }
 }
 
-/// Sends the frames that are not known up to `to`. Returns the whole log's stretches and its epoch.
+/// Sends the frames that are not known up to `to`. Returns the whole log's stretches, those that
+/// stand before it included, and its epoch.
 fn send_log(
     sender: &mut Sender<'_>,
+    mut stretches: Vec<Stretch>,
     (known, to): (&[Stretch], Seq),
     work: &Work<'_>,
 ) -> Result<(Vec<Stretch>, u32), BackupError> {
     let segments = sender.reader.segments();
-    let mut stretches = before_the_log(sender, known)?;
     let mut epoch = 1;
     for (index, segment) in segments.iter().enumerate() {
         let mut cursor = sender.reader.frames_of(segment.first)?;
@@ -211,25 +231,43 @@ fn send_log(
     Ok((stretches, epoch))
 }
 
-/// The stretches of the events that were removed from this log, which the repository has to have.
-fn before_the_log(sender: &Sender<'_>, known: &[Stretch]) -> Result<Vec<Stretch>, BackupError> {
-    let segments = sender.reader.segments();
-    let Some(begins) = segments.first().map(|first| first.first) else {
-        return Ok(Vec::new());
+/// What stands before this log, whose oldest events were removed: the stretches of the repository
+/// that hold them, behind the base that they begin with, if there is one. Where they do not lead up
+/// to the log and no backup is said to hold them, they are lost, and the log's own base takes their
+/// place.
+fn before_the_log(
+    sender: &mut Sender<'_>,
+    log: Option<BaseFile>,
+    (base, known): (Option<Based>, &[Stretch]),
+    work: &Work<'_>,
+) -> Result<(Option<Based>, Vec<Stretch>), BackupError> {
+    let Some(log) = log else {
+        return Ok((None, Vec::new()));
     };
-    let to = Seq(begins.0 - 1);
-    let (mut found, mut next): (Vec<Stretch>, Seq) = (Vec::new(), Seq(1));
-    while next < begins {
-        let fits = |stretch: &&Stretch| stretch.first == next && stretch.last < begins;
+    let wanted = (log.place().next, log.place().chain);
+    let begins = base.as_ref().map_or((Seq(1), Digest::default()), |base| {
+        (base.last.next(), base.chain)
+    });
+    let (mut found, mut place): (Vec<Stretch>, (Seq, Digest)) = (Vec::new(), begins);
+    while place.0 < wanted.0 {
+        let fits = |stretch: &&Stretch| stretch.first == place.0 && stretch.last < wanted.0;
         let longest = known.iter().filter(fits).max_by_key(|stretch| stretch.last);
-        let stretch = longest.ok_or(BackupError::Pruned { to })?;
-        next = stretch.last.next();
+        let Some(stretch) = longest else { break };
+        place = (stretch.last.next(), stretch.chain);
         found.push(stretch.clone());
     }
-    let chain = sender.reader.frames_of(begins)?.place.chain;
-    match found.last().is_none_or(|last| last.chain == chain) {
-        true => Ok(found),
-        false => Err(BackupError::Pruned { to }),
+    if place == wanted && !found.is_empty() {
+        return Ok((base, found));
+    }
+    match log.backup() {
+        Some(backup) => Err(BackupError::Pruned {
+            to: log.place().last(),
+            held_by: backup.to_owned(),
+        }),
+        None => {
+            let sent = sender.send_base(&log, base.as_ref(), work)?;
+            Ok((Some(sent), Vec::new()))
+        }
     }
 }
 

@@ -83,9 +83,14 @@ pub enum BackupError {
     Empty,
     #[error(
         "the events up to {to} were removed here, and this target has no backup of them: a backup \
-         would not be the whole log"
+         would not be the whole log, and backup {held_by} is; take the target that has it"
     )]
-    Pruned { to: Seq },
+    Pruned { to: Seq, held_by: String },
+    #[error(
+        "sequences {from} to {to} are in no backup of this target: they had been removed from the \
+         log before it was backed up; the first that a restore can end with is {}", to.next()
+    )]
+    Gone { from: Seq, to: Seq },
     #[error(
         "what was restored has the state {found} at sequence {seq}, and the backup says {told}"
     )]

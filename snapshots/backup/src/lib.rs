@@ -35,7 +35,7 @@ pub use crypt::{Key, KeyTag, NONCE_BYTES};
 pub use directory::Directory;
 pub use drill::{Drilled, drill};
 pub use error::{BackupError, TargetError};
-pub use manifest::{Manifest, Stored, Stretch, Verified};
+pub use manifest::{Based, Manifest, Stored, Stretch, Verified};
 pub use node::{Node, NodeOptions, NodePlace, OBJECT_FIELD, is_vault_name};
 pub use plan::{Plan, Wanted, plan, plan_local};
 pub use repository::{Entropy, Listed, Protection, Repository};

@@ -42,6 +42,22 @@ pub struct Stored {
     pub stored_bytes: u64,
 }
 
+/// What the log went on from when its oldest events had been removed and no backup held them: the
+/// state there, in one object, whose content is the log's own file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Based {
+    pub name: String,
+    /// The last event that was removed, the hash of its frame, and its time.
+    pub last: Seq,
+    pub chain: Digest,
+    pub at: UnixMicros,
+    /// Bytes and blake3 of the content, and bytes of the object.
+    pub bytes: u64,
+    pub blake3: Digest,
+    pub stored_bytes: u64,
+}
+
 /// One backup: everything that a restore needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -53,7 +69,7 @@ pub struct Manifest {
     /// The backup whose objects were not sent again.
     pub parent: Option<BackupId>,
     pub created_at: UnixMicros,
-    /// The first event that `parent` does not have; 1 without one.
+    /// The first event that `parent` does not have; without one, the first that it holds.
     pub from_seq: Seq,
     pub to_seq: Seq,
     pub epoch: u32,
@@ -63,7 +79,10 @@ pub struct Manifest {
     pub state_hash: Digest,
     pub decider_version: u32,
     pub binary_version: String,
-    /// The whole log, in order.
+    /// What the log goes on from; none when it is there from its first event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Based>,
+    /// The whole log from there on, in order.
     pub stretches: Vec<Stretch>,
     pub blobs: Vec<Stored>,
     /// Data keys; none when they are left out of a target that is not encrypted.
@@ -73,12 +92,19 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// The first event that it holds: 1, unless the log had been pruned before.
+    #[must_use]
+    pub fn first_seq(&self) -> Seq {
+        self.base.as_ref().map_or(Seq(1), |base| base.last.next())
+    }
+
     /// Bytes of everything that it consists of, as the target holds it.
     #[must_use]
     pub fn stored_bytes(&self) -> u64 {
         let stretches = self.stretches.iter().map(|s| s.stored_bytes);
         let files = self.blobs.iter().chain(&self.keys).map(|s| s.stored_bytes);
-        stretches.chain(files).sum()
+        let base = self.base.iter().map(|base| base.stored_bytes);
+        stretches.chain(files).chain(base).sum()
     }
 
     /// Bytes of the log and the blobs in it, as a restore writes them.
@@ -87,6 +113,7 @@ impl Manifest {
         let stretches = self.stretches.iter().map(|stretch| stretch.bytes);
         stretches
             .chain(self.blobs.iter().map(|blob| blob.bytes))
+            .chain(self.base.iter().map(|base| base.bytes))
             .sum()
     }
 
@@ -94,7 +121,8 @@ impl Manifest {
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let stretches = self.stretches.iter().map(|s| s.name.as_str());
         let files = self.blobs.iter().chain(&self.keys);
-        stretches.chain(files.map(|s| s.name.as_str()))
+        let base = self.base.iter().map(|base| base.name.as_str());
+        base.chain(stretches).chain(files.map(|s| s.name.as_str()))
     }
 }
 

@@ -28,6 +28,8 @@ pub enum Wanted {
 pub struct Plan {
     pub source: Source,
     pub cut: Cut,
+    /// The first event that is restored: 1, unless the log had been pruned before the backup.
+    pub first: Seq,
     /// The backup that is begun with, and when it was verified.
     pub backup: Option<(BackupId, Option<UnixMicros>)>,
     /// Objects of the log that are read, and their bytes.
@@ -48,9 +50,9 @@ pub struct Plan {
 pub fn plan(repository: &Repository, wanted: Wanted) -> Result<Plan, BackupError> {
     let mut listed = repository.list()?;
     let newest = listed.len().checked_sub(1);
-    let reaches = |listed: &Listed, seq: Seq| listed.manifest.to_seq >= seq;
     let index = match wanted {
-        Wanted::Latest | Wanted::Time(_) => newest,
+        Wanted::Latest => newest,
+        Wanted::Time(at) => holding_time(&listed, at)?,
         Wanted::LatestVerified => {
             let verified = listed.iter().rposition(|listed| listed.verified.is_some());
             Some(verified.ok_or(BackupError::NoBackup(" that was verified"))?)
@@ -59,7 +61,7 @@ pub fn plan(repository: &Repository, wanted: Wanted) -> Result<Plan, BackupError
             let found = listed.iter().rposition(|listed| listed.manifest.id == id);
             Some(found.ok_or(BackupError::UnknownBackup(id))?)
         }
-        Wanted::Seq(seq) => listed.iter().rposition(|l| reaches(l, seq)).or(newest),
+        Wanted::Seq(seq) => holding(&listed, seq)?,
     };
     let index = index.ok_or(BackupError::NoBackup(""))?;
     let Listed { manifest, verified } = listed.swap_remove(index);
@@ -79,6 +81,7 @@ pub fn plan(repository: &Repository, wanted: Wanted) -> Result<Plan, BackupError
     let read = needed(&manifest, cut);
     Ok(Plan {
         cut,
+        first: manifest.first_seq(),
         backup: Some((manifest.id, verified.map(|verified| verified.at))),
         objects: read,
         bytes: manifest.stretches[..read]
@@ -99,6 +102,58 @@ pub fn plan(repository: &Repository, wanted: Wanted) -> Result<Plan, BackupError
             onward,
         },
     })
+}
+
+/// The newest backup that holds the event, or that what was shipped since may lead there from.
+fn holding(listed: &[Listed], seq: Seq) -> Result<Option<usize>, BackupError> {
+    let reaches = |listed: &&Listed| listed.manifest.to_seq >= seq;
+    let holds = |l: &Listed| l.manifest.first_seq() <= seq && l.manifest.to_seq >= seq;
+    let Some(begins) = listed.iter().filter(reaches).map(first_seq).min() else {
+        // Beyond every backup; what a newer one begins behind is in none.
+        let newest = listed.len().checked_sub(1);
+        return Ok(newest);
+    };
+    match listed.iter().rposition(holds) {
+        Some(index) => Ok(Some(index)),
+        None => Err(gap_before(listed, begins)),
+    }
+}
+
+/// The newest backup in which the last event that is not later than `at` is known to be that: it
+/// holds an event before that moment, and either nothing is missing behind it or one that is later.
+fn holding_time(listed: &[Listed], at: UnixMicros) -> Result<Option<usize>, BackupError> {
+    let Some(newest) = listed.last() else {
+        return Ok(None);
+    };
+    let begun = |listed: &Listed| {
+        let base = listed.manifest.base.as_ref();
+        base.is_none_or(|base| base.at <= at)
+    };
+    if begun(newest) {
+        return Ok(Some(listed.len() - 1));
+    }
+    let ended = |l: &Listed| l.manifest.stretches.last().is_some_and(|s| s.at > at);
+    let found = listed
+        .iter()
+        .rposition(|listed| begun(listed) && ended(listed));
+    match found {
+        Some(index) => Ok(Some(index)),
+        None => Err(gap_before(listed, first_seq(newest))),
+    }
+}
+
+fn first_seq(listed: &Listed) -> Seq {
+    listed.manifest.first_seq()
+}
+
+/// What no backup holds of the events before `begins`.
+fn gap_before(listed: &[Listed], begins: Seq) -> BackupError {
+    let ends = listed.iter().map(|listed| listed.manifest.to_seq);
+    let before = ends.filter(|end| *end < begins).max();
+    BackupError::Gone {
+        from: before.unwrap_or(Seq(0)).next(),
+        to: Seq(begins.0 - 1),
+    }
 }
 
 /// How many of the backup's stretches are read before the cut is reached.
@@ -139,6 +194,7 @@ pub fn plan_local(data_dir: &std::path::Path, wanted: Wanted) -> Result<Plan, Ba
     Ok(Plan {
         source: Source::DataDir(data_dir.to_owned()),
         cut,
+        first: Seq(1),
         backup: None,
         objects: segments.len(),
         bytes: 0,

@@ -3,6 +3,7 @@
 //! | name | what |
 //! |---|---|
 //! | `hindcast.json` | format, log id, the tag of the key if the rest is encrypted, and the signer if it is signed |
+//! | `bases/<last>-<digest>.zst` | the state that a pruned log goes on from, after its last removed event |
 //! | `segments/<first>-<chain>.zst` | a sealed segment; the chain is the hash of its last frame |
 //! | `tail/<first>-<last>-<chain>.zst` | frames of the open segment |
 //! | `blobs/<2 digits>/<digest>.zst` | a blob |
@@ -346,6 +347,10 @@ fn manifest_id(name: &str) -> Option<BackupId> {
         .strip_suffix(".json")?
         .parse()
         .ok()
+}
+
+pub(crate) fn base_name(last: Seq, content: Digest) -> String {
+    format!("bases/{:020}-{content}.zst", last.0)
 }
 
 pub(crate) fn segment_name(first: Seq, chain: Digest) -> String {

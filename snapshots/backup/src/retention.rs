@@ -127,7 +127,10 @@ pub fn prune(
         let stale = match (part_range(&name), segment_first(&name)) {
             (Some((_, last)), _) => last <= end,
             (None, Some(first)) => known.contains(name.as_str()) || first < open,
-            (None, None) => name.starts_with("blobs/") && known.contains(name.as_str()),
+            (None, None) => {
+                let named = name.starts_with("blobs/") || name.starts_with("bases/");
+                named && known.contains(name.as_str())
+            }
         };
         if !stale || needed.contains(name.as_str()) {
             continue;
@@ -171,6 +174,7 @@ mod tests {
             state_hash: Digest::default(),
             decider_version: 1,
             binary_version: String::new(),
+            base: None,
             stretches: Vec::new(),
             blobs: Vec::new(),
             keys: Vec::new(),

@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use hindcast_log::{Blobs, FrameCursor, Reader, blobs_in};
+use hindcast_log::{BaseFile, Blobs, FrameCursor, Reader, blobs_in};
 use hindcast_model::{Digest, Seq};
 
 use crate::error::BackupError;
-use crate::manifest::{Stored, Stretch};
-use crate::repository::{Repository, blob_name, part_name, segment_name};
+use crate::manifest::{Based, Stored, Stretch};
+use crate::repository::{Repository, base_name, blob_name, part_name, segment_name};
 use crate::work::Work;
 
 /// What of a log a repository is sent.
@@ -91,6 +91,36 @@ impl<'a> Sender<'a> {
             blake3: stored.blake3,
             stored_bytes: stored.stored_bytes,
         }))
+    }
+
+    /// Sends what a pruned log goes on from, with the blobs that the state there names; `known` is
+    /// what the repository has.
+    pub(crate) fn send_base(
+        &mut self,
+        base: &BaseFile,
+        known: Option<&Based>,
+        work: &Work<'_>,
+    ) -> Result<Based, BackupError> {
+        for digest in base.state()?.blobs() {
+            work.check()?;
+            self.send_blob(digest)?;
+        }
+        let place = base.place();
+        let name = base_name(place.last(), Blobs::digest(base.bytes()));
+        if let Some(known) = known.filter(|known| known.name == name) {
+            return Ok(known.clone());
+        }
+        let stored = self.repository.store(name, base.bytes())?;
+        self.sent_bytes += stored.stored_bytes;
+        Ok(Based {
+            name: stored.name,
+            last: place.last(),
+            chain: place.chain,
+            at: base.at(),
+            bytes: stored.bytes,
+            blake3: stored.blake3,
+            stored_bytes: stored.stored_bytes,
+        })
     }
 
     fn send_blob(&mut self, digest: Digest) -> Result<(), BackupError> {

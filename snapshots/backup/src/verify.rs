@@ -64,7 +64,7 @@ pub fn verify(
         epoch: manifest.epoch,
         segment_bytes: 64 << 20,
     };
-    let (told, told_chain) = (manifest.state_hash, manifest.chain);
+    let (told, told_chain, first) = (manifest.state_hash, manifest.chain, manifest.first_seq());
     let source = Source::Repository {
         repository: repository.clone(),
         manifest: Box::new(manifest),
@@ -85,7 +85,7 @@ pub fn verify(
         backup: id,
         at: work.clock.wall(),
         state_hash: built.state_hash,
-        events: place.last().0,
+        events: place.next.0 - first.0,
         micros: work.clock.monotonic().saturating_sub(begun),
     };
     repository.put_verified(&verified)?;

@@ -23,6 +23,12 @@ pub(crate) fn backup(value: &Value) -> String {
         &mut out,
         &format!("state    {}", text(value, "/state_hash")),
     );
+    if let Some(first) = value["first_seq"].as_u64().filter(|first| *first > 1) {
+        line(
+            &mut out,
+            &format!("begins   with event {first}: what was before had been removed and is lost"),
+        );
+    }
     let verified = match value["verified_at"].as_str() {
         Some(at) => format!("verified {at}"),
         None => "not verified".to_owned(),

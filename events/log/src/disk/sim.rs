@@ -54,6 +54,8 @@ struct World {
     random: u64,
     fault: Option<(Fault, u64)>,
     down: bool,
+    /// Listings until another process renames a file, and the file's names.
+    moves: Option<(u64, PathBuf, PathBuf)>,
 }
 
 /// The simulated disk; clones share it.
@@ -78,6 +80,12 @@ impl SimDisk {
     /// `fault` strikes at the `after`-th operation of its kind from here on.
     pub fn schedule(&self, fault: Fault, after: u64) {
         self.world().fault = Some((fault, after));
+    }
+
+    /// Another process renames `from` to `to` right after the `after`-th listing of a directory from
+    /// here on: what is listed next shows it.
+    pub fn rename_after_listing(&self, after: u64, from: &Path, to: &Path) {
+        self.world().moves = Some((after, from.to_owned(), to.to_owned()));
     }
 
     /// Whether the scheduled fault has struck: no operation succeeds until `crash`.
@@ -189,6 +197,26 @@ impl World {
         self.inodes.insert(number, inode);
     }
 
+    /// A directory was listed: another process may rename a file now.
+    fn listed(&mut self) -> io::Result<()> {
+        match self.moves.take() {
+            Some((0..=1, from, to)) => self.rename(&from, &to),
+            Some((left, from, to)) => {
+                self.moves = Some((left - 1, from, to));
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        let inode = self.cached.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        self.cached.insert(to.to_owned(), inode);
+        self.unsynced.push(Entry::Link(to.to_owned(), inode));
+        self.unsynced.push(Entry::Unlink(from.to_owned()));
+        Ok(())
+    }
+
     /// Counts down to the scheduled fault; `Some` when it strikes here.
     fn strikes(&mut self, kinds: &[Fault]) -> Option<Fault> {
         let (fault, left) = self.fault?;
@@ -256,11 +284,7 @@ impl Disk for SimDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut world = self.world();
         world.check()?;
-        let inode = world.cached.remove(from).ok_or(io::ErrorKind::NotFound)?;
-        world.cached.insert(to.to_owned(), inode);
-        world.unsynced.push(Entry::Link(to.to_owned(), inode));
-        world.unsynced.push(Entry::Unlink(from.to_owned()));
-        Ok(())
+        world.rename(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -272,14 +296,16 @@ impl Disk for SimDisk {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        let world = self.world();
+        let mut world = self.world();
         let names = world
             .cached
             .keys()
             .filter(|path| path.parent() == Some(dir));
-        Ok(names
+        let names = names
             .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
-            .collect())
+            .collect();
+        world.listed()?;
+        Ok(names)
     }
 
     fn tree(&self, dir: &Path) -> io::Result<Vec<(PathBuf, u64)>> {

@@ -328,6 +328,11 @@ fn blobs_of_removed_events_are_swept_and_those_of_the_state_are_kept() {
         Seq(log.oldest().0 - 1),
         None,
     );
+    // The state that the log begins with names the spec of a run that has ended since.
+    log.submit_and_wait(submission(5_004, completed(5_001)))
+        .expect("recorded");
+    assert_eq!(log.sweep_blobs().expect("swept"), 0);
+    assert!(log.blobs().get(open_spec).is_ok());
     log.close();
     drop(log);
     let report = check(dir.path());

@@ -7,6 +7,7 @@ mod faults;
 mod kill;
 mod moments;
 mod object_store;
+mod pruned;
 mod sftp;
 mod shipping;
 mod sshd;
