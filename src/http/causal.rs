@@ -121,10 +121,7 @@ async fn lab(
     let body = body::read(request, payload, &app.memory, http).await?;
     body::check_depth(&body.bytes, http.json_depth_max)?;
     let permit = enter(app, request, (name, &patience)).await?;
-    let question = app.questions.of((name, &body.bytes), || {
-        let operation = Operation::parse(name, body::object(&body.bytes)?)?;
-        Ok::<_, Problem>(Question::new(operation)?)
-    })?;
+    let question = question(app, name, &body.bytes)?;
     let divert = divert(app, request)?;
     let idempotency = key.map(|key| repeated(request, (&key, name), &body.bytes));
     drop(body);
@@ -175,6 +172,13 @@ async fn lab(
         }
         Admission::Refused { refusal, .. } => Err(refusal.into()),
     }
+}
+
+/// What is asked, which is not read again when it was asked before.
+fn question(app: &App, name: &str, body: &[u8]) -> Result<Question, Problem> {
+    app.questions.of((name, body), || {
+        Ok(Question::new(Operation::parse(name, body::object(body)?)?)?)
+    })
 }
 
 /// What an idempotency key stands for: the body, whose data it is, and whether a fallback was spoken of.

@@ -1,6 +1,6 @@
 //! Questions: operations that were read, with the text that they are recorded under.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use hindcast_causal::LabError;
@@ -67,7 +67,7 @@ impl Question {
 
 /// The questions of the last requests, by name and bytes: who asks again is not read again.
 #[derive(Debug, Default)]
-pub struct Questions(Mutex<HashMap<Digest, Question>>);
+pub struct Questions(Mutex<BTreeMap<Digest, Question>>);
 
 impl Questions {
     /// What `body` asks of the operation `name`; `read` says so when it is not remembered.

@@ -87,13 +87,11 @@ impl LogError {
                     | io::ErrorKind::FileTooLarge
             )
         };
-        match self {
-            Self::Store(sled::Error::Io(error)) => full(error.kind()),
-            Self::Io { source, .. } => full(source.kind()),
-            // The handle that failed is still held by a reader.
-            Self::Locked(_) | Self::StoreWaits => true,
-            _ => false,
+        if let Self::Store(sled::Error::Io(source)) | Self::Io { source, .. } = self {
+            return full(source.kind());
         }
+        // The handle that failed may still be held by a reader.
+        matches!(self, Self::Locked(_) | Self::StoreWaits)
     }
 
     pub(crate) fn io(

@@ -155,7 +155,11 @@ impl fmt::Display for Digest {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let digit = |at: usize| {
             let byte = self.0[at / 2];
-            let half = if at % 2 == 0 { byte >> 4 } else { byte & 15 };
+            let half = if at.is_multiple_of(2) {
+                byte >> 4
+            } else {
+                byte & 15
+            };
             DIGITS[usize::from(half)]
         };
         let text: [u8; 64] = std::array::from_fn(digit);

@@ -207,10 +207,11 @@ fn what_another_target_holds_is_not_left_out() {
         plain_keys: false,
     };
     let refused = create(&other, &request, &Work::new(&*world.clock));
-    match refused.expect_err("it is refused") {
-        BackupError::Pruned { to, held_by } => assert_eq!((to, &*held_by), (gone_to, "B1")),
-        error => panic!("{error}"),
-    }
+    let error = refused.expect_err("it is refused");
+    let BackupError::Pruned { to, held_by } = error else {
+        panic!("{error}");
+    };
+    assert_eq!((to, &*held_by), (gone_to, "B1"));
     assert_eq!(held.first_seq(), Seq(1));
     log.close();
 }
@@ -231,10 +232,11 @@ fn a_base_that_is_damaged_in_the_target_is_named() {
     std::fs::write(&path, bad).expect("written");
     let work = Work::new(&*world.clock);
     let found = verify(&repository, backup.id, world.root.path(), &work);
-    match found.expect_err("it is damaged") {
-        BackupError::Damaged { name, .. } => assert!(name.starts_with("bases/"), "{name}"),
-        error => panic!("{error}"),
-    }
+    let error = found.expect_err("it is damaged");
+    let BackupError::Damaged { name, .. } = error else {
+        panic!("{error}");
+    };
+    assert!(name.starts_with("bases/"), "{name}");
     // A full backup sends it anew.
     let again = made(&world, &repository, BackupKind::Full);
     assert_eq!(again.base, backup.base);
