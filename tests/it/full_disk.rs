@@ -59,7 +59,7 @@ fn fill(server: &Server) -> Vec<String> {
         let reply = server.post(PATHS, &question(number));
         // What cannot be recorded is refused, whatever else it is.
         if reply.status == 200 {
-            runs.push(reply.json()["run_id"].as_str().unwrap().to_owned());
+            runs.push(reply.json()["run_id"].as_str().expect("an id").to_owned());
         }
         if number % 20 == 0 && wants_room(&server.get("/health").json()) {
             return runs;
