@@ -19,7 +19,9 @@ use std::time::Duration;
 
 use hindcast_actors::exemplar;
 use hindcast_model::UnixMicros;
-use metrics::{Counter, Gauge, Histogram, SetRecorderError, Unit, counter, gauge, histogram};
+use metrics::{
+    Counter, Gauge, Histogram, Label, SetRecorderError, Unit, counter, gauge, histogram,
+};
 
 use derived::Derived;
 use recorder::Recorder;
@@ -49,7 +51,28 @@ pub struct Route {
 struct Method {
     name: &'static str,
     duration: Histogram,
-    statuses: Mutex<BTreeMap<u16, Counter>>,
+    /// By status, and why an answer is told apart.
+    statuses: Mutex<BTreeMap<(u16, Option<Apart>), Counter>>,
+}
+
+/// Answers with a status of 500 and more that are no failures of the server, and are counted apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Apart {
+    /// The time passed that the request gave itself.
+    CallerDeadline,
+    /// A probe was told the truth.
+    Probe,
+}
+
+impl Apart {
+    /// The value of the label `cause`.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::CallerDeadline => "caller_deadline",
+            Self::Probe => "probe",
+        }
+    }
 }
 
 /// There is a recorder already that is not ours.
@@ -160,7 +183,13 @@ impl Drop for ActiveGuard {
 
 impl Route {
     /// Counts one answered request, which belongs to this trace.
-    pub fn observe(&self, method: &str, status: u16, took: Duration, trace: u128) {
+    pub fn observe(
+        &self,
+        method: &str,
+        (status, apart): (u16, Option<Apart>),
+        took: Duration,
+        trace: u128,
+    ) {
         let index = METHODS.iter().position(|known| *known == method);
         let method = self.methods[index.unwrap_or(METHODS.len())].get_or_init(|| {
             let name = index.map_or("other", |index| METHODS[index]);
@@ -177,13 +206,15 @@ impl Route {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         statuses
-            .entry(status)
+            .entry((status, apart))
             .or_insert_with(|| {
-                let path = self.path.clone();
-                let status = status.to_string();
-                counter!(
-                    "http_requests_total", "method" => method.name, "path" => path, "status" => status
-                )
+                let mut labels = vec![
+                    Label::new("method", method.name),
+                    Label::new("path", self.path.clone()),
+                    Label::new("status", status.to_string()),
+                ];
+                labels.extend(apart.map(|apart| Label::new("cause", apart.word())));
+                counter!("http_requests_total", labels)
             })
             .increment(1);
     }
@@ -224,11 +255,11 @@ fn describe() {
     describe_telemetry();
     describe_counter!(
         "http_requests_total",
-        "Requests answered, by route and status"
+        "Requests answered, by route and status; what is no failure of the server by its cause as well"
     );
     describe_counter!(
         "http_errors_total",
-        "Requests that failed, by class: client, server, timeout, breaker_open, overload"
+        "Requests that failed, by class: client, caller_deadline, server, timeout, breaker_open, overload"
     );
     describe_counter!(
         "data_validation_failures_total",
@@ -326,12 +357,14 @@ mod tests {
     fn requests_are_counted_by_route_and_status() {
         let metrics = process_metrics().expect("the first recorder of this process");
         let route = metrics.route("/x/{id}");
-        route.observe("GET", 200, Duration::from_millis(3), 1);
-        route.observe("BREW", 418, Duration::from_millis(3), 1);
+        route.observe("GET", (200, None), Duration::from_millis(3), 1);
+        route.observe("GET", (504, Some(Apart::CallerDeadline)), Duration::ZERO, 1);
+        route.observe("BREW", (418, None), Duration::from_millis(3), 1);
         route.error("client");
         let text = metrics.render(Format::Text);
         for line in [
             r#"http_requests_total{method="GET",path="/x/{id}",status="200"} 1"#,
+            r#"http_requests_total{method="GET",path="/x/{id}",status="504",cause="caller_deadline"} 1"#,
             r#"http_requests_total{method="other",path="/x/{id}",status="418"} 1"#,
             r#"http_errors_total{type="client",path="/x/{id}"} 1"#,
             r#"http_request_duration_seconds_bucket{method="GET",path="/x/{id}",le="0.005"} 1"#,

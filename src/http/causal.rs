@@ -129,6 +129,7 @@ async fn lab(
     let named = question.operation().seed();
     let seeded = named.is_some();
     let seed = named.unwrap_or_else(ids::seed);
+    let (deadline, caller_deadline) = patience.deadline(app)?;
     let admission = running
         .experiment
         .request_run(RunRequest {
@@ -136,7 +137,8 @@ async fn lab(
             identity: identity(request)?,
             question,
             seed,
-            deadline: patience.deadline(app)?,
+            deadline,
+            caller_deadline,
             idempotency,
             divert,
         })
@@ -208,19 +210,20 @@ impl Patience {
         Some(whole.saturating_sub(Duration::from_micros(gone)))
     }
 
-    /// How long the run may take from here on.
-    fn deadline(&self, app: &App) -> Result<Option<Duration>, Problem> {
+    /// How long the run may take from here on, and whether the caller allows it less than is allowed here.
+    fn deadline(&self, app: &App) -> Result<(Option<Duration>, bool), Problem> {
         match (self.left(), deadline(app)) {
             (Some(left), _) if left.is_zero() => Err(late()),
-            (Some(left), Some(limit)) => Ok(Some(left.min(limit))),
-            (left, limit) => Ok(left.or(limit)),
+            (Some(left), Some(limit)) if limit <= left => Ok((Some(limit), false)),
+            (Some(left), _) => Ok((Some(left), true)),
+            (None, limit) => Ok((limit, false)),
         }
     }
 }
 
 fn late() -> Problem {
     Problem::new(
-        &error::DEADLINE,
+        &error::CALLER_DEADLINE,
         "the deadline passed before the run was recorded",
     )
     .field("header.hindcast-deadline")

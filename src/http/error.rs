@@ -82,6 +82,7 @@ kinds! {
     STARTING 503 "starting" "The server is starting";
     UNAVAILABLE 503 "unavailable" "The server cannot do this at the moment";
     DEADLINE 504 "deadline-exceeded" "The run took longer than it may";
+    CALLER_DEADLINE 504 "caller-deadline" "The time that the request gave has passed";
     DISK_LOW 507 "disk-low" "There is not enough disk space";
     VAULT_FULL 507 "vault-full" "The vault has no room for this";
 }

@@ -83,6 +83,7 @@ pub(crate) async fn create(
             question,
             seed,
             deadline,
+            caller_deadline: false,
             idempotency: None,
         });
     let answer = running

@@ -19,6 +19,7 @@ pub(crate) fn of(kind: &Kind, allow: Option<&str>) -> Option<String> {
         "unavailable" => "try again a little later; /health says how the server is",
         "backup-failed" => "look at the target; docs/backups.md says how",
         "deadline-exceeded" => "ask for less, or raise runs.deadline_ms",
+        "caller-deadline" => "give it more time in `Hindcast-Deadline`, or ask for less",
         "disk-low" => "free disk space, or lower disk.reserve_bytes",
         "vault-full" => "remove what is not needed any more, or raise vaults.bytes_max",
         _ => return None,

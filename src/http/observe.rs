@@ -18,6 +18,7 @@ use super::error::{self, Problem};
 use super::guard;
 use super::rate::Left;
 use super::vaults;
+use crate::metrics::Apart;
 use crate::trace_context::TraceContext;
 use crate::{clock, telemetry};
 
@@ -175,19 +176,26 @@ fn record(
     let status = response.status().as_u16();
     let request = response.request();
     let route = app.metrics.route(path);
-    route.observe(request.method().as_str(), status, took, trace.trace);
-    if status >= 400 {
-        let slug = problem.map_or("", |problem| problem.kind().slug);
-        route.error(class(status, slug));
-        if let Some(rule) = problem.filter(|_| matches!(status, 400 | 413 | 415 | 422)) {
-            let rule = rule.kind().slug;
-            metrics::counter!("data_validation_failures_total", "rule" => rule).increment(1);
+    let apart = apart(path, status, problem);
+    let method = request.method().as_str();
+    route.observe(method, (status, apart), took, trace.trace);
+    match apart {
+        // Who asks whether the server is ready, and is told that it is not, was answered.
+        Some(Apart::Probe) => {}
+        Some(apart) => route.error(apart.word()),
+        None if status >= 400 => {
+            let slug = problem.map_or("", |problem| problem.kind().slug);
+            route.error(class(status, slug));
+            if let Some(rule) = problem.filter(|_| matches!(status, 400 | 413 | 415 | 422)) {
+                let rule = rule.kind().slug;
+                metrics::counter!("data_validation_failures_total", "rule" => rule).increment(1);
+            }
         }
+        None => {}
     }
-    if let Some(problem) = problem.filter(|problem| !problem.is_counted()) {
+    if let Some(problem) = problem.filter(|problem| apart.is_none() && !problem.is_counted()) {
         count_shed(app, problem.kind().status);
     }
-    let method = request.method().as_str();
     let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     if status == error::INTERNAL.status {
         let trace_id = trace.trace_id();
@@ -217,6 +225,15 @@ fn count_shed(app: &App, status: u16) {
         429 | 503 | 504 | 507 => running.experiment.count_overloaded(),
         400 | 408 | 413 | 415 | 422 | 431 => running.experiment.count_malformed(),
         _ => {}
+    }
+}
+
+/// Why an answer is no failure of the server, whatever its status.
+fn apart(path: &str, status: u16, problem: Option<&Problem>) -> Option<Apart> {
+    match problem {
+        Some(problem) if problem.kind() == &error::CALLER_DEADLINE => Some(Apart::CallerDeadline),
+        None if status == 503 && path.starts_with("/health") => Some(Apart::Probe),
+        Some(_) | None => None,
     }
 }
 

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use hindcast_actors::views::{self, FallbackView, RunStatus};
 use hindcast_log::{PayloadError, Recorded};
+use hindcast_model::breaker::{CALLER_DEADLINE, DEADLINE_EXCEEDED};
 use hindcast_model::event::{Event, Outcome};
 use hindcast_model::{Digest, KeyId, Payload, RunId, Stream};
 use serde_json::value::RawValue;
@@ -160,7 +161,11 @@ pub(crate) fn failure(
                 None => problem,
             }
         }
-        ("deadline_exceeded", _) => Problem::new(&error::DEADLINE, message).hint(hint),
+        (DEADLINE_EXCEEDED, _) => Problem::new(&error::DEADLINE, message).hint(hint),
+        (CALLER_DEADLINE, _) => {
+            let problem = Problem::new(&error::CALLER_DEADLINE, message);
+            problem.field("header.hindcast-deadline").hint(hint)
+        }
         ("sealed", _) => Problem::new(&error::GONE, message).hint(hint),
         (_, _) => Problem::new(&error::INTERNAL, message).hint(hint),
     };

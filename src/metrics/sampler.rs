@@ -132,11 +132,17 @@ fn plain(families: &Families, name: &str) -> Option<f64> {
         .reduce(|sum, value| sum + value)
 }
 
-/// Whether a row has this label; a class stands for all statuses that begin with its digit.
+/// Whether a row has this label; a class stands for all statuses that begin with its digit, but for
+/// what is told apart: a request that did not give itself the time is its caller's doing, and what a
+/// probe was told is in no class.
 fn has(labels: &[(String, String)], name: &str, value: &str) -> bool {
     let found = |wanted: &str| labels.iter().find(|(name, _)| name == wanted);
     match name {
-        "class" => found("status").is_some_and(|(_, status)| status.get(..1) == value.get(..1)),
+        "class" => match found("cause").map(|(_, cause)| cause.as_str()) {
+            Some("caller_deadline") => value == "4xx",
+            Some(_) => false,
+            None => found("status").is_some_and(|(_, status)| status.get(..1) == value.get(..1)),
+        },
         name => found(name).is_some_and(|(_, found)| found == value),
     }
 }
@@ -204,6 +210,9 @@ mod tests {
             let mut sampler = Sampler::new(&recorder, 0);
             requests("201").increment(2);
             requests("503").increment(1);
+            let apart = |status: &'static str, cause: &'static str| counter!("http_requests_total", "path" => "/", "status" => status, "cause" => cause);
+            apart("504", "caller_deadline").increment(3);
+            apart("503", "probe").increment(2);
             gauge!("process_resident_memory_bytes").set(4_097.0);
             gauge!("active_requests").set(0.0);
             gauge!("process_cpu_seconds_total").set(1.239);
@@ -214,6 +223,7 @@ mod tests {
             let figures: Vec<(u16, i64)> = batch.values.iter().collect();
             let expected = [
                 (1, 2),
+                (3, 3),
                 (4, 1),
                 (10, 0),
                 (20, 123),

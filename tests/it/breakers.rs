@@ -135,6 +135,44 @@ fn slow_calls_open_a_breaker_and_what_is_answered_then_says_so() {
     assert_eq!(code, Some(0), "{verified}");
 }
 
+#[test]
+fn callers_that_do_not_wait_open_no_breaker_and_burn_no_budget() {
+    let dir = temporary();
+    let settings = ["slo.enabled=true", "metrics.sample_interval_ms=100"];
+    let server = Server::start_with(serve(dir.path(), &settings));
+    let wanted = "http_errors_total{type=\"caller_deadline\",path=\"/api/v1/causal/discover\"} 20";
+    for number in 0..20 {
+        let hurry = [("hindcast-deadline", "1"), ("hindcast-fallback", "never")];
+        let reply = server.post_with(DISCOVER, &notears(number), &hurry);
+        let problem = reply.expect_problem(504, "header.hindcast-deadline");
+        assert_eq!(problem["type"], "urn:hindcast:problem:caller-deadline");
+    }
+    let found = breaker(&server);
+    assert_eq!(
+        (&found["state"], &found["totals"]["failure"]),
+        (&json!("closed"), &json!(0))
+    );
+    let seen = server.wait_until("/api/v1/slo/availability", |slo| {
+        slo["valid"].as_u64() >= Some(20)
+    });
+    assert_eq!(
+        (&seen["good"], &seen["frozen"]),
+        (&seen["valid"], &json!(false)),
+        "{seen}"
+    );
+    let generated = server.get("/api/v1/slo/generation").expect(200);
+    assert!(
+        generated["valid"].as_u64().is_none_or(|valid| valid == 0),
+        "{generated}"
+    );
+    let metrics = server.get("/metrics").body;
+    assert!(metrics.lines().any(|line| line == wanted), "{metrics}");
+    for kind in ["timeout", "server", "overload"] {
+        let counted = format!("http_errors_total{{type=\"{kind}\"");
+        assert!(!metrics.contains(&counted), "{kind}");
+    }
+}
+
 fn health_says_so(server: &Server) {
     let services = server.get("/health/services").expect(200);
     assert_eq!(services["status"], "FAILING");

@@ -19,7 +19,8 @@ fn a_deadline_of_the_request_ends_the_run() {
     let dir = temporary();
     let server = Server::start(dir.path());
     let reply = server.post_with(DISCOVER, &slow_discovery(), &[("hindcast-deadline", "300")]);
-    let problem = reply.expect_problem(504, "");
+    let problem = reply.expect_problem(504, "header.hindcast-deadline");
+    assert_eq!(problem["type"], "urn:hindcast:problem:caller-deadline");
     let run = problem["run_id"].as_str().expect("it was recorded");
     let events = server
         .get(&format!("/api/v1/events?stream=run/{run}"))
@@ -31,7 +32,7 @@ fn a_deadline_of_the_request_ends_the_run() {
     assert!((1..=300_000).contains(&deadline), "{deadline}");
     let last = items.last().expect("an end");
     assert_eq!(last["type"], "run_failed");
-    assert_eq!(last["data"]["code"], "deadline_exceeded");
+    assert_eq!(last["data"]["code"], "caller_deadline");
     // The thread is free again.
     server.wait_until("/health/ready", |health| {
         health["components"]["runs"]["in_flight"] == 0

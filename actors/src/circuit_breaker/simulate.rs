@@ -5,7 +5,7 @@
 //! A call that was not let through has no outcome to fold: it is counted as unknown where a machine
 //! would have let it through. Calls that were turned away before they were recorded are not there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use hindcast_log::{LogError, Reader, Recorded};
@@ -281,6 +281,8 @@ struct Pass<'a> {
     /// Requests that are not decided yet: whether they go by this breaker, and whether they were
     /// diverted to it or from it.
     asked: BTreeMap<RunId, Way>,
+    /// Runs whose deadline is their caller's own.
+    hurried: BTreeSet<RunId>,
     /// The run that was admitted last: whether it is diverted is said next.
     admitted: Option<(RunId, UnixMicros, Way)>,
 }
@@ -307,6 +309,7 @@ impl<'a> Pass<'a> {
             other: Machine::new(other),
             recorded: Vec::new(),
             asked: BTreeMap::new(),
+            hurried: BTreeSet::new(),
             admitted: None,
         }
     }
@@ -373,6 +376,7 @@ impl<'a> Pass<'a> {
             self.admitted = way.map(|way| (admitted.run, at, way));
         } else if let Event::RunRefused(refused) = event {
             let way = self.asked.remove(&refused.run);
+            self.hurried.remove(&refused.run);
             let by_breaker = matches!(refused.refusal, Refusal::BreakerOpen { .. });
             if by_breaker && way == Some(Way::Here) {
                 let holder = u128::from_be_bytes(refused.run.bytes());
@@ -380,13 +384,15 @@ impl<'a> Pass<'a> {
             }
         } else if let Event::RunDeduplicated(repeated) = event {
             self.asked.remove(&repeated.run);
+            self.hurried.remove(&repeated.run);
         } else if let Event::OutcomeObserved(observed) = event {
-            let ended = Ended::of(observed);
+            let callers = self.hurried.contains(&observed.run);
+            let ended = Ended::of(observed, callers);
             let micros = Some(observed.computed_micros);
             self.end(observed.run, at, (&ended, micros));
         } else if let Event::RunFailed(failed) = event {
-            let code = failed.code.clone();
-            self.end(failed.run, at, (&Ended::Failure { code }, None));
+            let ended = Ended::failed(&failed.code);
+            self.end(failed.run, at, (&ended, None));
         } else if let Event::RunCancelled(cancelled) = event {
             self.end(cancelled.run, at, (&Ended::Ignored, None));
         }
@@ -399,6 +405,9 @@ impl<'a> Pass<'a> {
                 false => Way::Elsewhere,
             };
             self.asked.insert(request.run, way);
+            if service.caller_deadline {
+                self.hurried.insert(request.run);
+            }
         }
     }
 
@@ -431,6 +440,7 @@ impl<'a> Pass<'a> {
     }
 
     fn end(&mut self, run: RunId, at: UnixMicros, ended: (&Ended, Option<u64>)) {
+        self.hurried.remove(&run);
         let holder = u128::from_be_bytes(run.bytes());
         self.both(|name, machine| machine.end(name, at, holder, ended));
     }

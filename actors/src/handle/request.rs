@@ -46,6 +46,8 @@ pub struct RunRequest {
     pub seed: u64,
     /// From the moment it is recorded.
     pub deadline: Option<Duration>,
+    /// The deadline is the caller's own, and sooner than the service allows.
+    pub caller_deadline: bool,
     pub idempotency: Option<Idempotency>,
     /// Something else may be computed in its place when its breaker does not let it pass.
     pub divert: bool,

@@ -354,6 +354,7 @@ pub(super) fn requested(
             breaker: request.operation().breaker(),
             divert: request.divert,
             cached: manner == Manner::Cached,
+            caller_deadline: request.caller_deadline && request.deadline.is_some(),
         }),
     })
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hindcast_log::{Body, Recorded};
+use hindcast_model::breaker::CALLER_DEADLINE;
 use hindcast_model::event::{Event, Outcome, OutcomeObserved, RequestsShed};
 use hindcast_model::{RunId, State};
 use metrics::{Counter, Gauge, Histogram};
@@ -19,6 +20,8 @@ const OPERATIONS_MAX: usize = 64;
 struct Computations {
     completed: Counter,
     failed: Counter,
+    /// Their callers' own deadlines passed.
+    given_up: Counter,
     cancelled: Counter,
     refused: Counter,
     deduplicated: Counter,
@@ -36,6 +39,7 @@ impl Computations {
         Self {
             completed: ended("completed"),
             failed: ended("failed"),
+            given_up: ended(CALLER_DEADLINE),
             cancelled: ended("cancelled"),
             refused: ended("refused"),
             deduplicated: ended("deduplicated"),
@@ -158,6 +162,9 @@ impl EventMetrics {
             }
             Event::OutcomeObserved(outcome) => self.outcome(outcome, operation),
             Event::RunCompleted(e) => self.ended(e.run, operation, |c| &c.completed),
+            Event::RunFailed(e) if e.code == CALLER_DEADLINE => {
+                self.ended(e.run, operation, |c| &c.given_up);
+            }
             Event::RunFailed(e) => self.ended(e.run, operation, |c| &c.failed),
             Event::RunCancelled(e) => self.ended(e.run, operation, |c| &c.cancelled),
             Event::RunRefused(e) => self.ended(e.run, operation, |c| &c.refused),

@@ -349,6 +349,7 @@ pub(crate) fn request(operation: Operation) -> RunRequest {
         question: crate::operation::Question::new(operation).unwrap(),
         seed: 42,
         deadline: None,
+        caller_deadline: false,
         idempotency: None,
         divert: true,
     }

@@ -74,6 +74,7 @@ pub(super) fn visit(before: Option<&State>, after: &State, sink: &mut dyn Sink) 
         backups,
         breakers,
         slos,
+        caller_deadlines,
     } = after;
     let b = before.as_ref();
     sink.one("seq", b.map(|b| json!(b.seq.0)), json!(seq.0));
@@ -112,6 +113,7 @@ pub(super) fn visit(before: Option<&State>, after: &State, sink: &mut dyn Sink) 
     super::backup_facts::backed_up(sink, b, (backups_open, backups));
     super::breaker_facts::guarded(sink, b, breakers);
     super::slo::facts(sink, b, (slos, at));
+    hurried(sink, b, caller_deadlines);
     sets(sink, b, deadlines, idempotency_order);
 }
 
@@ -134,8 +136,17 @@ fn destroyed(sink: &mut dyn Sink, b: Option<&Parts<'_>>, shredded: &BTreeSet<Key
     entries(sink, "shredded", pairs, number, |()| json!(true));
 }
 
-fn keys(set: &BTreeSet<KeyId>) -> BTreeMap<KeyId, ()> {
+fn keys<K: Ord + Copy>(set: &BTreeSet<K>) -> BTreeMap<K, ()> {
     set.iter().map(|key| (*key, ())).collect()
+}
+
+/// Runs whose deadline is their caller's own.
+fn hurried(sink: &mut dyn Sink, b: Option<&Parts<'_>>, callers: &BTreeSet<RunId>) {
+    let (was, is) = (b.map(|b| keys(b.caller_deadlines)), keys(callers));
+    let pairs = (was.as_ref(), &is);
+    entries(sink, "caller_deadlines", pairs, ToString::to_string, |()| {
+        json!(true)
+    });
 }
 
 /// The parts that are sets and queues, shown as maps.

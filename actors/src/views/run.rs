@@ -1,6 +1,7 @@
 //! One run, from its request to its end.
 
 use hindcast_log::{Body, Recorded};
+use hindcast_model::breaker::{CALLER_DEADLINE, DEADLINE_EXCEEDED};
 use hindcast_model::event::{
     Event, FallbackTaken, Instead, Outcome, OutcomeObserved, RunRequested,
 };
@@ -289,15 +290,20 @@ fn fold(view: &mut RunView, (key, event): (KeyId, &Event), read: &Read<'_>) {
     } else if let Event::RunFailed(failed) = event {
         view.status = RunStatus::Failed;
         // A deadline passes without an outcome.
-        view.error.get_or_insert_with(|| RunError {
+        let error = view.error.get_or_insert_with(|| RunError {
             code: failed.code.clone(),
             field: None,
             message: match failed.code.as_str() {
-                "deadline_exceeded" => "the deadline has passed".to_owned(),
+                DEADLINE_EXCEEDED => "the deadline has passed".to_owned(),
                 other => other.to_owned(),
             },
             hint: None,
         });
+        // The outcome does not know whose deadline it was.
+        if failed.code == CALLER_DEADLINE {
+            error.code.clone_from(&failed.code);
+            error.message = "the deadline that the caller gave has passed".to_owned();
+        }
     } else if let Event::RunCancelled(_) = event {
         view.status = RunStatus::Cancelled;
     } else if let Event::RunRefused(refused) = event {

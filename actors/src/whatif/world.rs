@@ -181,6 +181,7 @@ impl World for Laboratory<'_> {
                     breaker: operation.breaker(),
                     divert: true,
                     cached: false,
+                    caller_deadline: false,
                 }),
             }
         });

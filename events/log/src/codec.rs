@@ -5,9 +5,7 @@ use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use hindcast_model::breaker::Breakers;
 use hindcast_model::limits::EVENT_BYTES_MAX;
-use hindcast_model::slo::Slos;
 use hindcast_model::{Codec, Event, State, UnknownSchema};
 
 use crate::error::LogError;
@@ -75,43 +73,50 @@ pub(crate) fn decode_event(
     Event::decode(number, schema, &mut Reader(payload))
 }
 
-/// The state's bytes: equal states give equal bytes. Breakers stand behind the rest, and objectives
-/// behind them, each only when there are any of it or of what follows.
+/// The state's bytes: equal states give equal bytes. Breakers stand behind the rest, objectives
+/// behind them, and the runs with deadlines of their callers last, each only when there are any of it or of what follows.
 pub fn encode_state(state: &State) -> Result<Vec<u8>, LogError> {
     let failed = |error: bincode::error::EncodeError| LogError::Codec(error.to_string());
     let mut bytes = bincode::serde::encode_to_vec(state, STATE).map_err(failed)?;
-    let slos = state.slos();
-    if !state.breakers().is_empty() || !slos.is_empty() {
+    let (slos, callers) = (state.slos(), state.caller_deadlines());
+    let objectives = !slos.is_empty() || !callers.is_empty();
+    if !state.breakers().is_empty() || objectives {
         bytes.extend(bincode::serde::encode_to_vec(state.breakers(), STATE).map_err(failed)?);
     }
-    if !slos.is_empty() {
+    if objectives {
         bytes.extend(bincode::serde::encode_to_vec(slos, STATE).map_err(failed)?);
+    }
+    if !callers.is_empty() {
+        bytes.extend(bincode::serde::encode_to_vec(callers, STATE).map_err(failed)?);
     }
     Ok(bytes)
 }
 
 /// Reads what `encode_state` wrote.
 pub fn decode_state(bytes: &[u8]) -> Result<State, LogError> {
-    let failed = |error: bincode::error::DecodeError| LogError::Codec(error.to_string());
-    let (state, mut read): (State, usize) =
-        bincode::serde::decode_from_slice(bytes, STATE).map_err(failed)?;
-    let (mut breakers, mut slos) = (Breakers::default(), Slos::default());
-    if read < bytes.len() {
-        let (found, more) =
-            bincode::serde::decode_from_slice(&bytes[read..], STATE).map_err(failed)?;
-        breakers = found;
-        read += more;
+    let (state, mut rest): (State, _) = part(bytes)?;
+    let (mut breakers, mut slos, mut callers) = Default::default();
+    if !rest.is_empty() {
+        (breakers, rest) = part(rest)?;
     }
-    if read < bytes.len() {
-        let (found, more) =
-            bincode::serde::decode_from_slice(&bytes[read..], STATE).map_err(failed)?;
-        slos = found;
-        read += more;
+    if !rest.is_empty() {
+        (slos, rest) = part(rest)?;
     }
-    match read == bytes.len() {
-        true => Ok(state.with_breakers(breakers).with_slos(slos)),
+    if !rest.is_empty() {
+        (callers, rest) = part(rest)?;
+    }
+    let state = state.with_breakers(breakers).with_slos(slos);
+    match rest.is_empty() {
+        true => Ok(state.with_caller_deadlines(callers)),
         false => Err(LogError::Codec("bytes follow the state".to_owned())),
     }
+}
+
+/// One part of a state's bytes, and what follows it.
+fn part<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), LogError> {
+    let (part, read) = bincode::serde::decode_from_slice(bytes, STATE)
+        .map_err(|error: bincode::error::DecodeError| LogError::Codec(error.to_string()))?;
+    Ok((part, &bytes[read..]))
 }
 
 /// The blake3 hash of the state's bytes: what two replays are compared by.

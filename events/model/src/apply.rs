@@ -185,9 +185,7 @@ impl State {
 
     fn fail_run(&mut self, context: &Context, failed: &RunFailed) {
         // Without an outcome: its time has passed.
-        let ended = Ended::Failure {
-            code: failed.code.clone(),
-        };
+        let ended = Ended::failed(&failed.code);
         self.breakers.end(failed.run, context.at, (&ended, None));
         self.close_run(failed.run, |tally| tally.failed += 1);
     }
@@ -249,6 +247,10 @@ impl State {
         };
         self.breakers.propose(request.run, request.service.as_ref());
         // A request for a run that is open is refused next, and must not replace it.
+        let callers = request.service.as_ref().is_some_and(|s| s.caller_deadline);
+        if callers && !self.runs.contains_key(&request.run) {
+            self.caller_deadlines.insert(request.run);
+        }
         self.proposed = (!self.runs.contains_key(&request.run)).then(|| Proposed {
             what: Proposal::Run(request.run, Box::new(open)),
             idempotency: request.idempotency,
@@ -285,6 +287,7 @@ impl State {
         else {
             return;
         };
+        self.caller_deadlines.remove(&run);
         self.heads.remove(&Stream::run(run));
         self.count_end(&open, count);
     }
@@ -304,7 +307,8 @@ impl State {
         let Some(run) = self.runs.get(&observed.run) else {
             return;
         };
-        let ended = (&Ended::of(observed), Some(observed.computed_micros));
+        let ended = Ended::of(observed, self.caller_deadline(observed.run));
+        let ended = (&ended, Some(observed.computed_micros));
         self.breakers.end(observed.run, context.at, ended);
         if let Some(totals) = self.totals.get_mut(&run.operation) {
             let (queued, computed) = (observed.queued_micros, observed.computed_micros);
@@ -318,6 +322,7 @@ impl State {
             return;
         };
         self.breakers.forget(run);
+        self.caller_deadlines.remove(&run);
         if let Some(deadline) = open.deadline {
             self.deadlines.remove(&(deadline, run));
         }

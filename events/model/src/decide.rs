@@ -1,7 +1,7 @@
 //! Decisions: the state and one observed event give the decided events. Total: every observed
 //! event gets an answer, if only that nothing follows.
 
-use crate::breaker::{Breakers, Ended, Route};
+use crate::breaker::{Breakers, CALLER_DEADLINE, DEADLINE_EXCEEDED, Ended, Route, whose};
 use crate::event::{
     BreakerChanged, CancelRequested, DatasetRefused, DatasetRegistered, DatasetUploaded,
     DiskSampled, Event, ExperimentAdmitted, ExperimentCompleted, ExperimentRefused,
@@ -201,7 +201,9 @@ impl State {
             // A late duplicate: the run has ended.
             return Vec::new();
         }
-        let ended = (&Ended::of(observed), Some(observed.computed_micros));
+        let callers = self.caller_deadline(run);
+        let ended = Ended::of(observed, callers);
+        let ended = (&ended, Some(observed.computed_micros));
         let changed = self.breakers.after(run, context.at, ended);
         let mut events = match &observed.outcome {
             Outcome::Completed { result_hash, .. } | Outcome::Reused { result_hash, .. } => {
@@ -214,7 +216,7 @@ impl State {
             Outcome::Failed { code, .. } => {
                 let event = Event::RunFailed(RunFailed {
                     run,
-                    code: code.clone(),
+                    code: whose(code, callers).to_owned(),
                 });
                 self.end_run(run, event, |tally| tally.failed += 1)
             }
@@ -248,9 +250,15 @@ impl State {
             .iter()
             .take_while(|(at, _)| *at <= context.at);
         for (_, run) in due.take(TIMERS_MAX) {
-            let code = "deadline_exceeded".to_owned();
-            let changed = self.expire(&mut breakers, *run, (context.at, &code));
-            events.push(Event::RunFailed(RunFailed { run: *run, code }));
+            let code = match self.caller_deadline(*run) {
+                true => CALLER_DEADLINE,
+                false => DEADLINE_EXCEEDED,
+            };
+            let changed = self.expire(&mut breakers, *run, (context.at, code));
+            events.push(Event::RunFailed(RunFailed {
+                run: *run,
+                code: code.to_owned(),
+            }));
             events.extend(changed.map(Event::BreakerChanged));
             if let Some(experiment) = self.runs.get(run).and_then(|open| open.experiment) {
                 *expired.entry(experiment).or_default() += 1;
@@ -286,8 +294,7 @@ impl State {
             return None;
         }
         let breakers = breakers.get_or_insert_with(|| self.breakers.clone());
-        let code = code.to_owned();
-        let ended = Ended::Failure { code };
+        let ended = Ended::failed(code);
         let changed = breakers.after(run, at, (&ended, None));
         breakers.end(run, at, (&ended, None));
         if let Some(changed) = &changed {

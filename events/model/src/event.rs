@@ -118,7 +118,7 @@ events! {
         /// A timer's moment has come.
         5:1 TimeReached "time_reached" observed needed;
         /// Somebody asked for a computation.
-        6:2 RunRequested "run_requested" observed needed from [1 => RunRequestedV1];
+        6:3 RunRequested "run_requested" observed needed from [1 => RunRequestedV1, 2 => RunRequestedV2];
         /// A computation ended, in whatever way.
         7:2 OutcomeObserved "outcome_observed" observed needed from [1 => OutcomeObserved];
         /// Somebody withdrew a request.

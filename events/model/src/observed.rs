@@ -141,6 +141,64 @@ pub struct Service {
     pub divert: bool,
     /// The result of an equal run is at hand, and nothing has to be computed.
     pub cached: bool,
+    /// The deadline is the caller's own, and sooner than the service allows: when it passes, that
+    /// says nothing about the service. Since schema 3 of `RunRequested`.
+    pub caller_deadline: bool,
+}
+
+/// Before it was known whose deadline it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceV1 {
+    pub breaker: String,
+    pub divert: bool,
+    pub cached: bool,
+}
+
+impl From<ServiceV1> for Service {
+    fn from(old: ServiceV1) -> Self {
+        Self {
+            breaker: old.breaker,
+            divert: old.divert,
+            cached: old.cached,
+            caller_deadline: false,
+        }
+    }
+}
+
+/// Before it was known whose deadline it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRequestedV2 {
+    pub run: RunId,
+    pub operation: String,
+    pub schema: u16,
+    pub spec: Payload,
+    pub spec_hash: Digest,
+    pub seed: u64,
+    pub datasets: Vec<Digest>,
+    pub deadline_micros: u64,
+    pub immediate: bool,
+    pub experiment: Option<ExperimentId>,
+    pub idempotency: Option<Idempotency>,
+    pub service: Option<ServiceV1>,
+}
+
+impl From<RunRequestedV2> for RunRequested {
+    fn from(old: RunRequestedV2) -> Self {
+        Self {
+            run: old.run,
+            operation: old.operation,
+            schema: old.schema,
+            spec: old.spec,
+            spec_hash: old.spec_hash,
+            seed: old.seed,
+            datasets: old.datasets,
+            deadline_micros: old.deadline_micros,
+            immediate: old.immediate,
+            experiment: old.experiment,
+            idempotency: old.idempotency,
+            service: old.service.map(Service::from),
+        }
+    }
 }
 
 /// Before there were breakers.

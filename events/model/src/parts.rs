@@ -50,6 +50,8 @@ pub struct Parts<'a> {
     pub backups: &'a BTreeMap<String, VerifiedBackup>,
     pub breakers: &'a Breakers,
     pub slos: &'a Slos,
+    /// Runs whose deadline is their caller's own.
+    pub caller_deadlines: &'a BTreeSet<RunId>,
 }
 
 impl State {
@@ -82,6 +84,7 @@ impl State {
             backups,
             breakers,
             slos,
+            caller_deadlines,
         } = self;
         Parts {
             seq: *seq,
@@ -109,6 +112,7 @@ impl State {
             backups,
             breakers,
             slos,
+            caller_deadlines,
         }
     }
 }

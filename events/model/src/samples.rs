@@ -109,6 +109,7 @@ pub const SERIES: &[Series] = &[
     level(35, "actor_mailbox_depth", 1.0),
     level(36, "storage_damaged_files", 1.0),
     growth(37, "backup_failures_total", 1.0),
+    growth(38, "http_errors_total{type=\"caller_deadline\"}", 1.0),
 ];
 
 const fn growth(number: u16, name: &'static str, step: f64) -> Series {

@@ -203,6 +203,10 @@ pub struct State {
     /// Stands behind the breakers, and only when there are objectives.
     #[serde(skip)]
     pub(crate) slos: Slos,
+    /// Runs, asked for or open, whose deadline is their caller's own. Stands behind the objectives,
+    /// and only when there are any.
+    #[serde(skip)]
+    pub(crate) caller_deadlines: BTreeSet<RunId>,
 }
 
 impl State {
@@ -372,6 +376,28 @@ impl State {
         Self { slos, ..self }
     }
 
+    /// Whether this run, asked for or open, has a deadline of its caller's own, which is sooner than
+    /// the service allows: when it passes, that says nothing about the service.
+    #[must_use]
+    pub fn caller_deadline(&self, run: RunId) -> bool {
+        self.caller_deadlines.contains(&run)
+    }
+
+    /// The runs of [`Self::caller_deadline`].
+    #[must_use]
+    pub const fn caller_deadlines(&self) -> &BTreeSet<RunId> {
+        &self.caller_deadlines
+    }
+
+    /// The state with these runs, which its bytes hold apart.
+    #[must_use]
+    pub fn with_caller_deadlines(self, caller_deadlines: BTreeSet<RunId>) -> Self {
+        Self {
+            caller_deadlines,
+            ..self
+        }
+    }
+
     /// Idempotency keys remembered.
     #[must_use]
     pub fn idempotency_entries(&self) -> usize {
@@ -453,6 +479,7 @@ impl State {
             backups,
             breakers,
             slos,
+            caller_deadlines,
         } = self;
         let mut text = format!(
             "seq {seq} at {}\nsettings {settings:?}\nserver {server:?}\nproposed {proposed:?}\n\
@@ -492,6 +519,8 @@ impl State {
         let heads = heads.iter();
         heads.for_each(|(stream, version)| line(format!("head {stream} {version}")));
         line(format!("backups {backups_open:?} {backups:?}"));
+        let callers = caller_deadlines.iter();
+        callers.for_each(|run| line(format!("caller deadline {run}")));
         breakers.dump(&mut text);
         slos.dump(&mut text);
         text

@@ -70,6 +70,7 @@ fn by(n: u32, breaker: &str, divert: bool) -> Event {
             breaker: breaker.to_owned(),
             divert,
             cached: false,
+            caller_deadline: false,
         }),
         ..plain(n)
     })
@@ -109,6 +110,66 @@ fn change(events: &[Event]) -> Option<&BreakerChanged> {
         }
         None
     })
+}
+
+/// A call with a deadline, which is the caller's own or not.
+fn timed(n: u32, caller_deadline: bool) -> Event {
+    let Event::RunRequested(request) = call(n) else {
+        panic!("a request");
+    };
+    let service = request.service.map(|service| Service {
+        caller_deadline,
+        ..service
+    });
+    Event::RunRequested(RunRequested {
+        deadline_micros: SECOND,
+        service,
+        ..request
+    })
+}
+
+fn code(events: &[Event]) -> &str {
+    let found = events.iter().find_map(|event| match event {
+        Event::RunFailed(failed) => Some(failed.code.as_str()),
+        _ => None,
+    });
+    found.expect("a failure")
+}
+
+#[test]
+fn a_deadline_of_the_callers_own_says_nothing_about_the_service() {
+    let mut story = story(brisk());
+    for n in 0..10 {
+        story.when(timed(n, true));
+        assert!(story.state.caller_deadline(run(n)));
+        // By the timer, or by what the computation says.
+        let decided = match n % 2 {
+            0 => story.later(2 * SECOND).when(tick()),
+            _ => story.when(failed(n, "deadline_exceeded")),
+        };
+        assert_eq!(names(&decided), ["run_failed"]);
+        assert_eq!(code(&decided), "caller_deadline");
+    }
+    let breaker = story.state.breakers().get(NOTEARS).expect("it");
+    assert_eq!(
+        (breaker.totals().failure, breaker.totals().ignored),
+        (0, 10)
+    );
+    // Another failure of such a run is the service's.
+    story.when(timed(20, true));
+    assert_eq!(code(&story.when(failed(20, "panicked"))), "panicked");
+    assert!(story.state.caller_deadlines().is_empty());
+    // And so is the time that the service allows.
+    let mut last = Vec::new();
+    for n in 21..23 {
+        story.when(timed(n, false));
+        last = story.later(2 * SECOND).when(tick());
+        assert_eq!(code(&last), "deadline_exceeded");
+    }
+    assert_eq!(names(&last), ["run_failed", "breaker_changed"]);
+    // What is refused leaves nothing behind.
+    story.when(timed(30, true));
+    assert!(!story.state.caller_deadline(run(30)));
 }
 
 #[test]
@@ -490,9 +551,12 @@ fn some_event() -> impl Strategy<Value = Event> {
     let percent = prop_oneof![Just(0_u32), Just(50), Just(100)];
     prop_oneof![
         8 => (0..30_u32, names, any::<bool>(), 0..4 * SECOND).prop_map(|(n, name, divert, due)| {
-            let Event::RunRequested(request) = by(n, name, divert) else {
+            let Event::RunRequested(mut request) = by(n, name, divert) else {
                 panic!("a request");
             };
+            if let Some(service) = &mut request.service {
+                service.caller_deadline = due % 2 == 0;
+            }
             let deadline_micros = if due < SECOND { 0 } else { due };
             Event::RunRequested(RunRequested { deadline_micros, ..request })
         }),

@@ -54,6 +54,15 @@ fn configured() -> Event {
 }
 
 fn asked() -> Event {
+    asked_by(false)
+}
+
+/// As a request of schema 2, which does not know whose deadline it is.
+pub(super) fn older() -> (&'static str, Event) {
+    ("record_6_2_run_requested_service.bin", asked())
+}
+
+fn asked_by(caller_deadline: bool) -> Event {
     let Event::RunRequested(request) = requested(inline()) else {
         panic!("it is a request");
     };
@@ -62,6 +71,7 @@ fn asked() -> Event {
             breaker: "notears_discovery".to_owned(),
             divert: true,
             cached: false,
+            caller_deadline,
         }),
         ..request
     })
@@ -113,7 +123,8 @@ pub(super) fn samples() -> Vec<(&'static str, Event)> {
     };
     vec![
         ("record_3_2_configuration_loaded_breakers.bin", configured()),
-        ("record_6_2_run_requested_service.bin", asked()),
+        ("record_6_3_run_requested_service.bin", asked()),
+        ("record_6_3_run_requested_deadline.bin", asked_by(true)),
         ("record_30_1_breaker_commanded.bin", wished()),
         (
             "record_102_1_run_refused_breaker.bin",
@@ -131,6 +142,15 @@ pub(super) fn samples() -> Vec<(&'static str, Event)> {
             fallback(Instead::Cached),
         ),
     ]
+}
+
+/// A run whose deadline is its caller's own: it is asked for, and nothing is decided yet.
+pub(super) fn hurried() -> Event {
+    let Event::RunRequested(request) = asked_by(true) else {
+        panic!("it is a request");
+    };
+    let run = run(77);
+    Event::RunRequested(RunRequested { run, ..request })
 }
 
 /// What fills every part of the state that is about breakers.

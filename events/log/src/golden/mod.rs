@@ -37,6 +37,8 @@ const STATE: &str = "state_2.bin";
 const STATE_BREAKERS: &str = "state_2_breakers.bin";
 /// The same with objectives, whose bytes follow those of breakers.
 const STATE_SLOS: &str = "state_2_slos.bin";
+/// The same with the runs whose deadline is their caller's, which follow objectives.
+const STATE_DEADLINES: &str = "state_2_deadlines.bin";
 /// As the state in it.
 const BASE: &str = "base_1_2.bin";
 const LOG: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_c0de);
@@ -329,6 +331,22 @@ fn bytes_of_objectives_follow(mut state: State) {
     assert!(decode_state(&[&with[..], &[0]].concat()).is_err());
     // Without breakers, theirs are there and say so.
     let alone = State::default().with_slos(state.slos().clone());
+    let bytes = encode_state(&alone).expect("encodes");
+    assert_eq!(decode_state(&bytes).expect("decodes"), alone);
+    bytes_of_callers_deadlines_follow(state);
+}
+
+fn bytes_of_callers_deadlines_follow(mut state: State) {
+    let mut event = recorded(breakers::hurried());
+    event.context.seq = Seq(500);
+    state.apply(&event.context, event.event().expect("known"));
+    assert_eq!(state.caller_deadlines().len(), 1);
+    let with = golden(STATE_DEADLINES, &encode_state(&state).expect("encodes"));
+    assert_eq!(decode_state(&with).expect("decodes"), state);
+    assert!(decode_state(&with[..with.len() - 1]).is_err());
+    assert!(decode_state(&[&with[..], &[0]].concat()).is_err());
+    let callers = state.caller_deadlines().clone();
+    let alone = State::default().with_caller_deadlines(callers);
     let bytes = encode_state(&alone).expect("encodes");
     assert_eq!(decode_state(&bytes).expect("decodes"), alone);
 }

@@ -140,10 +140,10 @@ pub(super) fn requests_and_outcomes() -> Vec<(&'static str, Event)> {
         algorithm_version: "boss 1".to_owned(),
     };
     vec![
-        ("record_6_2_run_requested.bin", requested(inline())),
-        ("record_6_2_run_requested_plain.bin", plain),
-        ("record_6_2_run_requested_blob.bin", requested(blob)),
-        ("record_6_2_run_requested_sealed.bin", requested(sealed)),
+        ("record_6_3_run_requested.bin", requested(inline())),
+        ("record_6_3_run_requested_plain.bin", plain),
+        ("record_6_3_run_requested_blob.bin", requested(blob)),
+        ("record_6_3_run_requested_sealed.bin", requested(sealed)),
         ("record_7_2_outcome_observed.bin", outcome(completed)),
         ("record_7_2_outcome_observed_failed.bin", outcome(failed)),
         ("record_7_2_outcome_observed_reused.bin", outcome(reused)),
@@ -165,20 +165,37 @@ pub(super) fn older_records() -> Vec<(&'static str, Event)> {
         ),
         (
             "record_6_1_run_requested.bin",
-            same_as("record_6_2_run_requested.bin"),
+            same_as("record_6_3_run_requested.bin"),
         ),
         (
             "record_6_1_run_requested_plain.bin",
-            same_as("record_6_2_run_requested_plain.bin"),
+            same_as("record_6_3_run_requested_plain.bin"),
         ),
         (
             "record_6_1_run_requested_blob.bin",
-            same_as("record_6_2_run_requested_blob.bin"),
+            same_as("record_6_3_run_requested_blob.bin"),
         ),
         (
             "record_6_1_run_requested_sealed.bin",
-            same_as("record_6_2_run_requested_sealed.bin"),
+            same_as("record_6_3_run_requested_sealed.bin"),
         ),
+        (
+            "record_6_2_run_requested.bin",
+            same_as("record_6_3_run_requested.bin"),
+        ),
+        (
+            "record_6_2_run_requested_plain.bin",
+            same_as("record_6_3_run_requested_plain.bin"),
+        ),
+        (
+            "record_6_2_run_requested_blob.bin",
+            same_as("record_6_3_run_requested_blob.bin"),
+        ),
+        (
+            "record_6_2_run_requested_sealed.bin",
+            same_as("record_6_3_run_requested_sealed.bin"),
+        ),
+        super::breakers::older(),
         (
             "record_7_1_outcome_observed.bin",
             same_as("record_7_2_outcome_observed.bin"),

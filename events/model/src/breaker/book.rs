@@ -6,7 +6,7 @@ use std::fmt::Write;
 use serde::{Deserialize, Serialize};
 
 use super::backup_breaker;
-use super::machine::{Admission, Breaker, Ended, is_failure};
+use super::machine::{Admission, Breaker, CALLER_DEADLINE, DEADLINE_EXCEEDED, Ended, is_failure};
 use super::settings::BreakerPlan;
 use crate::event::{
     BackupEnded, BackupRequested, BreakerChanged, BreakerCommanded, FallbackTaken, Instead,
@@ -381,16 +381,35 @@ impl Breaker {
 }
 
 impl Ended {
-    /// What an outcome says of the service.
+    /// What an outcome says of the service. `caller_deadline` as in
+    /// [`State::caller_deadline`](crate::State::caller_deadline).
     #[must_use]
-    pub fn of(observed: &OutcomeObserved) -> Self {
+    pub fn of(observed: &OutcomeObserved, caller_deadline: bool) -> Self {
         match &observed.outcome {
             Outcome::Completed { .. } => Self::Success,
             Outcome::Reused { .. } => Self::Ignored,
-            Outcome::Failed { code, .. } if is_failure(code) => {
-                Self::Failure { code: code.clone() }
-            }
-            Outcome::Failed { .. } => Self::Ignored,
+            Outcome::Failed { code, .. } => Self::failed(whose(code, caller_deadline)),
         }
+    }
+
+    /// What a failure with this code says of the service.
+    #[must_use]
+    pub fn failed(code: &str) -> Self {
+        match is_failure(code) {
+            true => Self::Failure {
+                code: code.to_owned(),
+            },
+            false => Self::Ignored,
+        }
+    }
+}
+
+/// The code under which a run has failed whose outcome says `code`: a deadline that passed may be
+/// its caller's own.
+#[must_use]
+pub fn whose(code: &str, caller_deadline: bool) -> &str {
+    match caller_deadline && code == DEADLINE_EXCEEDED {
+        true => CALLER_DEADLINE,
+        false => code,
     }
 }

@@ -82,11 +82,17 @@ pub enum Ended {
     Ignored,
 }
 
+/// The code of a run that ended because the time passed that its caller gave it, which was less than
+/// the service allows.
+pub const CALLER_DEADLINE: &str = "caller_deadline";
+/// The code of a run that took longer than it may.
+pub const DEADLINE_EXCEEDED: &str = "deadline_exceeded";
+
 /// Whether a failure with this code is the service's: a request that is wrong, too large or
-/// unreadable is not.
+/// unreadable is not, nor is one whose caller did not wait.
 #[must_use]
 pub fn is_failure(code: &str) -> bool {
-    !matches!(code, "invalid" | "too_large" | "sealed")
+    !matches!(code, "invalid" | "too_large" | "sealed" | CALLER_DEADLINE)
 }
 
 /// Whether a call passes.
