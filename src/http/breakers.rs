@@ -126,7 +126,10 @@ fn one(running: &Running, name: &str) -> Result<BreakerView, Problem> {
 fn unknown(running: &Running, name: &str) -> Problem {
     let names: Vec<String> = all(running).into_iter().map(|view| view.name).collect();
     let detail = format!("there is no breaker '{name}'");
-    let hint = format!("there are {}", names.join(", "));
+    let hint = match names.is_empty() {
+        true => "the log was never written by a server that has breakers".to_owned(),
+        false => format!("there are {}", names.join(", ")),
+    };
     Problem::new(&error::NOT_FOUND, detail)
         .field("path.name")
         .hint(hint)
@@ -327,6 +330,7 @@ impl From<SimulateError> for Problem {
             SimulateError::UnknownBreaker { .. } => {
                 Self::new(&error::NOT_FOUND, detail).field("path.name")
             }
+            SimulateError::Nothing { .. } => Self::new(&error::INVALID, detail).field("since"),
             SimulateError::Setting { key, error } => {
                 Self::new(&error::INVALID, error.to_string()).field(format!("set.{key}"))
             }

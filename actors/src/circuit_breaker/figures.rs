@@ -64,12 +64,11 @@ impl Figures {
             series.seed_health.set(health);
             let early = gates.get(name).map_or(0, |guarded| guarded.gate.counts().1);
             let totals = breaker.totals();
-            let rejected = totals.rejected.saturating_add(early);
             let counts = [
                 totals.success,
                 totals.failure,
                 totals.slow,
-                rejected,
+                breaker.rejected(),
                 totals.ignored,
             ];
             let calls = series.calls.iter().zip(counts);

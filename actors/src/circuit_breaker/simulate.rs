@@ -44,6 +44,7 @@ pub struct Side {
     pub openings: u64,
     /// Calls that it let through and that have an outcome.
     pub calls: u64,
+    /// Calls that it would not have let pass, whether or not something is answered in their place.
     pub rejected: u64,
     /// Calls that it would have let through and whose outcome nobody knows.
     pub unknown: u64,
@@ -74,6 +75,8 @@ pub struct Simulation {
 pub enum SimulateError {
     #[error("there is no breaker {name}; there are {known}")]
     UnknownBreaker { name: String, known: String },
+    #[error("there is no event after {since}; the last one is {head}")]
+    Nothing { since: u64, head: u64 },
     #[error("{key}: {error}")]
     Setting { key: String, error: BadSetting },
     #[error(transparent)]
@@ -101,6 +104,12 @@ pub fn simulate(
                 true => "none".to_owned(),
                 false => known.join(", "),
             },
+        });
+    }
+    if since >= to && since > Seq(0) {
+        return Err(SimulateError::Nothing {
+            since: since.0,
+            head: to.0,
         });
     }
     let start = match since {
@@ -145,7 +154,7 @@ pub fn simulate(
 pub fn since(source: &dyn Source, text: &str) -> Result<Option<Seq>, LogError> {
     Ok(match text.parse() {
         Ok(When::Head) => Some(source.head()),
-        Ok(When::Seq(seq)) => Some(seq.min(source.head())),
+        Ok(When::Seq(seq)) => Some(seq),
         Ok(When::Time(at)) => Some(source.cut(at)?),
         Err(BadMoment) => None,
     })
@@ -242,6 +251,13 @@ impl Machine {
         self.calls.insert(holder, (at, probe));
     }
 
+    /// Something is answered without a call, which is told when none would have passed.
+    fn pass_by(&mut self, at: UnixMicros) {
+        if let Admission::Refuse { .. } = self.breaker.admit(at) {
+            self.done.rejected += 1;
+        }
+    }
+
     fn end(
         &mut self,
         name: &str,
@@ -293,6 +309,8 @@ enum Way {
     Here,
     /// By this breaker, which did not let it pass.
     Diverted,
+    /// By this breaker, with the result at hand: a call only where it is not let pass.
+    AtHand,
     /// By another one.
     Elsewhere,
 }
@@ -399,8 +417,9 @@ impl<'a> Pass<'a> {
     }
 
     fn request(&mut self, request: &RunRequested) {
-        if let Some(service) = request.service.as_ref().filter(|service| !service.cached) {
+        if let Some(service) = &request.service {
             let way = match service.breaker == self.name {
+                true if service.cached => Way::AtHand,
                 true => Way::Here,
                 false => Way::Elsewhere,
             };
@@ -435,6 +454,7 @@ impl<'a> Pass<'a> {
         match way {
             Way::Here => self.both(|_, machine| machine.ask(at, holder, true)),
             Way::Diverted => self.both(|_, machine| machine.ask(at, holder, false)),
+            Way::AtHand => self.both(|_, machine| machine.pass_by(at)),
             Way::Elsewhere => {}
         }
     }

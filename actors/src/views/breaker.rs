@@ -160,7 +160,7 @@ pub fn breaker(name: &str, it: &Breaker, now: UnixMicros) -> BreakerView {
             "failure": totals.failure,
             "slow": totals.slow,
             "ignored": totals.ignored,
-            "rejected": totals.rejected,
+            "rejected": it.rejected(),
         }),
         settings: Value::Object(settings),
     }

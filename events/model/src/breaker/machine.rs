@@ -67,7 +67,7 @@ pub struct CallTotals {
     pub slow: u64,
     /// Withdrawn, wrong or answered without a computation.
     pub ignored: u64,
-    /// Not let pass by a decision.
+    /// Not let pass by a decision, and answered with nothing in their place.
     pub rejected: u64,
 }
 

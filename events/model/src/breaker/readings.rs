@@ -80,6 +80,13 @@ impl Breaker {
             .map(|(state, count)| (*state, *count))
     }
 
+    /// Calls that it did not let pass, whether or not something was answered in their place.
+    #[must_use]
+    pub fn rejected(&self) -> u64 {
+        let fallbacks = self.fallbacks_taken.values().sum::<u64>();
+        self.totals.rejected.saturating_add(fallbacks)
+    }
+
     /// When the last fallbacks were, oldest first.
     pub fn fallbacks_at(&self) -> impl DoubleEndedIterator<Item = UnixMicros> {
         self.fallbacks_at.iter().copied()
