@@ -55,7 +55,8 @@ pub struct Forecast {
     /// Why there is no forecast; null when there is one.
     pub not_enough_history: Option<String>,
     pub events_last_day: u64,
-    pub events_per_day: f64,
+    /// In the mean of the last week; null as long as there is no day of history.
+    pub events_per_day: Option<f64>,
     pub bytes_per_event: f64,
     /// Growth of the events in a day, in percent a month.
     pub growth_percent_a_month: f64,
@@ -120,7 +121,7 @@ pub fn forecast(history: &History, disk: Option<(u64, u64)>) -> Forecast {
             )
         }),
         events_last_day: history.events_last_day,
-        events_per_day: per_day.round(),
+        events_per_day: enough.then(|| per_day.round()),
         bytes_per_event: bytes_per_event.round(),
         growth_percent_a_month: (growth * 10.0).round() / 10.0,
         growth_is,
@@ -157,10 +158,15 @@ mod tests {
         assert!(
             found
                 .not_enough_history
+                .as_ref()
                 .expect("why")
                 .contains("12.0 hours")
         );
         assert_eq!((found.months.len(), found.days_to_80_percent), (0, None));
+        assert_eq!(
+            (found.events_per_day, found.events_last_day),
+            (None, 10_000)
+        );
         let empty = History {
             events: 0,
             ..history(30.0)
@@ -173,7 +179,7 @@ mod tests {
         let found = forecast(&history(30.0), Some((GIB, 10 * GIB)));
         assert_eq!(
             (found.growth_is, found.events_per_day),
-            ("assumed", 10_000.0)
+            ("assumed", Some(10_000.0))
         );
         let numbers: Vec<u32> = found.months.iter().map(|month| month.months).collect();
         assert_eq!(numbers, MONTHS);

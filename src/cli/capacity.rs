@@ -99,6 +99,15 @@ fn write_all(out: &mut String, found: &Value) -> std::fmt::Result {
             word(&one["order"])
         )?;
     }
+    for one in list(&found["operations"]) {
+        writeln!(
+            out,
+            "{:<30} {} computations here, whatever the algorithm: {:.4} s in the mean",
+            word(&one["operation"]),
+            one["count"],
+            number(&one["mean_s"])
+        )?;
+    }
     Ok(())
 }
 

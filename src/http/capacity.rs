@@ -13,8 +13,8 @@ use super::error::{self, Problem};
 use super::parameters::{self, Query};
 use super::{App, audit, blocking, body, identity};
 use crate::capacity::{
-    Advice, Bottleneck, Build, Complexity, Forecast, Measurement, Measurements, Resource, Usage,
-    machine,
+    Advice, Bottleneck, Build, Complexity, Forecast, Measurement, Measurements, Resource, Timed,
+    Usage, machine,
 };
 
 /// Characters of the name of a scenario, a mix or a rule.
@@ -45,6 +45,8 @@ pub(crate) struct Capacity {
     advice: Advice,
     forecast: Forecast,
     complexity: Vec<Complexity>,
+    /// What computations took in this process.
+    operations: Vec<Timed>,
 }
 
 /// What a load run measured.

@@ -52,6 +52,14 @@ fn list(value: &Value) -> &[Value] {
 fn a_run_says_what_came_back_and_how_the_server_fared() {
     let dir = temporary();
     let server = Server::start(dir.path());
+    let nowhere = dir.path().join("not/there.json");
+    let nowhere = nowhere.to_str().expect("UTF-8");
+    let (_, errors, code) = load(
+        &server,
+        &["sustained", "--duration", "1h", "--out", nowhere],
+    );
+    assert_eq!(code, Some(2), "{errors}");
+    assert!(errors.contains("cannot write"), "{errors}");
     let file = dir.path().join("report.json");
     let options = [
         "sustained",
@@ -493,7 +501,10 @@ fn what_was_measured_is_kept_over_a_restart() {
         assert!(text.contains(part), "{part} is missing in\n{text}");
     }
     let (out, ..) = run(&["capacity", "report", "--json", "--server", &server.url]);
-    assert_eq!(json(&out)["measurements"], found["measurements"]);
+    let shown = json(&out);
+    assert_eq!(shown["measurements"], found["measurements"]);
+    // Nothing is said of a day that has not passed.
+    assert_eq!(shown["forecast"]["events_per_day"], Value::Null);
 }
 
 #[test]

@@ -10,8 +10,8 @@ use super::super::error::Problem;
 use super::super::{App, Running};
 use super::Capacity;
 use crate::capacity::{
-    Build, Complexity, History, Level, Measurement, Measurements, Resource, Timed, Usage, advice,
-    bottleneck, complexities, forecast, machine,
+    Build, History, Level, Measurement, Measurements, Resource, Timed, Usage, advice, bottleneck,
+    complexities, forecast, machine,
 };
 use crate::clock;
 use crate::metrics::recorder::{Cell, Recorder};
@@ -39,17 +39,18 @@ pub(super) fn gather(app: &App, running: &Running) -> Result<Capacity, Problem> 
     let binds = (bottleneck.kind, build.cores);
     let advice = advice(usage.as_ref(), share("memory"), binds, &measurements);
     let used = disk.map(|(free, size)| (size.saturating_sub(free), size));
-    let complexity = complexities(&timed(recorder));
+    let operations = timed(recorder);
     Ok(Capacity {
         forecast: forecast(&history(&running.log)?, used),
-        warnings: warnings(&resources, &complexity),
+        warnings: warnings(&resources, &operations),
         build,
         measurements,
         resources,
         usage,
         bottleneck,
         advice,
-        complexity,
+        complexity: complexities(&operations),
+        operations,
     })
 }
 
@@ -181,7 +182,7 @@ fn memory(recorder: &Recorder) -> Resource {
     Resource::new("memory", "bytes", used.max(0.0), limit)
 }
 
-fn warnings(resources: &[Resource], complexity: &[Complexity]) -> Vec<String> {
+fn warnings(resources: &[Resource], operations: &[Timed]) -> Vec<String> {
     let near = resources.iter().filter(|one| one.level > Level::Ok);
     let mut all: Vec<String> = near
         .map(|one| {
@@ -189,13 +190,8 @@ fn warnings(resources: &[Resource], complexity: &[Complexity]) -> Vec<String> {
             format!("{share:.0} % of {} is used; 80 % is too much", one.name)
         })
         .collect();
-    let mut told = Vec::new();
-    for one in complexity.iter().filter(|one| one.slow) {
-        let Some(operation) = one.operation.filter(|name| !told.contains(name)) else {
-            continue;
-        };
-        told.push(operation);
-        let mean = one.measured_mean_s.unwrap_or_default();
+    for one in operations.iter().filter(|one| one.slow()) {
+        let (operation, mean) = (&one.operation, one.mean_s);
         all.push(format!(
             "{operation} takes {mean:.1} s in the mean: see how it grows under complexity"
         ));
