@@ -177,7 +177,11 @@ impl Engine {
                 Lane::Cheap => &self.cheap_pool,
                 Lane::Heavy => &self.pool,
             };
-            pool.spawn(move || engine.compute(&job));
+            pool.spawn(move || {
+                trace::as_actor(super::NAME, || {
+                    trace::within(job.place.as_ref(), || engine.compute(&job));
+                });
+            });
         }
     }
 
@@ -280,7 +284,8 @@ impl Engine {
             Ending::Failed(outcome) => (withheld(outcome.clone(), asked_key), KeyId(0), None),
         };
         if let Outcome::Failed { code, message, .. } = &outcome {
-            tracing::info!(run = %job.run, code, message, "run failed");
+            let (seq, trace_id) = asked_by(&job.open);
+            tracing::info!(run = %job.run, seq, trace_id, code, message, "run failed");
         }
         let kept = match (&outcome, ending) {
             (Outcome::Completed { .. }, Ending::Computed(computed)) => Some(Kept::Computed {
@@ -454,7 +459,10 @@ impl Engine {
                 | CommitError::TooLarge { .. }
                 | CommitError::VersionConflict { .. }),
             ) => {
-                tracing::error!(%run, %error, "the outcome could not be recorded");
+                let asked = self.log.state(|state| state.run(run).map(asked_by));
+                let (seq, trace_id) = asked.unzip();
+                let actor = super::NAME;
+                tracing::error!(%run, seq, trace_id, actor, %error, "the outcome could not be recorded");
                 let now = self.environment.clock.monotonic();
                 let instead = internal(format!("the outcome could not be recorded: {error}"));
                 let lead = lock(&self.jobs).take_lead(run);
@@ -488,4 +496,10 @@ impl Engine {
             self.rescan();
         }
     }
+}
+
+/// The record that asked for a run, and the trace of the request that it belongs to.
+fn asked_by(open: &OpenRun) -> (u64, String) {
+    let trace = u128::from_be_bytes(open.requested.correlation.bytes());
+    (open.requested.seq.0, format!("{trace:032x}"))
 }

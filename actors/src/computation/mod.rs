@@ -73,6 +73,9 @@ pub(crate) enum Request {
     Rescan,
 }
 
+/// The actor's name.
+pub(crate) const NAME: &str = "computation";
+
 /// The actor's body.
 pub(crate) struct Computation {
     engine: Arc<Engine>,
@@ -86,7 +89,7 @@ impl Computation {
 
 impl Component for Computation {
     type Message = Request;
-    const NAME: &'static str = "computation";
+    const NAME: &'static str = NAME;
     const KINDS: &'static [&'static str] = &["admitted", "rescan"];
     const TICK: Duration = Duration::from_millis(100);
 
