@@ -11,12 +11,13 @@ pub const LATENCY_SECONDS: &[f64] = &[
 /// Seconds of what takes microseconds: messages of actors, writes to the store.
 pub const SHORT_SECONDS: &[f64] = &[
     0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025,
-    0.05, 0.1, 0.5, 1.0, 3.0,
+    0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0,
 ];
 
 /// Seconds of work in the background.
 pub const LONG_SECONDS: &[f64] = &[
-    0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0,
+    0.000_5, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
+    600.0, 1_800.0, 3_600.0,
 ];
 
 /// Bytes, by powers of four from a KiB to a GiB.
@@ -73,5 +74,17 @@ mod tests {
         }
         assert_eq!(of("frame_bytes"), BYTES);
         assert_eq!(of("batch_events"), COUNTS);
+    }
+
+    #[test]
+    fn times_have_a_bound_at_each_threshold() {
+        let families = SPECIAL.iter().map(|(family, _)| *family);
+        for family in families.chain(["http_request_duration_seconds"]) {
+            let bounds = of(family);
+            for wanted in [0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0_f64] {
+                assert!(bounds.contains(&wanted), "{family} {wanted}");
+            }
+            assert!(bounds[0] <= 0.000_5 && bounds.is_sorted(), "{family}");
+        }
     }
 }
