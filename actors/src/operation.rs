@@ -130,6 +130,15 @@ impl Operation {
         }
     }
 
+    /// The names of all of them.
+    pub const NAMES: [&str; 3] = ["causal.discover", "causal.validate", "causal.paths"];
+
+    /// The names of what computes results, as in [`Self::algorithm_version`] before the version.
+    pub fn algorithms() -> impl Iterator<Item = &'static str> {
+        let discoveries = services::ALGORITHMS.iter().map(|known| known.name());
+        discoveries.chain(["identify", "paths"])
+    }
+
     /// Such as `causal.discover`.
     #[must_use]
     pub const fn name(&self) -> &'static str {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
+use hindcast_actors::operation::Operation;
 use hindcast_actors::{CacheStats, Resize, ResultCacheStats, Selector};
 use hindcast_model::event::{CacheCommanded, CacheVerb, Event};
 use serde::{Deserialize, Serialize};
@@ -235,6 +236,7 @@ pub(crate) async fn invalidate(
     select.check().map_err(|(field, message)| {
         Problem::new(&error::INVALID, message).field(format!("select.{field}"))
     })?;
+    known(&select)?;
     let rate = per_second.map(u64::from);
     above_zero("per_second", rate)?;
     within("per_second", rate, u64::from(PER_SECOND_MAX))?;
@@ -271,6 +273,28 @@ pub(crate) async fn invalidate(
         }
     };
     Ok(HttpResponse::Ok().json(begun))
+}
+
+/// What is selected by a name that nothing has would be nothing, which is no wish that anybody has.
+fn known(select: &Selector) -> Result<(), Problem> {
+    let refuse = |field: &str, given: &str, known: &[&str]| {
+        let problem = Problem::new(&error::INVALID, format!("there is no {field} `{given}`"));
+        let hint = format!("there are {}", known.join(", "));
+        Err(problem.field(format!("select.{field}")).hint(hint))
+    };
+    if let Some(given) = &select.operation
+        && !Operation::NAMES.contains(&given.as_str())
+    {
+        return refuse("operation", given, &Operation::NAMES);
+    }
+    let algorithms: Vec<&str> = Operation::algorithms().collect();
+    if let Some(given) = &select.algorithm {
+        let name = given.split_once('/').map_or(&**given, |(name, _)| name);
+        if !algorithms.contains(&name) {
+            return refuse("algorithm", given, &algorithms);
+        }
+    }
+    Ok(())
 }
 
 fn too_many() -> Problem {

@@ -208,6 +208,23 @@ fn what_cannot_be_meant_is_refused() {
         422,
         "select.dataset",
     );
+    // A name that nothing has would select nothing, whoever mistyped it.
+    for (field, given, known) in [
+        ("operation", "discover", "causal.discover"),
+        ("algorithm", "bos", "boss"),
+    ] {
+        let wrong = json!({ "select": { field: given } });
+        let reply = server.post(results, &wrong);
+        let problem = reply.expect_problem(422, &format!("select.{field}"));
+        assert!(
+            problem["hint"].as_str().expect("a hint").contains(known),
+            "{problem}"
+        );
+    }
+    for known in ["boss", "boss/3", "identify", "paths"] {
+        let right = json!({ "select": { "algorithm": known } });
+        server.post(results, &right).expect(200);
+    }
     let tagged = json!({ "select": { "tag": "a" } });
     refused(results, tagged, 422, "select.tag");
     let all = json!({ "all": true });
