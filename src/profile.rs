@@ -77,6 +77,9 @@ impl Profile {
         }
         let report = guard.report().build().map_err(failed)?;
         drop(guard);
+        // The names came out of the debug information of the whole program, which is kept in memory
+        // when nobody says that it is not needed any more.
+        backtrace::clear_symbol_cache();
         let mut stacks: BTreeMap<Vec<String>, u64> = BTreeMap::new();
         #[expect(clippy::iter_over_hash_type, reason = "what is made of it is sorted")]
         for (frames, count) in &report.data {
