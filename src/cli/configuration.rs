@@ -2,7 +2,8 @@
 
 use super::arguments::{ConfigVerb, Global};
 use super::output::{Failure, Output};
-use crate::config::{Overrides, load};
+use crate::config::{ConfigError, Overrides, load};
+use crate::telemetry::otlp::Settings;
 
 /// Every key with its meaning and default.
 const DEFAULT: &str = include_str!("../../config/default.toml");
@@ -17,9 +18,18 @@ pub(crate) fn run(global: &Global, verb: ConfigVerb, output: &Output) -> Result<
             // What is checked is the file, not the environment of whoever checks it.
             let checked = load(&overrides, []).and_then(|config| {
                 config.check()?;
-                config.check_exposure()
+                config.check_exposure()?;
+                Ok(config)
             });
-            checked.map_err(Failure::configuration)?;
+            let config = checked.map_err(Failure::configuration)?;
+            // As the start reads it, but for its variables and the file of headers.
+            match Settings::read(&config.otlp, &|_| None) {
+                Err(wrong) if wrong.name == "otlp.endpoint" => {
+                    let wrong = ConfigError::value(&wrong.name, wrong.message);
+                    return Err(Failure::configuration(wrong));
+                }
+                Ok(_) | Err(_) => {}
+            }
             output.either(r#"{"valid":true}"#, || {
                 Ok(format!("{} is right", file.display()))
             })

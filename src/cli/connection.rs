@@ -169,13 +169,23 @@ impl Connection {
     }
 
     pub(super) fn unreachable(&self, error: &ureq::Error) -> Failure {
+        let error = error.to_string();
+        let hint = match error.contains(CA_AS_SERVER) {
+            true => CA_HINT,
+            false => "is the server running? `hindcast serve` starts one",
+        };
         Failure::Failed {
             message: format!("no answer from {}: {error}", self.base),
             field: None,
-            hint: Some("is the server running? `hindcast serve` starts one".to_owned()),
+            hint: Some(hint.to_owned()),
         }
     }
 }
+
+/// What the library says of a certificate that is marked as one of an authority and shown by a server.
+const CA_AS_SERVER: &str = "CaUsedAsEndEntity";
+const CA_HINT: &str = "the server's certificate is that of an authority (CA:TRUE), which no server may show; make it \
+    with `-addext basicConstraints=critical,CA:FALSE`, as docs/access.md says";
 
 /// How long to wait before another attempt; none when there shall be none. Half of it is chance,
 /// so that those who were turned away together do not come back together.

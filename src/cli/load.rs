@@ -115,6 +115,7 @@ pub(crate) fn run(global: &Global, verb: Load, output: &Output) -> Result<(), Fa
     let (scenario, options) = verb.scenario();
     // What is wrong with the command line is said before anything is asked.
     options.check(&scenario)?;
+    writable(options.out.as_deref())?;
     let found = target::find(global, options.allow_remote)?;
     let plan = options.plan(&scenario, found.target.clone())?;
     let report = measured(plan, scenario.name, &found)?;
@@ -162,6 +163,23 @@ fn measured(plan: Plan, scenario: &str, found: &Found) -> Result<Report, Failure
 }
 
 /// Writes a report beside what is printed.
+/// Says that a report cannot be written before an hour is spent on it. A file that is there stays as it
+/// is until then.
+pub(super) fn writable(file: Option<&std::path::Path>) -> Result<(), Failure> {
+    let Some(file) = file else {
+        return Ok(());
+    };
+    let opened = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(file);
+    opened.map(drop).map_err(|error| Failure::Misused {
+        message: format!("cannot write {}: {error}", file.display()),
+        field: Some("--out".to_owned()),
+        hint: None,
+    })
+}
+
 pub(super) fn write(file: &std::path::Path, report: &impl serde::Serialize) -> Result<(), Failure> {
     let mut text = serde_json::to_string_pretty(report)?;
     text.push('\n');

@@ -8,7 +8,7 @@ use hindcast_actors::views::rfc3339;
 
 use super::arguments::Global;
 use super::client::{Client, Progress};
-use super::load::write;
+use super::load::{writable, write};
 use super::output::{Failure, Output, note};
 use super::target::{self, Found};
 use crate::clock;
@@ -28,7 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What can be profiled.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Profile {
-    /// Ask every endpoint for some seconds; times, memory and the functions at work, judged.
+    /// Ask nine endpoints, one after the other, for some seconds each; times, memory and the functions at work, judged.
+    ///
+    /// validate, paths, discover, health, live, ready, runs, events and metrics: what load is made of.
     #[command(after_help = "Exit code 1 when an endpoint fails.\n\n\
         Examples:\n  hindcast profile endpoints --out report.json\n  \
         hindcast profile endpoints --out new.json --baseline report.json\n  \
@@ -77,6 +79,7 @@ pub(crate) struct Options {
 pub(crate) fn run(global: &Global, verb: &Profile, output: &Output) -> Result<(), Failure> {
     let Profile::Endpoints(options) = verb;
     let endpoints = options.endpoints()?;
+    writable(options.out.as_deref())?;
     let limits = options.limits()?;
     let baseline = options.baseline.as_deref().map(older).transpose()?;
     let found = target::find(global, options.allow_remote)?;

@@ -367,6 +367,12 @@ fn configuration_is_checked_shown_and_documented() {
         errors.contains("did you mean `runs.in_flight_max`?"),
         "{errors}"
     );
+    std::fs::write(&file, "[otlp]\nendpoint = \"not a url\"\n").expect("written");
+    let (_, errors, code) = run(&["config", "check", file.to_str().expect("UTF-8")]);
+    assert!(
+        code != Some(0) && errors.contains("otlp.endpoint"),
+        "{errors}"
+    );
     let (documented, _, _) = run(&["config", "default"]);
     std::fs::write(&file, documented).expect("written");
     assert_eq!(

@@ -224,6 +224,27 @@ fn a_new_certificate_is_shown_to_new_connections_and_old_ones_live_on() {
 }
 
 #[test]
+fn a_certificate_of_an_authority_that_a_server_shows_is_named() {
+    let dir = temporary();
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let mut asked = rcgen::CertificateParams::new(names).expect("names");
+    asked.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let signed = asked.self_signed(&key).expect("a certificate");
+    let settings = put(dir.path(), &signed.pem(), &key.serialize_pem());
+    let data = dir.path().join("data");
+    let server = Server::start_with(serve(&data, &[&settings[0], &settings[1]]));
+    let mut command = hindcast(&["status", "--server", &server.url, "--ca-file"]);
+    command.arg(dir.path().join("server.crt"));
+    let (_, errors, code) = finish(command, &[]);
+    assert_eq!(code, Some(1), "{errors}");
+    assert!(
+        errors.contains("basicConstraints=critical,CA:FALSE"),
+        "{errors}"
+    );
+}
+
+#[test]
 fn a_server_does_not_start_on_a_pair_that_does_not_fit() {
     let dir = temporary();
     let (one, other) = (made(), made());
