@@ -33,6 +33,11 @@ fn actor_that_cannot_live_leads_to_new_beginnings_and_then_to_safe_mode() {
     assert_eq!(health["status"], "degraded");
     server.get("/health/live").expect(200);
     server.get("/health/ready").expect(503);
+    // Who asked was answered: that is no failed request.
+    let metrics = server.get("/metrics").body;
+    let probed = "path=\"/health/ready\",status=\"503\",cause=\"probe\"}";
+    assert!(metrics.contains(probed), "{metrics}");
+    assert!(!metrics.contains("http_errors_total{type=\"overload\",path=\"/health/ready\""));
 
     // What was recorded is there, and nothing can be added.
     server.get(&run).expect(200);

@@ -13,7 +13,9 @@ use tokio::sync::Notify;
 
 use super::cache::DatasetCache;
 use super::jobs::{CHEAP_RUNNING_MAX, Finished, Job, Jobs, Taken};
-use super::outcome::{Ending, completed, failed, internal, panicked, reused, unreadable, withheld};
+use super::outcome::{
+    Ending, asked_by, completed, failed, internal, panicked, reused, unreadable, withheld,
+};
 use super::{Computation, ComputationOptions, Request};
 use crate::Environment;
 use crate::component::{Slot, panic_text};
@@ -465,8 +467,7 @@ impl Engine {
                 tracing::error!(%run, seq, trace_id, actor, %error, "the outcome could not be recorded");
                 let now = self.environment.clock.monotonic();
                 let instead = internal(format!("the outcome could not be recorded: {error}"));
-                let lead = lock(&self.jobs).take_lead(run);
-                drop(lead);
+                drop(lock(&self.jobs).take_lead(run));
                 let mut jobs = lock(&self.jobs);
                 if !jobs.replace(run, now, instead) {
                     jobs.remove(run);
@@ -496,10 +497,4 @@ impl Engine {
             self.rescan();
         }
     }
-}
-
-/// The record that asked for a run, and the trace of the request that it belongs to.
-fn asked_by(open: &OpenRun) -> (u64, String) {
-    let trace = u128::from_be_bytes(open.requested.correlation.bytes());
-    (open.requested.seq.0, format!("{trace:032x}"))
 }

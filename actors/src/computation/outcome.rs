@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hindcast_causal::{LabError, Stop};
 use hindcast_log::PayloadError;
 use hindcast_model::event::Outcome;
+use hindcast_model::state::OpenRun;
 use hindcast_model::{KeyId, Payload, RunId};
 
 use crate::operation::Computed;
@@ -134,6 +135,12 @@ fn fault(code: &str, message: String) -> Outcome {
         message,
         hint: None,
     }
+}
+
+/// The record that asked for a run, and the trace of the request that it belongs to.
+pub(crate) fn asked_by(open: &OpenRun) -> (u64, String) {
+    let trace = u128::from_be_bytes(open.requested.correlation.bytes());
+    (open.requested.seq.0, format!("{trace:032x}"))
 }
 
 #[cfg(test)]

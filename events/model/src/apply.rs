@@ -13,7 +13,7 @@ use crate::ids::{Digest, ExperimentId, RunId, Seq};
 use crate::limits::{BACKUP_TARGETS_MAX, BACKUPS_OPEN_MAX, DAMAGED_MAX};
 use crate::state::{
     Context, Count, Damage, DatasetMeta, OpenBackup, OpenExperiment, OpenRun, Proposal, Proposed,
-    Pruned, Remembered, State, Subject, Totals, VerifiedBackup,
+    Pruned, State, Subject, Totals, VerifiedBackup,
 };
 use crate::stream::{Stream, StreamKind};
 
@@ -472,34 +472,6 @@ impl State {
             if let Some(oldest) = oldest.map(|(target, _)| target.clone()) {
                 self.backups.remove(&oldest);
             }
-        }
-    }
-
-    fn remember(&mut self, context: &Context, idempotency: Option<Idempotency>, subject: Subject) {
-        let Some(Idempotency { key, body }) = idempotency else {
-            return;
-        };
-        let key = (context.principal, key);
-        if self.idempotency.contains_key(&key) {
-            return;
-        }
-        let at = context.at;
-        let remembered = Remembered { at, body, subject };
-        self.idempotency.insert(key, remembered);
-        self.idempotency_order.push_back((at, key));
-        self.forget_old_keys();
-    }
-
-    /// Keys go by age and then by number: a function of the log, not of when somebody looks.
-    fn forget_old_keys(&mut self) {
-        let ttl = self.settings.idempotency_ttl_micros;
-        let max = self.settings.idempotency_entries_max;
-        while let Some((at, key)) = self.idempotency_order.front() {
-            if self.at.since(*at) < ttl && self.idempotency_order.len() as u64 <= max {
-                break;
-            }
-            self.idempotency.remove(key);
-            self.idempotency_order.pop_front();
         }
     }
 }

@@ -14,6 +14,7 @@ pub use crate::decided::*;
 use crate::ids::Digest;
 pub use crate::observed::*;
 use crate::payload::Payload;
+pub use crate::requested::*;
 
 /// What the record's header says of a kind of event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

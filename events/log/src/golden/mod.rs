@@ -5,6 +5,7 @@
 
 mod backups;
 mod breakers;
+mod older;
 mod operating;
 mod samples;
 mod slos;
@@ -18,7 +19,8 @@ use hindcast_model::{
 };
 use uuid::Uuid;
 
-use samples::{digest, experiment, inline, older_records, recorded, records, requested, run};
+use older::older_records;
+use samples::{digest, experiment, inline, recorded, records, requested, run};
 
 use crate::base::{self, Base};
 use crate::frame;

@@ -150,68 +150,6 @@ pub(super) fn requests_and_outcomes() -> Vec<(&'static str, Event)> {
     ]
 }
 
-/// Records of older schemas, which are read and not written any more.
-pub(super) fn older_records() -> Vec<(&'static str, Event)> {
-    let mut written = requests_and_outcomes();
-    written.extend(server_events());
-    let same_as = |name: &str| {
-        let found = written.iter().find(|(file, _)| *file == name);
-        found.expect("a written record").1.clone()
-    };
-    vec![
-        (
-            "record_3_1_configuration_loaded.bin",
-            same_as("record_3_2_configuration_loaded.bin"),
-        ),
-        (
-            "record_6_1_run_requested.bin",
-            same_as("record_6_3_run_requested.bin"),
-        ),
-        (
-            "record_6_1_run_requested_plain.bin",
-            same_as("record_6_3_run_requested_plain.bin"),
-        ),
-        (
-            "record_6_1_run_requested_blob.bin",
-            same_as("record_6_3_run_requested_blob.bin"),
-        ),
-        (
-            "record_6_1_run_requested_sealed.bin",
-            same_as("record_6_3_run_requested_sealed.bin"),
-        ),
-        (
-            "record_6_2_run_requested.bin",
-            same_as("record_6_3_run_requested.bin"),
-        ),
-        (
-            "record_6_2_run_requested_plain.bin",
-            same_as("record_6_3_run_requested_plain.bin"),
-        ),
-        (
-            "record_6_2_run_requested_blob.bin",
-            same_as("record_6_3_run_requested_blob.bin"),
-        ),
-        (
-            "record_6_2_run_requested_sealed.bin",
-            same_as("record_6_3_run_requested_sealed.bin"),
-        ),
-        super::breakers::older(),
-        (
-            "record_7_1_outcome_observed.bin",
-            same_as("record_7_2_outcome_observed.bin"),
-        ),
-        (
-            "record_7_1_outcome_observed_failed.bin",
-            same_as("record_7_2_outcome_observed_failed.bin"),
-        ),
-        ("record_11_1_actor_restarted.bin", restarted("")),
-        (
-            "record_50_1_metrics_sampled.bin",
-            super::operating::sampled().1,
-        ),
-    ]
-}
-
 pub(super) fn other_requests() -> Vec<(&'static str, Event)> {
     vec![
         (
@@ -298,7 +236,7 @@ pub(super) fn server_events() -> Vec<(&'static str, Event)> {
     ]
 }
 
-fn restarted(evidence: &str) -> Event {
+pub(super) fn restarted(evidence: &str) -> Event {
     Event::ActorRestarted(ActorRestarted {
         actor: "computation".to_owned(),
         reason: "panicked".to_owned(),
