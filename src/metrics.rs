@@ -358,7 +358,12 @@ mod tests {
         let metrics = process_metrics().expect("the first recorder of this process");
         let route = metrics.route("/x/{id}");
         route.observe("GET", (200, None), Duration::from_millis(3), 1);
-        route.observe("GET", (504, Some(Apart::CallerDeadline)), Duration::ZERO, 1);
+        route.observe(
+            "GET",
+            (504, Some(Apart::CallerDeadline)),
+            Duration::from_millis(30),
+            1,
+        );
         route.observe("BREW", (418, None), Duration::from_millis(3), 1);
         route.error("client");
         let text = metrics.render(Format::Text);

@@ -221,10 +221,6 @@ fn what_cannot_be_meant_is_refused() {
             "{problem}"
         );
     }
-    for known in ["boss", "boss/3", "identify", "paths"] {
-        let right = json!({ "select": { "algorithm": known } });
-        server.post(results, &right).expect(200);
-    }
     let tagged = json!({ "select": { "tag": "a" } });
     refused(results, tagged, 422, "select.tag");
     let all = json!({ "all": true });

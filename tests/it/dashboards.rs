@@ -139,6 +139,14 @@ fn every_expression_asks_for_metrics_that_there_are() {
         &["slo.enabled=true", "metrics.sample_interval_ms=100"],
     ));
     fill(&server);
+    // What its caller does not wait for is counted by its cause.
+    let hurry = [("hindcast-deadline", "1")];
+    let late = server.post_with(
+        crate::support::DISCOVER,
+        &crate::support::slow_discovery(),
+        &hurry,
+    );
+    late.expect_problem(504, "header.hindcast-deadline");
     server
         .post("/api/v1/backups", &serde_json::json!({ "target": "local" }))
         .expect(201);

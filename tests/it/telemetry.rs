@@ -539,33 +539,6 @@ fn log_files_are_json_begin_anew_and_name_the_trace() {
 }
 
 #[test]
-fn what_is_said_of_a_run_names_its_trace_its_actor_and_its_record() {
-    let dir = temporary();
-    let file = dir.path().join("server.log");
-    let log_file = format!("telemetry.log_file={}", file.display());
-    let server = Server::start_with(serve(&dir.path().join("data"), &[&log_file]));
-    let headers = [("traceparent", TRACEPARENT), ("hindcast-deadline", "40")];
-    // Which is first, the computation that looks at the time or the timer, is a matter of chance.
-    let said = (0..60).find_map(|_| {
-        server.post_with(DISCOVER, &slow_discovery(), &headers);
-        let lines = json_lines(&file).into_iter();
-        lines.filter(|line| line["message"] == "run failed").last()
-    });
-    let line = said.expect("a line of a run that failed");
-    assert_eq!(
-        (&line["trace_id"], &line["actor"]),
-        (&json!(TRACE), &json!("computation"))
-    );
-    assert!(line["span_id"].is_string(), "{line}");
-    let run = line["run"].as_str().expect("a run");
-    let events = server
-        .get(&format!("/api/v1/events?stream=run/{run}"))
-        .expect(200);
-    let sequence = format!("{:020}", line["seq"].as_u64().expect("a sequence"));
-    assert_eq!(events["items"][0]["sequence"], json!(sequence), "{events}");
-}
-
-#[test]
 fn slow_and_failed_requests_are_kept_to_be_looked_at() {
     let dir = temporary();
     let settings = ["telemetry.slow_ms=0", "telemetry.traces_max=20"];
