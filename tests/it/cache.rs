@@ -182,6 +182,26 @@ fn the_log_tells(server: &Server) {
 }
 
 #[test]
+fn names_that_nothing_has_are_refused() {
+    let dir = temporary();
+    let server = Server::start(dir.path());
+    let results = "/cache/results/invalidate";
+    // A name that nothing has would select nothing, whoever mistyped it.
+    for (field, given, known) in [
+        ("operation", "discover", "causal.discover"),
+        ("algorithm", "bos", "boss"),
+    ] {
+        let wrong = json!({ "select": { field: given } });
+        let reply = server.post(results, &wrong);
+        let problem = reply.expect_problem(422, &format!("select.{field}"));
+        assert!(
+            problem["hint"].as_str().expect("a hint").contains(known),
+            "{problem}"
+        );
+    }
+}
+
+#[test]
 fn what_cannot_be_meant_is_refused() {
     let dir = temporary();
     let server = Server::start(dir.path());
@@ -208,19 +228,6 @@ fn what_cannot_be_meant_is_refused() {
         422,
         "select.dataset",
     );
-    // A name that nothing has would select nothing, whoever mistyped it.
-    for (field, given, known) in [
-        ("operation", "discover", "causal.discover"),
-        ("algorithm", "bos", "boss"),
-    ] {
-        let wrong = json!({ "select": { field: given } });
-        let reply = server.post(results, &wrong);
-        let problem = reply.expect_problem(422, &format!("select.{field}"));
-        assert!(
-            problem["hint"].as_str().expect("a hint").contains(known),
-            "{problem}"
-        );
-    }
     let tagged = json!({ "select": { "tag": "a" } });
     refused(results, tagged, 422, "select.tag");
     let all = json!({ "all": true });

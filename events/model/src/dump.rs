@@ -68,8 +68,7 @@ impl State {
             .for_each(|(name, count)| line(format!("restarts {name} {count}")));
         let keys = shredded.iter();
         keys.for_each(|key| line(format!("shredded {}", key.0)));
-        let gone = pruned.iter();
-        gone.for_each(|pruned| line(format!("pruned {pruned:?}")));
+        (pruned.iter()).for_each(|pruned| line(format!("pruned {pruned:?}")));
         let files = damaged.iter();
         files.for_each(|(file, damage)| line(format!("damaged {file} {damage:?}")));
         let heads = heads.iter();
