@@ -111,9 +111,7 @@ async fn lab(
     let arrived = clock::monotonic_micros();
     let running = app.running()?;
     let http = &app.config.http;
-    Query::read(request, &[])?;
-    parameters::require_json_accepted(request)?;
-    body::require_json(request)?;
+    of_json(request)?;
     let key = parameters::idempotency_key(request, http)?;
     let wait = parameters::wait(request, http);
     let patience = Patience::of(request, arrived)?;
@@ -122,13 +120,11 @@ async fn lab(
     body::check_depth(&body.bytes, http.json_depth_max)?;
     let permit = enter(app, request, (name, &patience)).await?;
     let question = question(app, name, &body.bytes)?;
-    let divert = divert(app, request)?;
     let idempotency = key.map(|key| repeated(request, (&key, name), &body.bytes));
     drop(body);
     let run = ids::run();
     let named = question.operation().seed();
-    let seeded = named.is_some();
-    let seed = named.unwrap_or_else(ids::seed);
+    let (seeded, seed) = (named.is_some(), named.unwrap_or_else(ids::seed));
     let (deadline, caller_deadline) = patience.deadline(app)?;
     let admission = running
         .experiment
@@ -140,7 +136,7 @@ async fn lab(
             deadline,
             caller_deadline,
             idempotency,
-            divert,
+            divert: divert(app, request)?,
         })
         .await?;
     // What is waited for from here on takes nobody's place.
@@ -153,8 +149,9 @@ async fn lab(
             fallback,
             ..
         } => {
-            let total = clock::monotonic_micros().saturating_sub(arrived);
-            let total = total.max(computed_micros);
+            let total = clock::monotonic_micros()
+                .saturating_sub(arrived)
+                .max(computed_micros);
             let durations = Durations::from_micros(0, computed_micros, total);
             let note = original.map_or_else(|| CacheNote::computed(seeded), CacheNote::hit);
             let quality = outcome::quality(fallback.as_ref().map(FallbackView::of).as_ref());
@@ -181,6 +178,13 @@ fn question(app: &App, name: &str, body: &[u8]) -> Result<Question, Problem> {
     app.questions.of((name, body), || {
         Ok(Question::new(Operation::parse(name, body::object(body)?)?)?)
     })
+}
+
+/// Nothing is asked in the query, and both sides speak JSON.
+fn of_json(request: &HttpRequest) -> Result<(), Problem> {
+    Query::read(request, &[])?;
+    parameters::require_json_accepted(request)?;
+    body::require_json(request)
 }
 
 /// What an idempotency key stands for: the body, whose data it is, and whether a fallback was spoken of.

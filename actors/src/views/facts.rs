@@ -113,8 +113,7 @@ pub(super) fn visit(before: Option<&State>, after: &State, sink: &mut dyn Sink) 
     super::backup_facts::backed_up(sink, b, (backups_open, backups));
     super::breaker_facts::guarded(sink, b, breakers);
     super::slo::facts(sink, b, (slos, at));
-    hurried(sink, b, caller_deadlines);
-    sets(sink, b, deadlines, idempotency_order);
+    sets(sink, b, (deadlines, caller_deadlines), idempotency_order);
 }
 
 pub(crate) fn pruned_range(pruned: Option<&Pruned>) -> Value {
@@ -153,9 +152,10 @@ fn hurried(sink: &mut dyn Sink, b: Option<&Parts<'_>>, callers: &BTreeSet<RunId>
 fn sets(
     sink: &mut dyn Sink,
     b: Option<&Parts<'_>>,
-    deadlines: &BTreeSet<(UnixMicros, RunId)>,
+    (deadlines, callers): (&BTreeSet<(UnixMicros, RunId)>, &BTreeSet<RunId>),
     idempotency_order: &VecDeque<(UnixMicros, IdempotencyKey)>,
 ) {
+    hurried(sink, b, callers);
     let due = |set: &BTreeSet<_>| set.iter().map(|(at, run)| (*run, *at)).collect();
     let (was, is): (Option<BTreeMap<_, _>>, BTreeMap<_, _>) =
         (b.map(|b| due(b.deadlines)), due(deadlines));

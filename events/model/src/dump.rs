@@ -66,16 +66,14 @@ impl State {
         actor_restarts
             .iter()
             .for_each(|(name, count)| line(format!("restarts {name} {count}")));
-        let keys = shredded.iter();
-        keys.for_each(|key| line(format!("shredded {}", key.0)));
+        (shredded.iter()).for_each(|key| line(format!("shredded {}", key.0)));
         (pruned.iter()).for_each(|pruned| line(format!("pruned {pruned:?}")));
         let files = damaged.iter();
         files.for_each(|(file, damage)| line(format!("damaged {file} {damage:?}")));
         let heads = heads.iter();
         heads.for_each(|(stream, version)| line(format!("head {stream} {version}")));
         line(format!("backups {backups_open:?} {backups:?}"));
-        let callers = caller_deadlines.iter();
-        callers.for_each(|run| line(format!("caller deadline {run}")));
+        (caller_deadlines.iter()).for_each(|run| line(format!("caller deadline {run}")));
         breakers.dump(&mut text);
         slos.dump(&mut text);
         text

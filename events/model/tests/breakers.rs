@@ -129,9 +129,11 @@ fn timed(n: u32, caller_deadline: bool) -> Event {
 }
 
 fn code(events: &[Event]) -> &str {
-    let found = events.iter().find_map(|event| match event {
-        Event::RunFailed(failed) => Some(failed.code.as_str()),
-        _ => None,
+    let found = events.iter().find_map(|event| {
+        if let Event::RunFailed(failed) = event {
+            return Some(failed.code.as_str());
+        }
+        None
     });
     found.expect("a failure")
 }
