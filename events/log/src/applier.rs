@@ -85,13 +85,13 @@ fn push_all(writer: &mut Writer, records: &[u8], first: Seq) -> Result<(), LogEr
 /// Waits for room, opens the store again and writes all that is durable by then. `None` when the log
 /// is closed before.
 fn catch_up(shared: &Shared) -> Option<Result<Writer, LogError>> {
-    shared.store_waits.store(true, Ordering::Release);
-    while !shared.closing.load(Ordering::Acquire) {
+    shared.room.store_waits.store(true, Ordering::Release);
+    while !shared.room.closing.load(Ordering::Acquire) {
         std::thread::park_timeout(ROOM_WAIT);
         match write_again(shared) {
             Err(error) if error.is_for_want_of_room() => {}
             written => {
-                shared.store_waits.store(false, Ordering::Release);
+                shared.room.store_waits.store(false, Ordering::Release);
                 return Some(written);
             }
         }

@@ -105,17 +105,23 @@ pub(crate) struct Shared {
     pub(crate) queued: AtomicUsize,
     pub(crate) counters: Counters,
     pub(crate) read_only: Option<String>,
-    /// The lookup store waits for room on the disk.
-    pub(crate) store_waits: AtomicBool,
-    /// The last frame had no room on the disk.
-    pub(crate) no_room: AtomicBool,
-    /// Nobody waits for the disk any more.
-    pub(crate) closing: AtomicBool,
+    pub(crate) room: Room,
     /// What was removed.
     pub(crate) base: RwLock<Option<Base>>,
     /// Held while segments are removed.
     pub(crate) pruning: Mutex<()>,
     _lock: File,
+}
+
+/// What is known of room on the disk.
+#[derive(Default)]
+pub(crate) struct Room {
+    /// The lookup store waits for it.
+    pub(crate) store_waits: AtomicBool,
+    /// There was none for the last frame.
+    pub(crate) frame_refused: AtomicBool,
+    /// The log is closed: nobody waits for it any more.
+    pub(crate) closing: AtomicBool,
 }
 
 /// An open log; clones share it. It is closed by `close`, or when the last clone is dropped.
@@ -130,7 +136,7 @@ struct Handle {
 
 impl Handle {
     fn close(&self) {
-        self.shared.closing.store(true, Ordering::Release);
+        self.shared.room.closing.store(true, Ordering::Release);
         // A failed send means that the committer has ended before.
         drop(self.jobs.send(Job::Close));
         let threads = std::mem::take(&mut *self.threads.lock().expect("no holder panics"));
@@ -163,10 +169,10 @@ impl Log {
     ) -> Result<(Self, Recovery), LogError> {
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let data_dir = options.data_dir.clone();
-        let (wal, archive) = (segment::wal_dir(&data_dir), segment::archive_dir(&data_dir));
-        for dir in [&data_dir, &wal, &archive] {
-            disk.create_dir_all(dir)
-                .map_err(LogError::io("create", dir))?;
+        let wal = segment::wal_dir(&data_dir);
+        for dir in [&data_dir, &wal, &segment::archive_dir(&data_dir)] {
+            let created = disk.create_dir_all(dir);
+            created.map_err(LogError::io("create", dir))?;
         }
         disk.sync_dir(&data_dir)
             .map_err(LogError::io("sync", &data_dir))?;
@@ -203,9 +209,7 @@ impl Log {
             queued: AtomicUsize::new(0),
             counters: Counters::default(),
             read_only: recovery.read_only.clone(),
-            store_waits: AtomicBool::new(false),
-            no_room: AtomicBool::new(false),
-            closing: AtomicBool::new(false),
+            room: Room::default(),
             base: RwLock::new(origin.base().cloned()),
             pruning: Mutex::default(),
             options,
@@ -479,10 +483,10 @@ impl Log {
     #[must_use]
     pub fn wants_room(&self) -> Option<&'static str> {
         let shared = &self.0.shared;
-        if shared.no_room.load(Ordering::Acquire) {
+        if shared.room.frame_refused.load(Ordering::Acquire) {
             return Some("nothing can be recorded: there is no room for another segment");
         }
-        let waits = shared.store_waits.load(Ordering::Acquire);
+        let waits = shared.room.store_waits.load(Ordering::Acquire);
         waits.then_some("the lookup store waits for room on the disk")
     }
 

@@ -189,7 +189,10 @@ impl Committer {
                 }
             };
             let no_room = matches!(staged, Err(CommitError::NoRoom(_)));
-            self.shared.no_room.store(no_room, Ordering::Release);
+            self.shared
+                .room
+                .frame_refused
+                .store(no_room, Ordering::Release);
             match staged {
                 Ok(range) => replies.push((reply, range)),
                 Err(error) => reply(Err(error)),
@@ -283,7 +286,7 @@ fn follow_all(shared: &Shared, durable: &Receiver<Durable>, apply: &SyncSender<A
         }
         let lags = || {
             let lag = first.0.saturating_sub(shared.store.applied().0);
-            lag > shared.options.lag_events_max && !shared.closing.load(Ordering::Acquire)
+            lag > shared.options.lag_events_max && !shared.room.closing.load(Ordering::Acquire)
         };
         while lags() {
             std::thread::park_timeout(Duration::from_millis(1));
