@@ -108,6 +108,7 @@ fn every_golden_file_is_read_by_a_test() {
         STATE,
         STATE_BREAKERS,
         STATE_SLOS,
+        STATE_DEADLINES,
         "cursor_1.bin",
         BASE,
     ];
