@@ -303,7 +303,7 @@ pub(crate) fn slow_discovery() -> Value {
     let mut rows: Vec<Vec<f64>> = Vec::new();
     for _ in 0..400 {
         let mut row: Vec<f64> = Vec::new();
-        for column in 0..90_usize {
+        for column in 0..120_usize {
             let parents: f64 = (1..=4)
                 .filter(|back| column >= *back)
                 .map(|back| row[column - back])

@@ -32,6 +32,7 @@ mod record;
 mod recovery;
 mod repair;
 mod replay;
+mod room;
 mod scan;
 mod scrub;
 mod segment;

@@ -3,8 +3,8 @@
 //! writes the lookup store behind them.
 
 use std::fs::File;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
@@ -23,6 +23,7 @@ use crate::position::Position;
 use crate::record::{self, Recorded, Records};
 use crate::recovery::{self, Recovered, Recovery};
 use crate::replay::{Checkpoint, Progress};
+use crate::room::Room;
 use crate::segment;
 use crate::stats::Counters;
 use crate::store::Store;
@@ -113,17 +114,6 @@ pub(crate) struct Shared {
     _lock: File,
 }
 
-/// What is known of room on the disk.
-#[derive(Default)]
-pub(crate) struct Room {
-    /// The lookup store waits for it.
-    pub(crate) store_waits: AtomicBool,
-    /// There was none for the last frame.
-    pub(crate) frame_refused: AtomicBool,
-    /// The log is closed: nobody waits for it any more.
-    pub(crate) closing: AtomicBool,
-}
-
 /// An open log; clones share it. It is closed by `close`, or when the last clone is dropped.
 #[derive(Clone)]
 pub struct Log(Arc<Handle>);
@@ -159,6 +149,18 @@ impl Drop for Handle {
     }
 }
 
+/// Makes the directories of a log. Gives that of the segments.
+fn make_directories(disk: &dyn Disk, data_dir: &Path) -> Result<PathBuf, LogError> {
+    let (wal, archive) = (segment::wal_dir(data_dir), segment::archive_dir(data_dir));
+    for dir in [data_dir, &wal, &archive] {
+        disk.create_dir_all(dir)
+            .map_err(LogError::io("create", dir))?;
+    }
+    disk.sync_dir(data_dir)
+        .map_err(LogError::io("sync", data_dir))?;
+    Ok(wal)
+}
+
 impl Log {
     /// Opens the log under `options.data_dir`, or begins one with the id `new_log`.
     pub fn open(
@@ -169,13 +171,7 @@ impl Log {
     ) -> Result<(Self, Recovery), LogError> {
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let data_dir = options.data_dir.clone();
-        let wal = segment::wal_dir(&data_dir);
-        for dir in [&data_dir, &wal, &segment::archive_dir(&data_dir)] {
-            let created = disk.create_dir_all(dir);
-            created.map_err(LogError::io("create", dir))?;
-        }
-        disk.sync_dir(&data_dir)
-            .map_err(LogError::io("sync", &data_dir))?;
+        let wal = make_directories(disk.as_ref(), &data_dir)?;
         let held = crate::lock::lock(&data_dir)?;
         let blobs = Blobs::open(Arc::clone(&disk), &data_dir)
             .map_err(LogError::io("open", data_dir.join("blobs")))?;
@@ -463,7 +459,7 @@ impl Log {
 
     /// Where the log is.
     #[must_use]
-    pub fn data_dir(&self) -> &std::path::Path {
+    pub fn data_dir(&self) -> &Path {
         &self.0.shared.options.data_dir
     }
 
@@ -482,12 +478,7 @@ impl Log {
     /// What waits for room on the disk, if anything does. It goes on by itself when there is room.
     #[must_use]
     pub fn wants_room(&self) -> Option<&'static str> {
-        let shared = &self.0.shared;
-        if shared.room.frame_refused.load(Ordering::Acquire) {
-            return Some("nothing can be recorded: there is no room for another segment");
-        }
-        let waits = shared.room.store_waits.load(Ordering::Acquire);
-        waits.then_some("the lookup store waits for room on the disk")
+        self.0.shared.room.wanted()
     }
 
     /// Finishes what is queued, syncs the lookup store and ends the threads. Submissions after it
