@@ -63,5 +63,5 @@ fn the_commands_of_the_runbook_work() {
         assert!(!out.is_empty(), "{line}");
         run += 1;
     }
-    assert_eq!(run, 19);
+    assert_eq!(run, 20);
 }

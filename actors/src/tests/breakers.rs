@@ -8,7 +8,7 @@ use hindcast_model::breaker::{BreakerAction, BreakerSettings, BreakerState};
 use hindcast_model::event::{BreakerCommanded, Event, Instead};
 use hindcast_model::{EventId, Refusal, Seq, Stream};
 
-use super::support::{World, fault, fresh_id, in_system, options, until};
+use super::support::{World, fault, fresh_id, in_system, options, until, validate};
 use super::{FaultRequest, What};
 use crate::circuit_breaker::simulate::simulate;
 use crate::history::{Archive, recompute};
@@ -77,6 +77,9 @@ fn an_open_breaker_turns_callers_away_before_the_log_and_survives_a_restart() {
         let world = World::new(options());
         world.guard(brisk()).await;
         trip(&world).await;
+        // Callers are answered after the gates have followed.
+        let experiment = &world.actors.experiment;
+        experiment.request_run(validate()).await.unwrap();
         let head = world.log.head().seq;
         let refused = |world: &World| {
             let experiment = world.actors.experiment.clone();
