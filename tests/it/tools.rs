@@ -157,7 +157,7 @@ fn schemathesis_finds_nothing() {
         "--request-timeout",
         "20",
         "--workers",
-        "2",
+        "1",
         "--no-color",
         "--seed",
         "1",
