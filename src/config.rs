@@ -222,7 +222,7 @@ impl Default for HttpConfig {
 impl Default for LogConfig {
     fn default() -> Self {
         Self {
-            segment_bytes: 64 * 1024 * 1024,
+            segment_bytes: 16 * 1024 * 1024,
             queue_max: 8_192,
             lag_events_max: 100_000,
             cache_bytes: 16 * 1024 * 1024,

@@ -3,6 +3,7 @@
 mod backup;
 mod breaker;
 mod cache;
+mod discovery;
 mod slo;
 
 use std::fmt::Write;
@@ -13,6 +14,7 @@ use super::output::Failure;
 pub(crate) use backup::{backup, backups, pruned, restore_plan, restored};
 pub(crate) use breaker::{breaker, breaker_history, breakers, service, services, simulation};
 pub(crate) use cache::{cacheable, cacheable_request, caches, invalidated, warmed};
+pub(crate) use discovery::discovery;
 pub(crate) use slo::{slo, slo_list, slo_status};
 
 /// Text at a path of a document; empty when there is none.
@@ -44,44 +46,6 @@ fn names(value: &Value, path: &str) -> String {
 fn line(out: &mut String, text: &str) {
     out.push_str(text);
     out.push('\n');
-}
-
-/// A discovery: the edges, then what one has to know about them.
-pub(crate) fn discovery(answer: &Value) -> Result<String, Failure> {
-    let result = answer
-        .get("result")
-        .ok_or_else(|| Failure::failed("the answer has no result"))?;
-    let mut out = String::new();
-    let edges = list(result, "/graph/edges");
-    line(
-        &mut out,
-        &format!(
-            "{} nodes, {} edges, by {} with seed {}",
-            list(result, "/graph/nodes").len(),
-            edges.len(),
-            text(result, "/algorithm"),
-            number(answer, "/seed"),
-        ),
-    );
-    let width = edges.iter().map(|edge| text(edge, "/from").len()).max();
-    let width = width.unwrap_or(0);
-    for edge in edges {
-        let arrow = match text(edge, "/type") {
-            "directed" => "->",
-            _ => "--",
-        };
-        let weight = edge["weight"].as_f64().unwrap_or(0.0);
-        let (from, to) = (text(edge, "/from"), text(edge, "/to"));
-        line(
-            &mut out,
-            &format!("  {from:>width$} {arrow} {to:<width$} {weight:>+9.3}"),
-        );
-    }
-    for warning in list(result, "/warnings") {
-        line(&mut out, &format!("note: {}", text(warning, "/message")));
-    }
-    line(&mut out, &foot(answer));
-    Ok(out.trim_end().to_owned())
 }
 
 /// A validation: the verdict, the formula, the reasons.

@@ -5,8 +5,8 @@ use hindcast_model::{Seq, UnixMicros};
 use crate::error::LogError;
 
 const FORMAT: u8 = 1;
-/// Records of a chunk before compression; with one record over it a value stays under 64 KiB.
-pub(crate) const CHUNK_BYTES: usize = 56 * 1024;
+/// Records of a chunk before compression; a longer record is alone in its chunk.
+pub(crate) const CHUNK_BYTES: usize = 44 * 1024;
 const CHUNK_HEADER_BYTES: usize = 60;
 
 /// A chunk's bytes: version, codec, two zeros, count, length of the records, first and last time,

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use hindcast_model::{Seq, Stream, StreamKind, UnixMicros};
 
-/// Bytes of one piece of a sealed index: a value of the store stays under 64 KiB.
-const PIECE_BYTES: usize = 60 * 1024;
+/// Bytes of one piece of a sealed index, which is a value of the store.
+const PIECE_BYTES: usize = 44 * 1024;
 const NONE: u32 = u32::MAX;
 
 /// The index of one segment that may still grow.

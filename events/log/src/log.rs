@@ -57,7 +57,7 @@ impl Options {
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
-            segment_bytes: 64 << 20,
+            segment_bytes: 16 << 20,
             queue_max: 4_096,
             lag_events_max: 100_000,
             cache_bytes: 16 << 20,

@@ -13,8 +13,7 @@ use crate::base::Origin;
 use crate::disk::{Disk, DiskFile};
 use crate::error::LogError;
 use crate::journal::Journal;
-use crate::record::{Header, Recorded};
-use crate::replay::{self, Checkpoint, Progress, Replayed, Visit};
+use crate::replay::{self, Checkpoint, Progress, Raw, Replayed, Visit};
 use crate::scan::{Begin, Link, Scanned, Stretch};
 use crate::segment::{self, Location};
 use crate::store::{Store, Writer};
@@ -178,17 +177,13 @@ impl Visit for Lookup {
         Ok(())
     }
 
-    fn record(
-        &mut self,
-        header: &Header,
-        bytes: &[u8],
-        recorded: &Recorded,
-    ) -> Result<(), LogError> {
-        if recorded.seq() == self.writer.next() {
-            self.writer.push(header.at, bytes)?;
+    fn record(&mut self, raw: &Raw<'_>) -> Result<(), LogError> {
+        let header = &raw.header;
+        if raw.seq == self.writer.next() {
+            self.writer.push(header.at, raw.bytes)?;
             self.written += 1;
         }
-        if recorded.seq() > self.store.sealed_to() {
+        if raw.seq > self.store.sealed_to() {
             self.open.with_last(|last| {
                 last.expect("the segment has begun")
                     .index

@@ -76,8 +76,13 @@ impl Folder {
                 .any(|frame| frame.last == self.from && frame.chain == self.chain.0);
     }
 
+    /// Whether the state does not have this record yet.
+    fn lacks(&self, seq: Seq) -> bool {
+        seq > self.from
+    }
+
     pub(crate) fn fold(&mut self, recorded: &Recorded) {
-        if recorded.seq() <= self.from {
+        if !self.lacks(recorded.seq()) {
             return;
         }
         match &recorded.body {
@@ -111,10 +116,27 @@ impl Folder {
     }
 }
 
-/// Decodes every record of a stretch of frames.
+/// One record of a stretch, as it stands there.
+pub(crate) struct Raw<'a> {
+    pub(crate) seq: Seq,
+    pub(crate) header: record::Header,
+    pub(crate) bytes: &'a [u8],
+    stretch: &'a Stretch,
+    /// Where its frame is.
+    offset: usize,
+}
+
+impl Raw<'_> {
+    pub(crate) fn decode(&self) -> Result<Recorded, LogError> {
+        record::decode(self.bytes, &self.header, self.seq)
+            .map_err(|what| self.stretch.segment.corrupt(self.seq, self.offset, what))
+    }
+}
+
+/// Every record of a stretch of frames.
 pub(crate) fn records(
     stretch: &Stretch,
-    mut visit: impl FnMut(&record::Header, &[u8], Recorded) -> Result<(), LogError>,
+    mut visit: impl FnMut(&Raw<'_>) -> Result<(), LogError>,
 ) -> Result<(), LogError> {
     let Some(window) = &stretch.window else {
         return Ok(());
@@ -124,10 +146,14 @@ pub(crate) fn records(
         let corrupt = |seq, what| stretch.segment.corrupt(seq, frame.offset, what);
         let mut next = frame.first;
         for entry in Records::new(bytes, frame.first) {
-            let (seq, header, record) = entry.map_err(|(seq, what)| corrupt(seq, what))?;
-            let recorded =
-                record::decode(record, &header, seq).map_err(|what| corrupt(seq, what))?;
-            visit(&header, record, recorded)?;
+            let (seq, header, bytes) = entry.map_err(|(seq, what)| corrupt(seq, what))?;
+            visit(&Raw {
+                seq,
+                header,
+                bytes,
+                stretch,
+                offset: frame.offset,
+            })?;
             next = seq.next();
         }
         if next != frame.last.next() {
@@ -148,15 +174,13 @@ pub(crate) trait Visit {
         Ok(())
     }
 
-    /// A record, after it was folded.
-    fn record(
-        &mut self,
-        _header: &record::Header,
-        _bytes: &[u8],
-        _recorded: &Recorded,
-    ) -> Result<(), LogError> {
+    /// A record, whether or not the state that the fold began with has it.
+    fn record(&mut self, _raw: &Raw<'_>) -> Result<(), LogError> {
         Ok(())
     }
+
+    /// A record that was folded.
+    fn folded(&mut self, _recorded: &Recorded) {}
 
     /// A stretch of frames, after its records.
     fn end(&mut self, _stretch: &Stretch) -> Result<(), LogError> {
@@ -189,14 +213,8 @@ pub fn replay_seen(
 ) -> Result<Replayed, LogError> {
     struct Seen<'a>(&'a mut dyn FnMut(&Recorded));
     impl Visit for Seen<'_> {
-        fn record(
-            &mut self,
-            _: &record::Header,
-            _: &[u8],
-            recorded: &Recorded,
-        ) -> Result<(), LogError> {
+        fn folded(&mut self, recorded: &Recorded) {
             (self.0)(recorded);
-            Ok(())
         }
     }
     let origin = Origin::find(disk, data_dir)?;
@@ -213,12 +231,13 @@ pub fn walk(
 ) -> Result<(), LogError> {
     let origin = Origin::find(disk, data_dir)?;
     scan::scan(disk, &origin.locations, origin.begin(), |stretch| {
-        records(stretch, |_, record, recorded| {
-            if !record::intact(record) {
+        records(stretch, |raw| {
+            let recorded = raw.decode()?;
+            if !record::intact(raw.bytes) {
                 let what = "the record's checksum does not hold";
-                return Err(stretch.segment.corrupt(recorded.seq(), 0, what));
+                return Err(stretch.segment.corrupt(raw.seq, 0, what));
             }
-            visit(&recorded, record)
+            visit(&recorded, raw.bytes)
         })
     })?;
     Ok(())
@@ -243,10 +262,14 @@ pub(crate) fn replay_from(
             visitor.begin(&stretch.segment.location)?;
         }
         folder.join(stretch);
-        records(stretch, |header, record, recorded| {
-            folder.fold(&recorded);
+        records(stretch, |raw| {
+            if folder.lacks(raw.seq) {
+                let recorded = raw.decode()?;
+                folder.fold(&recorded);
+                visitor.folded(&recorded);
+            }
             done.events += 1;
-            visitor.record(header, record, &recorded)
+            visitor.record(raw)
         })?;
         visitor.end(stretch)?;
         done.segments += usize::from(stretch.end.is_some());

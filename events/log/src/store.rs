@@ -3,8 +3,10 @@
 //! rebuilt from the segments, and nothing in it permits a deletion.
 //!
 //! sled's own flush does not reach the medium on Linux, so `sync` follows it with an fdatasync of
-//! its file. Values stay under 64 KiB and segments are 16 MiB, so that sled never writes a blob
-//! file of its own, which it would not sync at all.
+//! its file. It writes a page as a blob file of its own, which it would not sync at all, when it is
+//! over a quarter of a segment: values stay under 49 KiB, so that a page of 21 of them is not.
+//! Segments are no longer than that needs, since opening fills the newest one and the free ones with
+//! zeros.
 //!
 //! | key | value |
 //! |---|---|
@@ -36,8 +38,8 @@ use crate::index::{self, Filter};
 pub(crate) use writer::Writer;
 
 const FORMAT: u8 = 1;
-const FILTER_PIECE_BYTES: usize = 60 * 1024;
-const SLED_SEGMENT_BYTES: usize = 16 << 20;
+const FILTER_PIECE_BYTES: usize = 44 * 1024;
+const SLED_SEGMENT_BYTES: usize = 4 << 20;
 const CHUNKS_CACHED: usize = 8;
 /// sled looks for what to evict only when a shard of its cache (a 256th of the pages) has seen 64
 /// accesses, whatever its capacity. A log writes each page once or a few times, so that without

@@ -49,8 +49,8 @@ pub fn verify(
         segments_total: locations.len(),
     };
     let scanned = scan::scan(disk.as_ref(), locations, origin.begin(), |stretch| {
-        replay::records(stretch, |_, bytes, recorded| {
-            check.record(bytes, &recorded);
+        replay::records(stretch, |raw| {
+            check.record(raw.bytes, &raw.decode()?);
             done.events += 1;
             Ok(())
         })?;

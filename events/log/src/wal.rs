@@ -28,6 +28,8 @@ pub(crate) struct Wal {
     dir: PathBuf,
     segment_bytes: u64,
     spare: Spare,
+    /// The spare has been asked for and not been taken.
+    asked: bool,
     active: Active,
     link: Link,
     /// The last attempt at a new segment failed: none may be written to before one succeeds, since
@@ -117,12 +119,12 @@ impl Wal {
     ) -> Result<Self, LogError> {
         let dir = segment::wal_dir(data_dir);
         let active = new_segment(disk.as_ref(), &dir, segment_bytes, (&Spare::Inline, &link))?;
-        spare.ask();
         Ok(Self {
             disk,
             dir,
             segment_bytes,
             spare,
+            asked: false,
             active,
             link,
             stuck: false,
@@ -162,12 +164,12 @@ impl Wal {
             file: Arc::from(file),
             offset: tail.offset as u64,
         };
-        spare.ask();
         Ok(Self {
             disk,
             dir,
             segment_bytes,
             spare,
+            asked: false,
             active,
             link,
             stuck: false,
@@ -189,12 +191,21 @@ impl Wal {
             return Ok(());
         }
         self.stuck = true;
+        self.ask();
         let place = (&self.spare, &self.link);
         let made = new_segment(self.disk.as_ref(), &self.dir, self.segment_bytes, place);
-        self.spare.ask();
+        self.asked = false;
         self.active = made?;
         self.stuck = false;
         Ok(())
+    }
+
+    /// Asks for the spare, once for each segment.
+    fn ask(&mut self) {
+        if !self.asked {
+            self.asked = true;
+            self.spare.ask();
+        }
     }
 
     /// Whether a frame of `bytes` fits the segment that is written to.
@@ -234,8 +245,13 @@ impl Wal {
             path: path.clone(),
         };
         *offset += frame.len() as u64;
+        // Not before: filling a spare keeps the medium busy, which a start must not wait for.
+        let half = *offset >= self.segment_bytes / 2;
         self.link.next = Seq(self.link.next.0 + u64::from(count));
         self.link.chain = chain;
+        if half {
+            self.ask();
+        }
         Ok(written)
     }
 }
