@@ -8,6 +8,7 @@ mod dataset;
 mod experiment;
 pub(crate) mod request;
 mod run;
+mod seals;
 
 use std::sync::Arc;
 
@@ -49,6 +50,7 @@ struct Door {
     blob_writers: Arc<Semaphore>,
     results: Arc<ResultCache>,
     gates: Arc<Gates>,
+    seals: seals::Seals,
 }
 
 impl ExperimentHandle {
@@ -80,6 +82,7 @@ impl ExperimentHandle {
             blob_writers,
             results,
             gates,
+            seals: seals::Seals::default(),
         };
         Self {
             door: Arc::new(door),

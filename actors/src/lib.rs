@@ -46,6 +46,7 @@ pub use backup::{
 pub use budget::RestartPolicy;
 pub use computation::cache::CacheStats;
 pub use computation::control::Progress;
+pub use computation::outcome::LIMIT_HINT;
 pub use computation::{ComputationHandle, ComputationOptions, ComputationStats};
 pub use experiment::ExperimentOptions;
 pub use experiment::watch::RunWatch;

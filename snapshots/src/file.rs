@@ -33,6 +33,8 @@ pub enum Bad {
     OtherRules { found: u32, here: u32 },
     #[error("its checksum does not hold")]
     Checksum,
+    #[error("it is the snapshot of sequence {0}, under another name")]
+    OtherName(Seq),
     #[error("its state cannot be read: {0}")]
     State(String),
 }

@@ -33,7 +33,7 @@ pub fn newest(data_dir: &Path) -> io::Result<Found> {
 pub fn newest_on(disk: &dyn Disk, data_dir: &Path) -> io::Result<Found> {
     let mut found = Found::default();
     for path in list(disk, &folder(data_dir))?.into_iter().rev() {
-        match file::decode(&disk.read(&path)?) {
+        match decode(&path, &disk.read(&path)?) {
             Ok(checkpoint) => {
                 found.checkpoint = Some(checkpoint);
                 break;
@@ -45,6 +45,19 @@ pub fn newest_on(disk: &dyn Disk, data_dir: &Path) -> io::Result<Found> {
         }
     }
     Ok(found)
+}
+
+/// Reads a snapshot, which is named after its place.
+fn decode(path: &Path, bytes: &[u8]) -> Result<Checkpoint, Bad> {
+    let checkpoint = file::decode(bytes)?;
+    let seq = checkpoint.state.seq();
+    match path
+        .file_name()
+        .is_some_and(|name| name == file_name(seq).as_str())
+    {
+        true => Ok(checkpoint),
+        false => Err(Bad::OtherName(seq)),
+    }
 }
 
 /// Renames a snapshot, so that it is neither used nor lost. Returns its new path.
@@ -96,7 +109,10 @@ pub type Checked = (PathBuf, Result<Checkpoint, Bad>);
 pub fn all(data_dir: &Path) -> io::Result<impl Iterator<Item = io::Result<Checked>>> {
     let paths = list(&RealDisk, &folder(data_dir))?.into_iter();
     Ok(paths.filter_map(|path| match RealDisk.read(&path) {
-        Ok(bytes) => Some(Ok((path, file::decode(&bytes)))),
+        Ok(bytes) => {
+            let read = decode(&path, &bytes);
+            Some(Ok((path, read)))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => Some(Err(error)),
     }))

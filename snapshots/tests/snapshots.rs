@@ -110,6 +110,9 @@ fn snapshot_that_does_not_verify_is_set_aside_and_named() {
         );
         fs::rename(&found.set_aside[0].path, &newer.path).expect("moved back");
     }
+    fs::copy(&older.path, &newer.path).expect("copied");
+    let found = newest(dir.path()).expect("readable");
+    assert_eq!(found.set_aside[0].why, Bad::OtherName(older.seq));
     fs::write(&newer.path, b"HC").expect("written");
     assert_eq!(
         newest(dir.path()).expect("readable").set_aside[0].why,

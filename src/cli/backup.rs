@@ -48,9 +48,13 @@ pub(crate) fn run(global: &Global, verb: Backup, output: &Output) -> Result<(), 
             let target = target_of(&config, &target)?;
             let repository = backups::repository(&target)?;
             let listed = match repository.log()? {
-                Some(_) => repository.list()?,
-                None => Vec::new(),
+                Some(_) => repository.survey()?,
+                None => (Vec::new(), Vec::new()),
             };
+            let (listed, damaged) = listed;
+            for damaged in damaged {
+                note(&format!("note: passed over: {damaged}"));
+            }
             let (views, protection) = (listed.iter(), repository.protection());
             let view = |listed| views::listed_backup(listed, &target.name, protection);
             let page = json!({ "items": views.map(view).collect::<Vec<_>>() });

@@ -76,6 +76,18 @@ fn named<'a>(
     fields.chain(flags.iter().copied()).collect()
 }
 
+/// These flags, and that of the graph where its text stands on the command line itself.
+fn with_graph<'a>(flags: &[&'a str], graph: Option<&str>) -> Vec<&'a str> {
+    let inline = graph.is_some_and(|graph| !is_file(graph));
+    let graph = inline.then_some("graph");
+    flags.iter().copied().chain(graph).collect()
+}
+
+/// Whether the argument for a graph names a file, or standard input.
+fn is_file(argument: &str) -> bool {
+    argument == "-" || Path::new(argument).is_file()
+}
+
 /// Asks the server, or computes right here.
 fn answered(
     global: &Global,
@@ -153,7 +165,9 @@ fn set_options(request: &mut Value, options: &[String]) -> Result<(), Failure> {
 
 fn validate(global: &Global, options: &Validate, output: &Output) -> Result<(), Failure> {
     let request = validate_request(options)?;
-    let given = named(&options.options, &options.request, &["seed"]);
+    let flags = ["seed", "treatment", "outcome", "given"];
+    let flags = with_graph(&flags, options.graph.as_deref());
+    let given = named(&options.options, &options.request, &flags);
     let question = Question {
         fallback: None,
         operation: "causal.validate",
@@ -174,7 +188,19 @@ fn paths(global: &Global, options: &Paths, output: &Output) -> Result<(), Failur
         data: None,
         stored: false,
     };
-    let answer = answered(global, &question, request)?;
+    let flags = [
+        "treatment",
+        "outcome",
+        "given",
+        "kind",
+        "via",
+        "cursor",
+        "limit",
+        "shortest",
+    ];
+    let flags = with_graph(&flags, options.graph.as_deref());
+    let given = named(&[], &options.request, &flags);
+    let answer = answered(global, &question, request).map_err(|failure| failure.blaming(&given))?;
     output.either(&answer, || render::paths(&serde_json::from_str(&answer)?))
 }
 
@@ -258,7 +284,7 @@ fn validate_request(options: &Validate) -> Result<Value, Failure> {
 /// The graph in an argument: a text, JSON, or a file with one of them. The answer of a discovery
 /// is a graph too.
 fn graph_of(argument: &str) -> Result<Value, Failure> {
-    let text = if argument == "-" || Path::new(argument).is_file() {
+    let text = if is_file(argument) {
         let bytes = read(Path::new(argument))?;
         String::from_utf8(bytes).map_err(|_| Failure::failed(format!("{argument}: not UTF-8")))?
     } else if argument.contains(|c: char| c.is_whitespace() || "{}".contains(c)) {

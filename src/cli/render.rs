@@ -5,6 +5,7 @@ mod breaker;
 mod cache;
 mod discovery;
 mod slo;
+mod validation;
 
 use std::fmt::Write;
 
@@ -16,6 +17,7 @@ pub(crate) use breaker::{breaker, breaker_history, breakers, service, services, 
 pub(crate) use cache::{cacheable, cacheable_request, caches, invalidated, warmed};
 pub(crate) use discovery::discovery;
 pub(crate) use slo::{slo, slo_list, slo_status};
+pub(crate) use validation::validation;
 
 /// Text at a path of a document; empty when there is none.
 fn text<'a>(value: &'a Value, path: &str) -> &'a str {
@@ -46,53 +48,6 @@ fn names(value: &Value, path: &str) -> String {
 fn line(out: &mut String, text: &str) {
     out.push_str(text);
     out.push('\n');
-}
-
-/// A validation: the verdict, the formula, the reasons.
-pub(crate) fn validation(answer: &Value) -> Result<String, Failure> {
-    let result = answer
-        .get("result")
-        .ok_or_else(|| Failure::failed("the answer has no result"))?;
-    let mut out = String::new();
-    let verdict = match result["identifiable"].as_bool() {
-        Some(true) => "identifiable",
-        _ => "not identifiable",
-    };
-    let (outcome, treatment) = (names(result, "/outcome"), names(result, "/treatment"));
-    let given = names(result, "/given");
-    let given = match given.as_str() {
-        "" => String::new(),
-        given => format!(", {given}"),
-    };
-    line(
-        &mut out,
-        &format!("P({outcome} | do({treatment}){given}) is {verdict}"),
-    );
-    if !text(result, "/estimand_text").is_empty() {
-        line(&mut out, &format!("  = {}", text(result, "/estimand_text")));
-    }
-    for reason in list(result, "/reasons") {
-        line(
-            &mut out,
-            &format!("because {}", reason.as_str().unwrap_or("")),
-        );
-    }
-    for (title, path) in [
-        ("adjust for", "/adjustment_sets/sets"),
-        ("front door", "/front_door_sets/sets"),
-    ] {
-        for set in list(result, path) {
-            line(&mut out, &format!("{title}: {{{}}}", names(set, "")));
-        }
-    }
-    for warning in list(result, "/warnings") {
-        line(
-            &mut out,
-            &format!("note: {}", warning.as_str().unwrap_or("")),
-        );
-    }
-    line(&mut out, &foot(answer));
-    Ok(out.trim_end().to_owned())
 }
 
 /// The graph of a discovery in one language.

@@ -75,7 +75,10 @@ pub(crate) fn run(global: &Global, options: &Options, output: &Output) -> Result
             "the log does not hold yet: hindcast verify says why",
         )),
         (lost, _) => {
-            let hint = "take what is missing from a backup with --from TARGET, or restore one";
+            let hint = match copies {
+                None => "take what is missing from a backup with --from TARGET, or restore one",
+                Some(_) => "the copy has it neither: hindcast restore begins anew with what it has",
+            };
             let message = format!("{lost} things cannot be healed from what is at hand");
             Err(Failure::failed(message).with_hint(Some(hint.to_owned())))
         }
@@ -168,10 +171,12 @@ fn text(found: &Repair, snapshots: &[(PathBuf, String)], plan: bool) -> String {
     for lost in &found.lost {
         lines.push(format!("LOST at {}: {}", lost.seq, lost.what));
     }
-    lines.push(match (lines.len(), plan) {
-        (0, _) => "there is nothing to heal".to_owned(),
-        (_, true) => "this is the plan; nothing was changed".to_owned(),
-        (_, false) => "healed".to_owned(),
-    });
+    let told = match (lines.len(), plan, found.lost.is_empty()) {
+        (0, ..) => "there is nothing to heal",
+        (_, true, _) => "this is the plan; nothing was changed",
+        (_, false, true) => "healed",
+        (_, false, false) => "healed but for what is lost",
+    };
+    lines.push(told.to_owned());
     lines.join("\n")
 }

@@ -82,6 +82,7 @@ fn carry_out(
         "backup": restored.backup.map(|id| id.to_string()),
         "log": restored.log.to_string(),
         "to_seq": restored.to_seq.0,
+        "decided_to": restored.decided_to.0,
         "to_time": views::rfc3339(restored.at),
         "epoch": restored.epoch,
         "previous_epoch": restored.previous_epoch,

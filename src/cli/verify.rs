@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use hindcast_actors::history::{Archive, Recomputed, recompute};
-use hindcast_log::{LogError, MasterKey, Problem, Reader, Report, StoreCheck, Vault, verify};
+use hindcast_log::{
+    FirstSealed, LogError, MasterKey, PayloadError, Problem, Reader, Report, StoreCheck, Vault,
+    VaultError, verify,
+};
 use hindcast_model::Seq;
 use serde_json::{Value, json};
 
@@ -30,6 +33,7 @@ pub(crate) fn run(global: &Global, options: &Options, output: &Output) -> Result
     let master = master_key(&config).map_err(Failure::configuration)?;
     let data_dir = config.server.data_dir;
     let mut report = prove(&data_dir)?;
+    let keys = data_keys(&data_dir, master.as_ref(), &mut report)?;
     // What is damaged cannot be computed again, and is told.
     let recomputed = match options.recompute && report.holds() {
         true => Some(results(&data_dir, master.as_ref(), &mut report)?),
@@ -37,7 +41,10 @@ pub(crate) fn run(global: &Global, options: &Options, output: &Output) -> Result
     };
     let mut json = document(&report);
     json["recomputed"] = recomputed.as_ref().map_or(Value::Null, counts);
-    output.either(&json.to_string(), || Ok(text(&report, recomputed.as_ref())))?;
+    json["data_keys"] = keys.map_or(Value::Null, Value::from);
+    output.either(&json.to_string(), || {
+        Ok(text(&report, keys, recomputed.as_ref()))
+    })?;
     match report.holds() {
         true => Ok(()),
         false => Err(Failure::failed(format!(
@@ -84,10 +91,45 @@ pub(crate) fn prove(data_dir: &Path) -> Result<Report, Failure> {
     drop(bar);
     drop(checkpoints);
     for what in bad {
-        report.problems_total += 1;
-        report.problems.push(Problem { seq: Seq(0), what });
+        report.problem(Seq(0), what);
     }
     Ok(report)
+}
+
+/// Opens with each data key that was not shredded the first thing that it sealed. Returns how many
+/// keys do; none when they are wrapped and no master key is named.
+fn data_keys(
+    data_dir: &Path,
+    master: Option<&MasterKey>,
+    report: &mut Report,
+) -> Result<Option<u64>, Failure> {
+    let vault = match Vault::open(data_dir, master) {
+        Err(VaultError::Wrapped(_)) => return Ok(None),
+        opened => opened?,
+    };
+    let blobs = Reader::open(data_dir)?.blobs();
+    let mut damaged = vault.damaged();
+    let mut open = 0;
+    for FirstSealed { key, seq, payload } in std::mem::take(&mut report.sealed) {
+        damaged.retain(|damaged| *damaged != key);
+        // Redacted after this log ends, which a restore honours.
+        if vault.is_shredded(key) {
+            continue;
+        }
+        match vault.text(&blobs, key, &payload) {
+            Ok(_) => open += 1,
+            // A blob that is missing or damaged is named for itself.
+            Err(PayloadError::Blob(_)) => {}
+            Err(error @ (PayloadError::Sealed(_) | PayloadError::NotText)) => {
+                let what = format!("{error}: what is sealed under it from here on is not readable");
+                report.problem(seq, what);
+            }
+        }
+    }
+    for key in damaged {
+        report.problem(Seq(0), VaultError::Damaged(key).to_string());
+    }
+    Ok(Some(open))
 }
 
 /// Computes the results of the log again; those that differ become problems of the report.
@@ -171,7 +213,7 @@ fn store(check: StoreCheck) -> String {
     }
 }
 
-fn text(report: &Report, recomputed: Option<&Recomputed>) -> String {
+fn text(report: &Report, keys: Option<u64>, recomputed: Option<&Recomputed>) -> String {
     let mut lines = vec![
         format!("{} events in {} segments", report.events, report.segments),
         match report.chain {
@@ -186,6 +228,10 @@ fn text(report: &Report, recomputed: Option<&Recomputed>) -> String {
         format!("blobs       {}", report.blobs),
         format!("snapshots   {}", report.checkpoints.len()),
         format!("store       {}", store(report.store)),
+        match keys {
+            Some(keys) => format!("data keys   {keys} open what they sealed"),
+            None => "data keys   not checked: name the master key".to_owned(),
+        },
     ];
     let pruned = report.pruned.iter();
     lines.extend(pruned.map(|gap| format!("pruned      {gap}")));

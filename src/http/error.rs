@@ -400,6 +400,7 @@ impl From<SubmitFailure> for Problem {
             SubmitFailure::Refused(refusal) => refusal.into(),
             SubmitFailure::Unavailable(_) => Self::new(&UNAVAILABLE, detail).retry_after(1),
             SubmitFailure::Invalid(error) => error.into(),
+            SubmitFailure::Sealed(_) => Self::new(&GONE, detail),
             SubmitFailure::Log(error) => Self::from_commit(&error, detail),
         }
     }

@@ -144,6 +144,11 @@ pub(super) fn answered(text: Result<String, PayloadError>) -> Result<Box<RawValu
     }
 }
 
+/// The limit that a recorded outcome of the code `too_large` names in its hint.
+fn limit_in(hint: &str) -> Option<u64> {
+    hint.strip_prefix(hindcast_actors::LIMIT_HINT)?.parse().ok()
+}
+
 /// The problem of a run that failed with this code.
 pub(crate) fn failure(
     code: &str,
@@ -155,9 +160,13 @@ pub(crate) fn failure(
         ("invalid", Some(field)) => error::invalid(field, message, hint),
         ("invalid", None) => Problem::new(&error::INVALID, message).hint(hint),
         ("too_large", field) => {
-            let problem = Problem::new(&error::OVER_LIMIT, message).hint(hint);
-            match field {
-                Some(field) => problem.field(field),
+            let limit = hint.as_deref().and_then(limit_in);
+            let mut problem = Problem::new(&error::OVER_LIMIT, message).hint(hint);
+            if let Some(field) = field {
+                problem = problem.field(field);
+            }
+            match limit {
+                Some(limit) => problem.limit(limit),
                 None => problem,
             }
         }

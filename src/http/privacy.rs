@@ -71,7 +71,13 @@ pub(crate) async fn redact(
         })),
         None => {
             let detail = format!("nothing readable is kept for the subject '{subject}'");
-            Err(Problem::new(&error::NOT_FOUND, detail).field("subject"))
+            let damaged = running.vault.damaged().first().map(|key| {
+                let key = key.0;
+                format!("data key {key} is damaged and may be the subject's: bring keys/{key:010}.key back from a backup first")
+            });
+            Err(Problem::new(&error::NOT_FOUND, detail)
+                .field("subject")
+                .hint(damaged))
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hindcast_actors::{ActorOptions, DiskOptions, Environment, ResultCacheOptions, ScrubOptions};
-use hindcast_log::{Checkpoint, Vault};
+use hindcast_log::{Checkpoint, Vault, VaultError};
 use hindcast_model::KeyId;
 
 use super::{ServeError, numeric_profile};
@@ -81,6 +81,10 @@ pub(super) fn environment(
     let wrapped = vault.wrap()?;
     if wrapped > 0 {
         tracing::info!(wrapped, "data keys wrapped with the master key");
+    }
+    for key in vault.damaged() {
+        let error = VaultError::Damaged(key).to_string();
+        tracing::error!(key = key.0, error, "what is sealed under it cannot be read");
     }
     // A crash may have come between the record of a redaction and the end of the keys.
     for key in shredded {

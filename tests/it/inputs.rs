@@ -305,6 +305,13 @@ fn sizes_over_the_limit_are_refused_before_they_cost_anything() {
         &columns.body[..columns.body.len().min(300)]
     );
     assert!((400..500).contains(&columns.status));
+    // More than a discovery takes, less than a table may have.
+    let wide: Vec<Vec<u32>> = (0..3)
+        .map(|row| (0..1_001).map(|c| c * row % 7).collect())
+        .collect();
+    let columns = server.post(DISCOVER, &json!({ "data": wide, "seed": 1 }));
+    let problem = columns.expect_problem(422, "columns");
+    assert_eq!(problem["limit"], 1_000, "{problem}");
     let header = format!("{}\n1\n", vec!["c"; 1_000_000].join(","));
     let csv = server.send(
         Method::POST,

@@ -73,6 +73,12 @@ fn a_redacted_subject_is_unreadable_and_the_log_stays_whole() {
         other["digest"], stored["digest"],
         "nobody can guess what is kept"
     );
+    // What is computed from it would leave its seal.
+    let read = json!({ "dataset": digest, "seed": 1 });
+    for other in [&[][..], &[("hindcast-subject", "bob")]] {
+        let refused = server.post_with(DISCOVER, &read, other);
+        refused.expect_problem(422, "header.hindcast-subject");
+    }
     let graph = server.post_with(DISCOVER, &json!({ "dataset": digest, "seed": 1 }), &ADA);
     let discovered = id(&graph.expect(200), "run_id");
     // The same question of somebody else is another computation, and stays readable.
@@ -98,12 +104,14 @@ fn a_redacted_subject_is_unreadable_and_the_log_stays_whole() {
         server.get(&format!("/api/v1/datasets/{digest}")).status,
         410
     );
-    let again = server.post(DISCOVER, &json!({ "dataset": digest, "seed": 2 }));
-    assert!(
-        again.status >= 400 && !again.body.contains(SECRET),
-        "{}",
-        again.body
-    );
+    for named in [&[][..], &ADA] {
+        let again = server.post_with(DISCOVER, &json!({ "dataset": digest, "seed": 2 }), named);
+        assert!(
+            again.status == 410 && !again.body.contains(SECRET),
+            "{}",
+            again.body
+        );
+    }
     let found = server.get(&format!("/api/v1/runs/{}", id(&theirs, "run_id")));
     assert!(found.body.contains(SECRET));
     // The subject may come back, under a new key.
@@ -220,6 +228,44 @@ fn no_restore_brings_a_redacted_subject_back() {
 }
 
 #[test]
+fn a_restore_in_place_keeps_what_was_redacted_there() {
+    let dir = temporary();
+    let data = dir.path().join("data");
+    let key = dir.path().join("key");
+    fs::write(&key, [7; 32]).expect("written");
+    let target = format!(
+        "backup.targets=[{{ name = \"far\", url = {:?}, key_file = {:?} }}]",
+        dir.path().join("far").display().to_string(),
+        key.display().to_string()
+    );
+    let server = Server::start_with(crate::support::serve(&data, &[&target]));
+    let asked = server.post_with(VALIDATE, &question(), &ADA).expect(200);
+    let backup = json!({ "target": "far" });
+    server.post("/api/v1/backups", &backup).expect(201);
+    server.stop();
+    // The target is not there to hear of it.
+    let mut redact = hindcast(&["redact", "ada", "--json", "--data-dir"]);
+    redact.arg(&data);
+    let (_, errors, code) = finish(redact, &[]);
+    assert_eq!(code, Some(0), "{errors}");
+    let restored = |data: &Path| -> Value {
+        let mut restore = hindcast(&["restore", "--from", "far", "--to", "latest", "--json"]);
+        restore.args(["--set", &target, "--data-dir"]).arg(data);
+        let (out, errors, code) = finish(restore, &[]);
+        assert_eq!(code, Some(0), "{errors}");
+        serde_json::from_str(&out).expect("JSON")
+    };
+    assert_eq!(restored(&data)["keys"], 0);
+    let server = Server::start(&data);
+    let run = id(&asked, "run_id");
+    let found = server.get(&format!("/api/v1/runs/{run}")).expect(200);
+    assert_eq!(found["result"]["sealed"], true, "{found}");
+    server.stop();
+    // Nobody has told the machine beside it.
+    assert_eq!(restored(&dir.path().join("beside"))["keys"], 1);
+}
+
+#[test]
 fn with_a_master_key_the_directory_alone_gives_nothing_away() {
     let dir = temporary();
     let (data, master) = (dir.path().join("data"), dir.path().join("master"));
@@ -241,4 +287,95 @@ fn with_a_master_key_the_directory_alone_gives_nothing_away() {
     let (_, errors, code) = finish(bare, &[]);
     assert_eq!(code, Some(1), "{errors}");
     assert!(errors.contains("privacy.master_key_file"), "{errors}");
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("made");
+    for entry in fs::read_dir(from).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        match entry.path().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(fs::copy(entry.path(), target).expect("copied")),
+        }
+    }
+}
+
+/// Checks a damaged copy of a data directory; gives what `verify` says on standard output.
+fn named(data: &Path, damage: impl FnOnce(&Path)) -> Value {
+    let beside = temporary();
+    let dir = beside.path().join("data");
+    copy(data, &dir);
+    damage(&dir.join("keys/0000000002.key"));
+    let mut command = hindcast(&["verify", "--json", "--data-dir"]);
+    command.arg(&dir);
+    let (out, errors, code) = finish(command, &[]);
+    assert_eq!(code, Some(1), "{out}{errors}");
+    let report: Value = serde_json::from_str(out.lines().next().expect("a line")).expect("JSON");
+    let words = ["redact", "ada", "--json", "--data-dir"];
+    let mut redact = hindcast(&words);
+    redact.arg(&dir);
+    let (_, errors, code) = finish(redact, &[]);
+    assert_eq!(code, Some(1), "{errors}");
+    report
+}
+
+#[test]
+fn a_data_key_that_is_damaged_or_lost_is_named() {
+    let dir = temporary();
+    let data = dir.path().join("data");
+    let server = Server::start(&data);
+    let asked = server.post_with(VALIDATE, &question(), &ADA).expect(200);
+    server.stop();
+    assert_eq!(verify(&data)["data_keys"], 1);
+    let flip = |at: usize| {
+        move |key: &Path| {
+            let mut bytes = fs::read(key).expect("a key");
+            let last = bytes.len() - 1;
+            bytes[at.min(last)] ^= 1;
+            fs::write(key, bytes).expect("written");
+        }
+    };
+    // The key, and the last letter of the subject's name.
+    for at in [20, usize::MAX] {
+        let report = named(&data, flip(at));
+        let problem = &report["problems"][0];
+        let what = problem["what"].as_str().expect("a text");
+        assert!(what.contains("data key 2 is damaged"), "{report}");
+        assert!(
+            problem["seq"].as_u64().is_some_and(|seq| seq > 0),
+            "{report}"
+        );
+    }
+    let report = named(&data, |key| fs::remove_file(key).expect("removed"));
+    let what = report["problems"][0]["what"].as_str().expect("a text");
+    assert!(what.contains("there is no data key 2"), "{report}");
+    // A server over it starts, says so, and takes no other key for it.
+    flip(20)(&data.join("keys/0000000002.key"));
+    let server = Server::start(&data);
+    let run = id(&asked, "run_id");
+    let view = server.get(&format!("/api/v1/runs/{run}")).expect(200);
+    assert!(view["result"].is_null(), "{view}");
+    let refused = server.post("/api/v1/redactions", &json!({ "subject": "ada" }));
+    let problem = refused.expect_problem(404, "subject");
+    let hint = problem["hint"].as_str().expect("a hint");
+    assert!(hint.contains("keys/0000000002.key"), "{hint}");
+    server.stop();
+}
+
+#[test]
+fn a_key_of_before_there_were_checksums_is_read_and_gets_one() {
+    let dir = temporary();
+    let server = Server::start(dir.path());
+    let asked = server.post_with(VALIDATE, &question(), &ADA).expect(200);
+    server.stop();
+    let key = dir.path().join("keys/0000000002.key");
+    let framed = fs::read(&key).expect("a key");
+    fs::write(&key, &framed[13..]).expect("written");
+    let server = Server::start(dir.path());
+    let run = id(&asked, "run_id");
+    let view = server.get(&format!("/api/v1/runs/{run}")).expect(200);
+    assert_eq!(view["result"]["identifiable"], true, "{view}");
+    server.stop();
+    assert_eq!(fs::read(&key).expect("a key"), framed);
 }

@@ -92,6 +92,8 @@ fn wrong_values_on_the_command_line_are_wrong_usage() {
     let table = table.to_str().expect("UTF-8");
     let discover = ["causal", "discover", "--data", table];
     let graph = ["causal", "validate", "--graph", "dag { x -> y }"];
+    let pair = "causal paths --graph dag{x->y} --treatment x --outcome y";
+    let pair: Vec<&str> = pair.split(' ').collect();
     for (words, part) in [
         ([&discover[..], &["--algorithm", "BOSS"]].concat(), "boss"),
         (
@@ -103,6 +105,10 @@ fn wrong_values_on_the_command_line_are_wrong_usage() {
             "FIELD=JSON",
         ),
         ([&graph[..], &["--outcome", "y"]].concat(), "--treatment"),
+        ([&pair[..], &["--kind", "sideways"]].concat(), "directed"),
+        ([&pair[..], &["--limit", "5000"]].concat(), "1000"),
+        ([&pair[..], &["--cursor", "zzz"]].concat(), "cursor"),
+        ([&pair[..], &["--given", "q"]].concat(), "q"),
         ([&graph[..], &["--treatment", "x"]].concat(), "--outcome"),
         (
             vec!["config", "show", "--set", "runs.threads=abc"],

@@ -213,6 +213,57 @@ fn the_limit_could_be_raised_until_the_request() {
         (&json!(busy.asked), &json!(1.0))
     );
     assert_eq!(point["exceptions"], json!([]));
+    // The spelling of the command line is taken as well.
+    let mut spelt = question;
+    spelt["point_of_no_return"] = format!("run_refused@run/{}", busy.run).into();
+    let again = busy.server.post(WHATIF, &spelt).expect(200);
+    assert_eq!(&again["point_of_no_return"], point);
+}
+
+#[test]
+fn a_question_ends_with_what_was_decided_and_one_more_request_is_another() {
+    let busy = busy(&[]);
+    let question = json!({ "at": busy.slow, "to": busy.asked });
+    let found = busy.server.post(WHATIF, &question).expect(200);
+    assert!(found["baseline_drift"].is_null(), "{found}");
+    let shown = busy
+        .server
+        .get(&format!("/api/v1/events/{}", busy.asked))
+        .expect(200);
+    let event = json!({ "type": shown["type"], "data": shown["data"] });
+    let inject = json!({ "inject": { "after": busy.asked, "event": event } });
+    let question = json!({ "at": busy.slow, "edits": [inject] });
+    let found = busy.server.post(WHATIF, &question).expect(200);
+    let appeared = &found["appeared"]["types"];
+    assert_eq!(appeared["run_requested"], 1, "{found}");
+    assert_eq!(appeared["run_refused"], 1, "{found}");
+    assert_eq!(found["vanished"]["total"], 0, "{found}");
+}
+
+#[test]
+fn an_event_that_is_replaced_by_itself_changes_nothing() {
+    let busy = busy(&[]);
+    for seq in [busy.slow, busy.asked] {
+        let shown = busy
+            .server
+            .get(&format!("/api/v1/events/{seq}"))
+            .expect(200);
+        let event = json!({ "type": shown["type"], "data": shown["data"] });
+        let edit = json!({ "replace": seq, "event": event });
+        let question = json!({ "at": busy.slow, "edits": [edit] });
+        let found = busy.server.post(WHATIF, &question).expect(200);
+        assert!(found["divergence"].is_null(), "{found}");
+        assert_eq!(found["runs"]["total"], 0, "{found}");
+        // Of the same computation, so that its recorded outcome is still its own.
+        let mut event = event;
+        event["data"]["deadline_micros"] = 3_600_000_000_u64.into();
+        let edit = json!({ "replace": seq, "event": event });
+        let question = json!({ "at": busy.slow, "edits": [edit] });
+        let found = busy.server.post(WHATIF, &question).expect(200);
+        assert_eq!(found["divergence"], seq, "{found}");
+        assert_eq!(found["appeared"]["total"], 0, "{found}");
+        assert_eq!(found["vanished"]["total"], 0, "{found}");
+    }
 }
 
 #[test]

@@ -8,13 +8,13 @@ use hindcast_causal::LabError;
 use hindcast_log::{CommitError, Log, Pinned, Receipt, SubmitError};
 use hindcast_model::event::{Event, Outcome, OutcomeObserved};
 use hindcast_model::state::OpenRun;
-use hindcast_model::{Command, KeyId, Name16, RunId};
+use hindcast_model::{Command, Digest, KeyId, Name16, RunId};
 use tokio::sync::Notify;
 
 use super::cache::DatasetCache;
 use super::jobs::{CHEAP_RUNNING_MAX, Finished, Job, Jobs, Taken};
 use super::outcome::{
-    Ending, asked_by, completed, failed, internal, panicked, reused, unreadable, withheld,
+    Ending, asked_by, closed, completed, failed, internal, panicked, reused, unreadable, withheld,
 };
 use super::{Computation, ComputationOptions, Request};
 use crate::Environment;
@@ -352,6 +352,10 @@ impl Engine {
     }
 
     fn ending(&self, job: &Job, operation: &Operation) -> Ending {
+        let vault = &self.environment.vault;
+        if let Some(error) = vault.closes_any(self.log.blobs(), &job.open.datasets) {
+            return Ending::Failed(closed(&error));
+        }
         match catch_unwind(AssertUnwindSafe(|| self.execute(job, operation))) {
             Ok(Ok(computed)) => Ending::Computed(Arc::new(computed)),
             Ok(Err(error)) => Ending::Failed(failed(&error)),
@@ -360,13 +364,9 @@ impl Engine {
     }
 
     fn execute(&self, job: &Job, operation: &Operation) -> Result<Computed, LabError> {
-        let dataset = match job.open.datasets.first() {
-            Some(digest) => Some(
-                self.cache
-                    .get((self.log.blobs(), &self.environment.vault), *digest)?,
-            ),
-            None => None,
-        };
+        let files = (self.log.blobs(), &*self.environment.vault);
+        let read = |digest: &Digest| self.cache.get(files, *digest);
+        let dataset = job.open.datasets.first().map(read).transpose()?;
         operation.execute(dataset.as_deref(), job.open.seed, &job.control)
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hindcast_causal::{LabError, Stop};
-use hindcast_log::PayloadError;
+use hindcast_log::{PayloadError, VaultError};
 use hindcast_model::event::Outcome;
 use hindcast_model::state::OpenRun;
 use hindcast_model::{KeyId, Payload, RunId};
@@ -52,6 +52,9 @@ pub(crate) fn completed(result: Payload, computed: &Computed) -> Outcome {
     }
 }
 
+/// What the hint of an outcome with the code `too_large` begins with; the limit follows.
+pub const LIMIT_HINT: &str = "at most ";
+
 /// The stable word for a lab's error.
 pub(crate) const fn code(error: &LabError) -> &'static str {
     match error {
@@ -74,7 +77,7 @@ pub(crate) fn failed(error: &LabError) -> Outcome {
         LabError::TooLarge { field, limit, .. } => (
             Some(field.clone()),
             error.to_string(),
-            Some(format!("at most {limit}")),
+            Some(format!("{LIMIT_HINT}{limit}")),
         ),
         LabError::Stopped(Stop::DeadlineExceeded) => {
             (None, "the deadline has passed".to_owned(), None)
@@ -108,6 +111,11 @@ pub(crate) fn unreadable(error: &PayloadError) -> Outcome {
         PayloadError::Blob(_) | PayloadError::NotText => "internal",
     };
     fault(code, format!("the spec cannot be read: {error}"))
+}
+
+/// The outcome of a run whose dataset cannot be read any more.
+pub(crate) fn closed(error: &VaultError) -> Outcome {
+    fault("sealed", format!("the dataset cannot be read: {error}"))
 }
 
 /// What a lab says of a sealed request, as it may stand readable in the log: its message may quote

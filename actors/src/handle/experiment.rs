@@ -21,6 +21,12 @@ pub(super) async fn request(
     let experiment = request.experiment;
     let runs: Vec<RunId> = request.runs.iter().map(|run| run.run).collect();
     let spec = canonical(&request.spec).map_err(SubmitFailure::Invalid)?;
+    let datasets = request
+        .runs
+        .iter()
+        .flat_map(|run| run.operation().datasets());
+    door.check_datasets(&request.identity, datasets.collect())
+        .await?;
     let seal = door.key_for(&request.identity).await?;
     let Stored { payload, pinned } = keep(door, seal, spec).await?;
     let mut pins = vec![pinned];

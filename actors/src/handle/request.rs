@@ -109,6 +109,9 @@ pub enum SubmitFailure {
     /// not known whether the request was recorded.
     #[error("unavailable: {0}")]
     Unavailable(String),
+    /// What the request reads was redacted; nothing was recorded.
+    #[error("what is stored is sealed: {0}")]
+    Sealed(String),
     #[error(transparent)]
     Log(CommitError),
     /// The request is wrong; nothing was recorded.

@@ -38,6 +38,8 @@ pub(super) async fn request(door: &Door, request: RunRequest) -> Result<Admissio
     door.check_disk()?;
     let operation = request.operation();
     let cheap = operation.is_cheap(request.question.spec().len());
+    door.check_datasets(&request.identity, operation.datasets())
+        .await?;
     let seal = door.key_for(&request.identity).await?;
     let asked = Asked {
         request: &request,

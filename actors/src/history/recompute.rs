@@ -122,6 +122,9 @@ impl<'a> Recomputer<'a> {
         let operation = self.operation(key, (request, instead))?;
         let Archive { blobs, vault, .. } = self.archive;
         let digest = request.datasets.first();
+        if digest.is_some_and(|digest| vault.closes(blobs, *digest).is_some()) {
+            return Err(NoResult::Sealed);
+        }
         let dataset = digest.map(|digest| self.datasets.get((blobs, vault), *digest));
         let dataset = dataset.transpose().map_err(|error| refusal(&error))?;
         let computed = operation.execute(dataset.as_deref(), request.seed, &Uncontrolled);

@@ -211,6 +211,8 @@ pub fn restore_plan(plan: &Plan) -> RestorePlanView {
     if let Some((_, None)) = plan.backup {
         warnings.push("the backup was never verified".to_owned());
     }
+    let passed = plan.passed_over.iter();
+    warnings.extend(passed.map(|what| format!("passed over: {what}")));
     RestorePlanView {
         dry_run: true,
         source: plan.source.title(),

@@ -1,8 +1,9 @@
 //! Events of a question: what `hindcast events show --json` prints under `type` and `data`, with
 //! everything that follows from the rest filled in.
 
+use hindcast_log::LogError;
 use hindcast_model::limits::{EVENT_BYTES_MAX, INLINE_BYTES_MAX};
-use hindcast_model::{Digest, Event, Payload};
+use hindcast_model::{Digest, Event, Payload, RunId, Stream};
 use hindcast_whatif::Edits;
 use serde::de::value::MapDeserializer;
 use serde_json::{Map, Value, json};
@@ -65,6 +66,50 @@ pub(super) fn parse(
         return Err(WhatIfFailure::bad(path, message).limit(EVENT_BYTES_MAX as u64));
     }
     Ok(event)
+}
+
+/// Gives a request that is added ids of its own where the log has those that it names: what is
+/// added is one more of its kind, and not the same again.
+pub(super) fn renew(
+    value: &mut Value,
+    (after, number): (u64, u64),
+    exists: &dyn Fn(Stream) -> Result<bool, LogError>,
+) -> Result<(), LogError> {
+    let field = match value.get("type").and_then(Value::as_str) {
+        Some("run_requested") => "run",
+        Some("experiment_requested") => "experiment",
+        _ => return Ok(()),
+    };
+    let Some(data) = value.get_mut("data").and_then(Value::as_object_mut) else {
+        return Ok(());
+    };
+    let named = data.get(field).and_then(Value::as_str);
+    let stream = named.and_then(|id| format!("{field}/{id}").parse::<Stream>().ok());
+    let Some(stream) = stream else {
+        return Ok(());
+    };
+    if !exists(stream)? {
+        return Ok(());
+    }
+    if field == "run" {
+        // One is made for it.
+        data.remove(field);
+        return Ok(());
+    }
+    let made = |of: &str| json!(made_id(&format!("{of} {after} {number}")).to_string());
+    data.insert(field.to_owned(), made(field));
+    let runs = data.get_mut("runs").and_then(Value::as_array_mut);
+    for (at, run) in runs.into_iter().flatten().enumerate() {
+        *run = made(&format!("run {at} of"));
+    }
+    Ok(())
+}
+
+/// An id that follows from what it is for.
+fn made_id(purpose: &str) -> RunId {
+    let mut id = [0; 16];
+    id.copy_from_slice(&digest(purpose.as_bytes()).0[..16]);
+    RunId::from_bytes(id)
 }
 
 fn parts<'v>(path: &str, value: &'v Value) -> Result<(&'v str, Map<String, Value>), WhatIfFailure> {
@@ -150,9 +195,7 @@ fn request(
     data.insert("spec_hash".to_owned(), hash.to_string().into());
     data.insert("schema".to_owned(), SPEC_SCHEMA.into());
     data.insert("datasets".to_owned(), datasets.into());
-    let mut run = [0; 16];
-    run.copy_from_slice(&digest(format!("run {after} {number}").as_bytes()).0[..16]);
-    let run = hindcast_model::RunId::from_bytes(run).to_string();
+    let run = made_id(&format!("run {after} {number}")).to_string();
     let seed = operation.seed().unwrap_or(0);
     for (name, value) in [
         ("run", json!(run)),

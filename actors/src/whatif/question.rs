@@ -174,6 +174,7 @@ impl WhatIfRequest {
         };
         within("at", at, (Seq(1), head))?;
         within("to", to, (at, head))?;
+        let to = decided(source, to)?;
         let (limit, most) = (self.limit.unwrap_or(DIFFERENCES_DEFAULT), DIFFERENCES_MAX);
         if limit > most {
             let message = format!("{limit} is over the limit of {most}");
@@ -209,6 +210,19 @@ impl WhatIfRequest {
         prepared.minimise = find("minimise", &self.minimise)?;
         prepared.point = find("point_of_no_return", &self.point_of_no_return)?;
         Ok(prepared)
+    }
+}
+
+/// The event at `to`, or the last that was decided in one with it.
+fn decided(source: &dyn Source, to: Seq) -> Result<Seq, WhatIfFailure> {
+    let mut last = to;
+    loop {
+        let after = source.read(last.next(), 256)?;
+        let decided = after.iter().take_while(|event| !event.observed).count();
+        last = Seq(last.0 + decided as u64);
+        if decided == 0 || decided < after.len() {
+            return Ok(last);
+        }
     }
 }
 
@@ -305,7 +319,11 @@ fn inject(
     let field = format!("{path}.inject.event");
     let place = (after, events.len() as u64 + 1);
     let fetch = |payload: &Payload| source.text(KeyId(0), payload);
-    events.push(event::parse(&field, &injection.event, place, &fetch)?);
+    let mut added = injection.event.clone();
+    event::renew(&mut added, place, &|stream| {
+        Ok(!source.stream(stream)?.is_empty())
+    })?;
+    events.push(event::parse(&field, &added, place, &fetch)?);
     Ok(())
 }
 
@@ -432,6 +450,11 @@ impl OutcomeSpec {
                 });
             }
             Self::Seq(seq) => source.read(Seq(*seq), 1)?.into_iter().next(),
+            // Over REST the spelling of the command line is a text like any other.
+            Self::Id(text) if text.contains('@') => {
+                let Ok(spelt) = text.parse::<Self>();
+                return spelt.find(source, field, (at, to));
+            }
             Self::Id(text) => {
                 let id: EventId = text.parse().map_err(|_| {
                     let message = format!("`{text}` is no sequence and no event's id");

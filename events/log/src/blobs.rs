@@ -185,6 +185,15 @@ impl Blobs {
         }
     }
 
+    /// The first bytes of a blob, unchecked; fewer when it is shorter.
+    pub(crate) fn begins(&self, digest: Digest, bytes: usize) -> io::Result<Vec<u8>> {
+        let file = self.0.disk.open(&self.path(digest), false)?;
+        let mut begin = vec![0; bytes];
+        let read = file.read_at(&mut begin, 0)?;
+        begin.truncate(read);
+        Ok(begin)
+    }
+
     fn path(&self, digest: Digest) -> PathBuf {
         let name = digest.to_string();
         self.0.dir.join(&name[..2]).join(&name[2..])

@@ -22,7 +22,7 @@ use crate::wal::{Spare, Wal};
 /// Where a log that is restored ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
-    /// With this event.
+    /// With this event and what was decided in one with it.
     Seq(Seq),
     /// With the last event whose time is not later.
     Time(UnixMicros),
@@ -223,7 +223,8 @@ impl Rebuild {
         }
         let time = time_of(bytes).ok_or_else(|| self.corrupt("the frame has no record"))?;
         let wanted = match self.cut {
-            Cut::Seq(cut) => header.next().min(cut.next()),
+            Cut::Seq(cut) if cut < Seq(header.next().0 - 1) => self.decided(header, bytes, cut)?,
+            Cut::Seq(_) => header.next(),
             Cut::Time(at) if time > at => header.first,
             Cut::Time(_) | Cut::End => header.next(),
         };
@@ -240,7 +241,7 @@ impl Rebuild {
             }
             false => self.write_part(header, bytes, wanted)?,
         };
-        self.complete = self.cut == Cut::Seq(Seq(wanted.0 - 1));
+        self.complete = matches!(self.cut, Cut::Seq(cut) if cut < wanted);
         self.link = Some(Link {
             epoch,
             next: wanted,
@@ -248,6 +249,19 @@ impl Rebuild {
             ..link
         });
         Ok(())
+    }
+
+    /// The sequence after `cut` and what was decided in one with it: an event is never there
+    /// without its decisions, which nobody would make again.
+    fn decided(&self, header: &frame::Header, bytes: &[u8], cut: Seq) -> Result<Seq, LogError> {
+        let body = &bytes[frame::HEADER_BYTES..];
+        for entry in Records::new(body, header.first) {
+            let (seq, record, _) = entry.map_err(|(_, what)| self.corrupt(what))?;
+            if seq > cut && record.is_observed() {
+                return Ok(seq);
+            }
+        }
+        Ok(header.next())
     }
 
     /// Writes the records of a frame before `wanted` as a frame of the epoch that follows.

@@ -128,6 +128,14 @@ pub(crate) struct Header {
     pub(crate) at: UnixMicros,
 }
 
+impl Header {
+    /// Whether it came from outside, so that what follows it up to the next such record was decided
+    /// from it.
+    pub(crate) const fn is_observed(&self) -> bool {
+        self.flags & OBSERVED != 0
+    }
+}
+
 /// Appends a record to `into`; `payload` appends the payload and may fail.
 pub(crate) fn encode(
     context: &Context,
@@ -256,7 +264,7 @@ pub(crate) fn decode(record: &[u8], header: &Header, seq: Seq) -> Result<Recorde
         causation: header.causation,
         stream: header.stream,
         version: header.version,
-        observed: header.flags & OBSERVED != 0,
+        observed: header.is_observed(),
         ignorable: header.flags & IGNORABLE != 0,
         body,
     })

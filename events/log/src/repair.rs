@@ -6,6 +6,7 @@
 //! segment, and in the lookup store, whose records are those of the log.
 
 mod blobs;
+mod evidence;
 mod frames;
 
 use std::collections::BTreeMap;
@@ -24,7 +25,8 @@ use crate::scan::Link;
 use crate::segment::{self, Location};
 use crate::store::Store;
 use crate::verify::archived_to;
-use frames::{End, Found, Rebuilt, advance, frames, next_of, records};
+use evidence::{log_id, open_store};
+use frames::{End, Found, Rebuilt, advance, frames, gathered, next_of, records};
 
 /// Copies of what is damaged, such as a backup.
 pub trait Spares {
@@ -144,22 +146,12 @@ pub fn repair(data_dir: &Path, spares: &dyn Spares, apply: bool) -> Result<Repai
     Ok(repair)
 }
 
-/// The log that most of the segments can tell: the first header that is whole.
-fn log_id(disk: &dyn Disk, locations: &[Location]) -> Option<Uuid> {
-    let header = |location| segment::Segment::header_of(disk, location).ok();
-    locations.iter().find_map(header).map(|header| header.log)
-}
-
-/// The lookup store, or why there is none to use.
-fn open_store(data_dir: &Path, log: (Uuid, Seq)) -> (Option<Store>, Option<String>) {
-    let dir = data_dir.join("sled");
-    if !dir.exists() {
-        return (None, None);
-    }
-    match Store::open(&dir, 16 << 20, log) {
-        Ok(store) => (Some(store), None),
-        Err(error) => (None, Some(error.to_string())),
-    }
+/// A segment that is whole, or was healed as far as it goes.
+struct Looked {
+    end: Link,
+    remedy: Option<Remedy>,
+    /// What is missing after its end.
+    lost: Option<Lost>,
 }
 
 struct Pass<'a> {
@@ -204,10 +196,11 @@ impl Pass<'_> {
             let after = &locations[index + usize::from(!missing)..];
             index += usize::from(!missing);
             match self.segment(&place, after, &link)? {
-                Ok((next, remedy)) => {
-                    link = next;
+                Ok(looked) => {
+                    link = looked.end;
                     repair.whole_to = Seq(link.next.0 - 1);
-                    repair.remedies.extend(remedy);
+                    repair.remedies.extend(looked.remedy);
+                    repair.lost.extend(looked.lost);
                 }
                 Err(lost) => {
                     repair.lost.push(lost);
@@ -226,7 +219,8 @@ impl Pass<'_> {
     /// The next segment whose header is whole, with the link that it names.
     fn resume(&self, rest: &[Location], link: &Link) -> Option<(usize, Link)> {
         rest.iter().enumerate().find_map(|(at, location)| {
-            let header = segment::Segment::header_of(self.disk, location).ok()?;
+            let header = segment::Segment::header_of(self.disk, location).ok();
+            let header = header.filter(|header| header.first == location.first)?;
             let link = Link {
                 next: header.first,
                 chain: header.previous,
@@ -242,7 +236,7 @@ impl Pass<'_> {
         location: &Location,
         after: &[Location],
         link: &Link,
-    ) -> Result<Result<(Link, Option<Remedy>), Lost>, LogError> {
+    ) -> Result<Result<Looked, Lost>, LogError> {
         let path = &location.path;
         let bytes = match self.disk.open(path, false) {
             Ok(file) => read_from(file.as_ref(), 0).map_err(LogError::io("read", path))?,
@@ -270,12 +264,13 @@ impl Pass<'_> {
             Ok(rebuilt) => rebuilt,
             Err(lost) => return Ok(Err(lost)),
         };
-        let after = rebuilt.link;
+        let (end, lost) = (rebuilt.link, rebuilt.lost);
         blobs::named(&rebuilt.bytes, location.first, &mut self.blobs)?;
         let header = bytes.get(..segment::HEADER_BYTES);
         let same_header = header == rebuilt.bytes.get(..segment::HEADER_BYTES);
         if rebuilt.healed.is_empty() && rebuilt.moved == 0 && same_header {
-            return Ok(Ok((after, None)));
+            let remedy = None;
+            return Ok(Ok(Looked { end, remedy, lost }));
         }
         if self.apply {
             self.replace(location, &bytes, &rebuilt.bytes)?;
@@ -288,7 +283,8 @@ impl Pass<'_> {
             spare: rebuilt.spare,
             store: rebuilt.store,
         };
-        Ok(Ok((after, Some(remedy))))
+        let remedy = Some(remedy);
+        Ok(Ok(Looked { end, remedy, lost }))
     }
 
     /// What the beginning of the next segment says of the end of the one before it.
@@ -340,11 +336,7 @@ impl Pass<'_> {
         link: &Link,
         end: Option<End>,
     ) -> Result<Rebuilt, Lost> {
-        let mut found = frames(bytes, link.log, false);
-        let copies = spare.map(|spare| frames(spare, link.log, true));
-        for (seq, frames) in copies.unwrap_or_default() {
-            found.entry(seq).or_default().extend(frames);
-        }
+        let found = gathered(bytes, spare, link.log);
         let mut rebuilt = Rebuilt::at(link);
         loop {
             let place = rebuilt.link;
@@ -388,9 +380,15 @@ impl Pass<'_> {
                 // The end of the log: whatever follows was never acknowledged.
                 break;
             }
-            let what = "the frame is damaged, and no copy bears out its hash".to_owned();
-            let seq = place.next;
-            return Err(Lost { seq, what });
+            let lost = Lost {
+                seq: place.next,
+                what: "the frame is damaged, and no copy bears out its hash".to_owned(),
+            };
+            if end.is_some() || following.is_some() || rebuilt.link == *link {
+                return Err(lost);
+            }
+            rebuilt.lost = Some(lost);
+            break;
         }
         match end {
             Some(end) if !end.is_at(&rebuilt.link) => {

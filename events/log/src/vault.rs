@@ -2,10 +2,13 @@
 //! its hash chain stay whole. XChaCha20-Poly1305; the key's id is bound to what it seals. Payloads
 //! and datasets go into the log and its blobs and come out of them here, sealed or not.
 //!
-//! A key is a file of `keys/`, named by its number, that holds the 32 bytes and then the subject
-//! whose data it seals, if it is one subject's. With a master key, which lies elsewhere, the file
-//! holds that sealed under it (wrapped), so that whoever has the directory alone has nothing. A key that was shredded leaves a file `.gone`, so that
-//! its number is never used again.
+//! A key is a file of `keys/`, named by its number, that holds `HCDK` and a version, eight bytes of
+//! checksum, the 32 bytes, and then the subject whose data it seals, if it is one subject's; a file
+//! of before there were checksums begins with the 32 bytes. With a master key, which lies elsewhere,
+//! the file holds that sealed under it (wrapped), so that whoever has the directory alone has
+//! nothing. A key that was shredded leaves a file `.gone`, so that its number is never used again.
+
+mod key;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,12 +18,14 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::RwLock;
 
+use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::{Aead, Payload as Sealing};
-use chacha20poly1305::{KeyInit, XChaCha20Poly1305};
 use hindcast_model::limits::INLINE_BYTES_MAX;
 use hindcast_model::{Digest, KeyId, Payload};
 
 use crate::blobs::{BlobError, Blobs, Pinned};
+use key::{Key, WRAPPED, begins};
+pub use key::{MasterKey, key_file};
 
 /// What can be wrong with a sealed payload or its key.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +33,10 @@ pub enum VaultError {
     /// The payload was redacted, or the key is kept elsewhere.
     #[error("there is no data key {}", .0.0)]
     NoKey(KeyId),
+    #[error(
+        "data key {} is damaged: bring keys/{} back from a backup", .0.0, file_name(*.0)
+    )]
+    Damaged(KeyId),
     #[error("the payload was not sealed under data key {}, or was changed", .0.0)]
     Refused(KeyId),
     #[error("data key {} is wrapped: name the master key with privacy.master_key_file", .0.0)]
@@ -63,99 +72,9 @@ struct Ring {
     subjects: BTreeMap<String, KeyId>,
     /// Numbers that were used, whether or not the key is still here.
     used: BTreeSet<KeyId>,
+    /// Keys whose files are there and cannot be read.
+    damaged: BTreeSet<KeyId>,
 }
-
-struct Key {
-    bytes: [u8; 32],
-    cipher: XChaCha20Poly1305,
-    /// What nonces of datasets are derived with.
-    derivation: [u8; 32],
-    subject: Option<String>,
-}
-
-impl Key {
-    fn new(bytes: [u8; 32], subject: Option<String>) -> Self {
-        Self {
-            bytes,
-            cipher: XChaCha20Poly1305::new(&bytes.into()),
-            derivation: blake3::derive_key("hindcast 2026-11 nonces of sealed datasets", &bytes),
-            subject,
-        }
-    }
-
-    /// Reads the 32 bytes and the subject.
-    fn parse(number: KeyId, content: &[u8]) -> Result<Self, VaultError> {
-        let bad = |what: &str| io::Error::other(format!("data key {}: {what}", number.0));
-        let (bytes, subject) = content
-            .split_first_chunk::<32>()
-            .ok_or_else(|| bad("it has less than 32 bytes"))?;
-        let subject = std::str::from_utf8(subject).map_err(|_| bad("its subject is not UTF-8"))?;
-        let subject = (!subject.is_empty()).then(|| subject.to_owned());
-        Ok(Self::new(*bytes, subject))
-    }
-
-    fn text(&self) -> Vec<u8> {
-        let subject = self.subject.as_deref().unwrap_or_default();
-        [&self.bytes[..], subject.as_bytes()].concat()
-    }
-}
-
-/// What the data keys are wrapped with.
-#[derive(Clone)]
-pub struct MasterKey(std::sync::Arc<Key>);
-
-impl MasterKey {
-    /// A key of these bytes.
-    #[must_use]
-    pub fn new(bytes: [u8; 32]) -> Self {
-        Self(std::sync::Arc::new(Key::new(bytes, None)))
-    }
-
-    fn wrap(&self, number: KeyId, key: &Key) -> Result<Vec<u8>, VaultError> {
-        let text = key.text();
-        // A data key is wrapped to the same bytes each time, so that no entropy is needed.
-        let mut nonce = [0; 24];
-        let hash = blake3::keyed_hash(&self.0.derivation, &text);
-        nonce.copy_from_slice(&hash.as_bytes()[..24]);
-        let sealing = Sealing {
-            msg: &text,
-            aad: &number.0.to_le_bytes(),
-        };
-        let wrapped = self.0.cipher.encrypt(&nonce.into(), sealing);
-        let wrapped = wrapped.map_err(|_| VaultError::Refused(number))?;
-        Ok([&WRAPPED[..], &nonce, &wrapped].concat())
-    }
-
-    fn unwrap(&self, number: KeyId, wrapped: &[u8]) -> Result<Vec<u8>, VaultError> {
-        let refused = VaultError::WrongMaster(number);
-        let Some((nonce, ciphertext)) = wrapped.split_first_chunk::<24>() else {
-            return Err(refused);
-        };
-        let sealing = Sealing {
-            msg: ciphertext,
-            aad: &number.0.to_le_bytes(),
-        };
-        let text = self.0.cipher.decrypt(&(*nonce).into(), sealing);
-        text.map_err(|_| refused)
-    }
-}
-
-/// Reads a key file: 32 bytes, or 64 hexadecimal digits.
-pub fn key_file(path: &Path) -> io::Result<[u8; 32]> {
-    let bytes = fs::read(path)?;
-    let spelt = || {
-        let text = std::str::from_utf8(&bytes).ok()?.trim();
-        text.parse::<Digest>().ok()
-    };
-    let whole = bytes.as_slice().try_into().ok();
-    let wrong = "a key is 32 bytes, or 64 hexadecimal digits";
-    whole
-        .or_else(|| spelt().map(|digest| digest.0))
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, wrong))
-}
-
-/// What the file of a wrapped key begins with; then come the nonce and the ciphertext.
-const WRAPPED: [u8; 5] = *b"HCWK\x01";
 
 impl Ring {
     fn insert(&mut self, number: KeyId, key: Key) {
@@ -166,9 +85,18 @@ impl Ring {
         self.keys.insert(number, key);
     }
 
+    /// Why there is no such key to use.
+    fn missing(&self, key: KeyId) -> VaultError {
+        match self.damaged.contains(&key) {
+            true => VaultError::Damaged(key),
+            false => VaultError::NoKey(key),
+        }
+    }
+
     fn forget(&mut self, key: KeyId) {
         self.used.insert(key);
         self.keys.remove(&key);
+        self.damaged.remove(&key);
         self.subjects.retain(|_, of| *of != key);
     }
 }
@@ -207,15 +135,22 @@ impl Vault {
                 continue;
             };
             let content = fs::read(entry.path())?;
-            let text = match (content.strip_prefix(&WRAPPED), master) {
-                (None, _) => content,
-                (Some(wrapped), Some(master)) => master.unwrap(number, wrapped)?,
+            let key = match (content.strip_prefix(&WRAPPED), master) {
+                (None, _) => Key::parse_file(&content),
+                (Some(wrapped), Some(master)) => Key::parse(&master.unwrap(number, wrapped)?),
                 (Some(_), None) => return Err(VaultError::Wrapped(number)),
             };
-            ring.insert(number, Key::parse(number, &text)?);
+            match key {
+                Some(key) => ring.insert(number, key),
+                None => {
+                    ring.used.insert(number);
+                    ring.damaged.insert(number);
+                }
+            }
         }
         // A crash in the middle of a shredding leaves both files: the key is gone.
-        let shredded: Vec<KeyId> = ring.keys.keys().copied().collect();
+        let there = ring.keys.keys().chain(&ring.damaged);
+        let shredded: Vec<KeyId> = there.copied().collect();
         for key in shredded
             .into_iter()
             .filter(|key| dir.join(gone_name(*key)).exists())
@@ -229,21 +164,34 @@ impl Vault {
         })
     }
 
-    /// Wraps the keys that lie here readable. Without a master key nothing is done.
+    /// Wraps the keys that lie here readable, and returns how many. Without a master key those
+    /// without a checksum get one.
     pub fn wrap(&self) -> Result<usize, VaultError> {
         let ring = self.ring.read().expect("no holder panics");
+        let wraps = self.master.is_some();
         let mut wrapped = 0;
-        if self.master.is_none() {
-            return Ok(wrapped);
-        }
         for (number, key) in &ring.keys {
             let content = fs::read(self.dir.join(file_name(*number)))?;
-            if !content.starts_with(&WRAPPED) {
+            if !content.starts_with(&begins(wraps)) {
                 self.put(*number, key)?;
-                wrapped += 1;
+                wrapped += usize::from(wraps);
             }
         }
         Ok(wrapped)
+    }
+
+    /// Keys whose files are there and cannot be read.
+    #[must_use]
+    pub fn damaged(&self) -> Vec<KeyId> {
+        let ring = self.ring.read().expect("no holder panics");
+        ring.damaged.iter().copied().collect()
+    }
+
+    /// Whether the key was here once and was shredded.
+    #[must_use]
+    pub fn is_shredded(&self, key: KeyId) -> bool {
+        let ring = self.ring.read().expect("no holder panics");
+        ring.used.contains(&key) && !ring.keys.contains_key(&key) && !ring.damaged.contains(&key)
     }
 
     /// Whether the key is here.
@@ -320,7 +268,7 @@ impl Vault {
     pub fn seal_dataset(&self, key: KeyId, content: &[u8]) -> Result<Vec<u8>, VaultError> {
         let nonce = {
             let ring = self.ring.read().expect("no holder panics");
-            let key = ring.keys.get(&key).ok_or(VaultError::NoKey(key))?;
+            let key = ring.keys.get(&key).ok_or_else(|| ring.missing(key))?;
             let hash = blake3::keyed_hash(&key.derivation, content);
             let mut nonce = [0; 24];
             nonce.copy_from_slice(&hash.as_bytes()[..24]);
@@ -335,6 +283,34 @@ impl Vault {
     #[must_use]
     pub fn looks_sealed(content: &[u8]) -> bool {
         content.starts_with(&SEALED_DATASET)
+    }
+
+    /// The key that a stored dataset is sealed under; none when it is readable.
+    pub fn seals(blobs: &Blobs, digest: Digest) -> io::Result<Option<KeyId>> {
+        let begin = blobs.begins(digest, SEALED_DATASET.len() + 4)?;
+        let number = begin.strip_prefix(&SEALED_DATASET);
+        let number = number.and_then(<[u8]>::first_chunk::<4>);
+        Ok(number.map(|number| KeyId(u32::from_le_bytes(*number))))
+    }
+
+    /// Why a stored dataset cannot be read: the key that it is sealed under is not here.
+    #[must_use]
+    pub fn closes(&self, blobs: &Blobs, digest: Digest) -> Option<VaultError> {
+        self.lacks(Self::seals(blobs, digest).ok()??)
+    }
+
+    /// As `closes`, of the first of these. One may still be in memory when its key is gone.
+    #[must_use]
+    pub fn closes_any(&self, blobs: &Blobs, datasets: &[Digest]) -> Option<VaultError> {
+        let mut datasets = datasets.iter();
+        datasets.find_map(|digest| self.closes(blobs, *digest))
+    }
+
+    /// Why a key cannot be used, if it is not here.
+    #[must_use]
+    pub fn lacks(&self, key: KeyId) -> Option<VaultError> {
+        let ring = self.ring.read().expect("no holder panics");
+        (!ring.keys.contains_key(&key)).then(|| ring.missing(key))
     }
 
     /// The bytes of a stored dataset, sealed or not.
@@ -355,10 +331,13 @@ impl Vault {
     /// sealed under a key that a crash could lose. A key that is here already is kept.
     pub fn add(&self, key: KeyId, bytes: [u8; 32]) -> Result<(), VaultError> {
         let mut ring = self.ring.write().expect("no holder panics");
-        match ring.keys.contains_key(&key) {
-            true => Ok(()),
-            false => self.write(&mut ring, key, (bytes, None)),
+        if ring.keys.contains_key(&key) {
+            return Ok(());
         }
+        if ring.damaged.contains(&key) {
+            return Err(VaultError::Damaged(key));
+        }
+        self.write(&mut ring, key, (bytes, None))
     }
 
     fn write(
@@ -376,7 +355,7 @@ impl Vault {
     fn put(&self, number: KeyId, key: &Key) -> Result<(), VaultError> {
         let content = match &self.master {
             Some(master) => master.wrap(number, key)?,
-            None => key.text(),
+            None => key.file(),
         };
         fs::create_dir_all(&self.dir)?;
         let path = self.dir.join(file_name(number));
@@ -464,7 +443,10 @@ impl Vault {
         let bytes = match payload {
             Payload::Inline(text) => return Ok(Cow::Borrowed(text)),
             Payload::Blob { digest, .. } if key == KeyId(0) => blobs.get(*digest)?,
-            Payload::Blob { .. } if !self.has(key) => return Err(VaultError::NoKey(key).into()),
+            Payload::Blob { .. } if !self.has(key) => {
+                let ring = self.ring.read().expect("no holder panics");
+                return Err(ring.missing(key).into());
+            }
             Payload::Blob { digest, .. } => {
                 let content = blobs.get(*digest)?;
                 let parts = content.split_first_chunk();
@@ -484,7 +466,7 @@ impl Vault {
         act: impl FnOnce(&XChaCha20Poly1305) -> Result<Vec<u8>, chacha20poly1305::aead::Error>,
     ) -> Result<Vec<u8>, VaultError> {
         let ring = self.ring.read().expect("no holder panics");
-        let found = ring.keys.get(&key).ok_or(VaultError::NoKey(key))?;
+        let found = ring.keys.get(&key).ok_or_else(|| ring.missing(key))?;
         act(&found.cipher).map_err(|_| VaultError::Refused(key))
     }
 }

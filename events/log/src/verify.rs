@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
-use hindcast_model::{DECIDER_VERSION, Digest, Event, Seq, State};
+use hindcast_model::{DECIDER_VERSION, Digest, Event, KeyId, Payload, Seq, State};
 use uuid::Uuid;
 
 use crate::base::{Base, Origin};
@@ -23,7 +23,7 @@ use crate::replay::{self, Checkpoint, Progress};
 use crate::scan;
 use crate::segment;
 use crate::store::Store;
-pub use report::{Problem, Report, StoreCheck};
+pub use report::{FirstSealed, Problem, Report, StoreCheck};
 
 /// Checks the log under `data_dir`, and that the log folds to each of the `checkpoints` at its
 /// place; these are asked for one by one, in the order of their places. An error means that there
@@ -155,6 +155,7 @@ struct Check<'a> {
     /// What the last observed event decides and has not been seen yet.
     expected: VecDeque<Recorded>,
     blobs: BTreeMap<Digest, Seq>,
+    sealed: BTreeMap<KeyId, FirstSealed>,
     store: Option<(std::fs::File, Store)>,
     /// The chunk at hand: where it ends, and how much of it has been compared.
     chunk: Option<(Seq, Arc<Vec<u8>>, usize)>,
@@ -200,6 +201,7 @@ impl<'a> Check<'a> {
             blobs: state.blobs().map(|digest| (digest, state.seq())).collect(),
             state,
             expected: VecDeque::new(),
+            sealed: BTreeMap::new(),
             store,
             chunk: None,
             checkpoints,
@@ -316,6 +318,16 @@ impl<'a> Check<'a> {
         for digest in event.blobs() {
             self.blobs.entry(digest).or_insert(seq);
         }
+        let key = recorded.context.key;
+        if key != KeyId(0)
+            && let Some(payload @ (Payload::Sealed { .. } | Payload::Blob { .. })) = event.payload()
+        {
+            self.sealed.entry(key).or_insert_with(|| FirstSealed {
+                key,
+                seq,
+                payload: payload.clone(),
+            });
+        }
         let place = self.state.apply(&recorded.context, event);
         if place != (recorded.stream, recorded.version) {
             self.report.problem(
@@ -342,7 +354,7 @@ impl<'a> Check<'a> {
         for (index, event) in (0_u16..).zip(decided) {
             let mut context = observed;
             context.event_id = observed.event_id.decided(index);
-            context.key = hindcast_model::KeyId(0);
+            context.key = KeyId(0);
             self.expected.push_back(Recorded {
                 context,
                 causation: observed.event_id,
@@ -411,6 +423,10 @@ impl<'a> Check<'a> {
                 }
             }
         }
+        for key in self.state.shredded() {
+            self.sealed.remove(&key);
+        }
+        self.report.sealed = self.sealed.into_values().collect();
         self.report.state_hash = codec::state_hash(&self.state)?;
         Ok(self.report)
     }

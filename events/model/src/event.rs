@@ -215,6 +215,24 @@ impl Event {
         }
     }
 
+    /// The spec or result in this event, which may be sealed.
+    #[must_use]
+    pub fn payload(&self) -> Option<&Payload> {
+        if let Self::RunRequested(e) = self {
+            Some(&e.spec)
+        } else if let Self::ExperimentRequested(e) = self {
+            Some(&e.spec)
+        } else if let Self::OutcomeObserved(OutcomeObserved {
+            outcome: Outcome::Completed { result, .. },
+            ..
+        }) = self
+        {
+            Some(result)
+        } else {
+            None
+        }
+    }
+
     /// The blobs that this event names: they are kept as long as the event is.
     pub fn blobs(&self) -> impl Iterator<Item = Digest> + use<> {
         let (payload, dataset) = match self {

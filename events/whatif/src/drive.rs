@@ -4,20 +4,20 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use hindcast_log::{LogError, Reader, Recorded};
-use hindcast_model::event::OutcomeObserved;
+use hindcast_model::event::Instead;
 use hindcast_model::{Event, RunId, Seq, State, UnixMicros};
 
 use crate::WhatIfError;
 use crate::compare::{Compare, Differences, Drift};
 use crate::edit::Edits;
 use crate::runs::{OperationTotals, operations};
-use crate::samples::Samples;
+use crate::samples::{Kind, Samples};
 use crate::slot::{Slot, slots};
 use crate::timeline::{Counts, Decide, Emission, Rules, Timeline, alike};
 use crate::world::World;
 
-/// Events before the fork whose outcomes are drawn from.
-const LOOK_BACK_EVENTS: u64 = 65_536;
+/// Events before the fork, and from it on, whose outcomes are drawn from.
+const LOOK_AROUND_EVENTS: u64 = 65_536;
 /// Places shown at which the rules decide otherwise than is recorded.
 const DRIFT_EXAMPLES_MAX: usize = 10;
 /// Events between two looks at whether to go on.
@@ -90,7 +90,7 @@ pub fn ask(
     start: State,
     question: &Question<'_>,
 ) -> Result<Answer, WhatIfError> {
-    let samples = look_back(source, question.at)?;
+    let samples = look_around(source, question)?;
     let mut drive = Drive::new(start, samples, question);
     drive.run(source, question, &mut |_| ControlFlow::Continue(()))?;
     Ok(drive.answer())
@@ -103,7 +103,7 @@ pub fn history(
     question: &Question<'_>,
     visit: &mut dyn FnMut(Recorded),
 ) -> Result<(), WhatIfError> {
-    let samples = look_back(source, question.at)?;
+    let samples = look_around(source, question)?;
     let mut drive = Drive::new(start, samples, question);
     drive.run(source, question, &mut |emission| {
         visit(emission.recorded());
@@ -111,23 +111,32 @@ pub fn history(
     })
 }
 
-/// What happened before the fork, for draws.
-pub(crate) fn look_back(source: &dyn Source, at: Seq) -> Result<Samples, WhatIfError> {
+/// How runs ended around the fork, for draws.
+pub(crate) fn look_around(
+    source: &dyn Source,
+    question: &Question<'_>,
+) -> Result<Samples, WhatIfError> {
     let mut samples = Samples::default();
-    let mut operations: BTreeMap<RunId, (String, bool)> = BTreeMap::new();
-    let from = Seq(at.0.saturating_sub(LOOK_BACK_EVENTS).max(1));
-    if at <= from {
+    let at = question.at.0;
+    let from = Seq(at.saturating_sub(LOOK_AROUND_EVENTS).max(1));
+    let to = Seq(at.saturating_add(LOOK_AROUND_EVENTS)).min(question.to);
+    if to < from {
         return Ok(samples);
     }
-    source.frames((from, Seq(at.0 - 1)), &mut |frame| {
-        for recorded in &frame {
-            if let Some(Event::RunRequested(request)) = recorded.event() {
-                let known = (request.operation.clone(), request.immediate);
-                operations.insert(request.run, known);
-            } else if let Some(Event::OutcomeObserved(observed)) = recorded.event()
-                && let Some((operation, immediate)) = operations.remove(&observed.run)
+    let mut open: BTreeMap<RunId, (Kind, bool)> = BTreeMap::new();
+    source.frames((from, to), &mut |frame| {
+        for event in frame.iter().filter_map(Recorded::event) {
+            if let Event::RunRequested(request) = event {
+                open.insert(request.run, (Kind::of(request), request.immediate));
+            } else if let Event::FallbackTaken(taken) = event
+                && let Instead::Computed { breaker, .. } = &taken.instead
+                && let Some((kind, _)) = open.get_mut(&taken.run)
             {
-                samples.add(&operation, immediate, observed);
+                kind.breaker = Some(breaker.clone());
+            } else if let Event::OutcomeObserved(observed) = event
+                && let Some((kind, immediate)) = open.remove(&observed.run)
+            {
+                samples.add(kind, immediate, observed);
             }
         }
         ControlFlow::Continue(())
@@ -260,9 +269,6 @@ impl<'w> Drive<'w> {
         watch: &mut Watch<'_>,
     ) -> ControlFlow<()> {
         self.part(slot.observed.seq(), out);
-        if let Some(Event::OutcomeObserved(observed)) = slot.event() {
-            self.sample(observed);
-        }
         let start = out.baseline.len();
         self.baseline
             .observe(slot, &self.samples, &mut out.baseline);
@@ -279,10 +285,6 @@ impl<'w> Drive<'w> {
         self.at = slot.observed.context.at;
         self.inject(slot.observed.seq(), self.last, out);
         self.compare(out, watch)
-    }
-
-    fn sample(&mut self, observed: &OutcomeObserved) {
-        self.samples.see(&self.baseline.state, observed);
     }
 
     /// Forks, if this is where the histories part.

@@ -8,7 +8,7 @@ use hindcast_log::{LogError, Recorded};
 use hindcast_model::{Digest, Event, EventId, Seq, State, Stream, StreamKind};
 
 use crate::WhatIfError;
-use crate::drive::{Drive, Question, Source, look_back};
+use crate::drive::{Drive, Question, Source, look_around};
 use crate::edit::Edits;
 use crate::samples::Samples;
 use crate::slot::slots;
@@ -120,7 +120,7 @@ impl<'q> Search<'q> {
         Ok(Self {
             window,
             start,
-            samples: look_back(source, question.at)?,
+            samples: look_around(source, question)?,
             question: Question {
                 to: at,
                 ..*question

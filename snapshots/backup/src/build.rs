@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hindcast_log::{
-    BaseFile, Blobs, Cut, Place, Rebuild, Rebuilt, Replayed, replay_seen, state_hash,
+    BaseFile, Blobs, Cut, Place, Reader, Rebuild, Rebuilt, Replayed, replay_seen, state_hash,
 };
 use hindcast_model::{Digest, Event, Seq};
+use uuid::Uuid;
 
 use crate::create::END;
 use crate::error::{BackupError, TargetError};
@@ -305,23 +306,48 @@ pub(crate) fn build_blobs(
     Ok(())
 }
 
-/// Writes the data keys under `dir`, without those that are redacted. Returns how many.
-pub(crate) fn build_keys(source: &Source, dir: &Path) -> Result<usize, BackupError> {
+/// The files of data keys that were shredded in the log under `data_dir`, if it is the log `of`.
+pub(crate) fn shredded_in(data_dir: &Path, of: Uuid) -> Result<BTreeSet<String>, BackupError> {
+    let dir = data_dir.join("keys");
+    let entries = match fs::read_dir(&dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        Err(error) => return Err(BackupError::io("list", &dir)(error)),
+    };
+    // A log that cannot be read may be the one: what was redacted stays so.
+    let head = Reader::open(data_dir).and_then(|reader| reader.head());
+    if head.is_ok_and(|head| head.is_some_and(|head| head.log != of)) {
+        return Ok(BTreeSet::new());
+    }
+    let mut shredded = BTreeSet::new();
+    for entry in entries {
+        let name = entry.map_err(BackupError::io("list", &dir))?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_suffix(".gone"));
+        shredded.extend(number.map(|number| format!("{number}.key")));
+    }
+    Ok(shredded)
+}
+
+/// Writes the data keys under `dir`, without those that are redacted in the source or are among
+/// `shredded`. Returns how many.
+pub(crate) fn build_keys(
+    source: &Source,
+    shredded: BTreeSet<String>,
+    dir: &Path,
+) -> Result<usize, BackupError> {
     let mut keys = Vec::new();
+    let mut redacted = shredded;
     match source {
         Source::Repository {
             repository,
             manifest,
             ..
         } => {
-            let redacted = repository.redacted()?;
+            redacted.extend(repository.redacted()?);
             let listed = manifest.keys.iter().map(|key| key.name.clone());
             let mut names: BTreeSet<String> = listed.collect();
             // Keys that were shipped after the backup.
             names.extend(repository.names("keys/")?.into_keys());
-            // Their numbers stay used.
-            let gone = redacted.iter().filter_map(|file| file.strip_suffix(".key"));
-            keys.extend(gone.map(|number| (format!("{number}.gone"), Vec::new())));
             for name in names {
                 let file = name.trim_start_matches("keys/").to_owned();
                 if !redacted.contains(&file) {
@@ -331,11 +357,17 @@ pub(crate) fn build_keys(source: &Source, dir: &Path) -> Result<usize, BackupErr
         }
         Source::DataDir(data_dir) => {
             for (file, path) in key_files(data_dir)? {
+                if redacted.contains(&file) {
+                    continue;
+                }
                 let content = fs::read(&path).map_err(BackupError::io("read", &path))?;
                 keys.push((file, content));
             }
         }
     }
+    // Their numbers stay used.
+    let gone = redacted.iter().filter_map(|file| file.strip_suffix(".key"));
+    keys.extend(gone.map(|number| (format!("{number}.gone"), Vec::new())));
     if keys.is_empty() {
         return Ok(0);
     }

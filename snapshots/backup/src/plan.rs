@@ -44,11 +44,16 @@ pub struct Plan {
     pub last: Seq,
     /// The target is not encrypted and holds no data keys: what is sealed stays unreadable.
     pub without_keys: bool,
+    /// What of other backups is damaged, and was passed over.
+    pub passed_over: Vec<String>,
 }
 
 /// Plans a restore from a repository.
 pub fn plan(repository: &Repository, wanted: Wanted) -> Result<Plan, BackupError> {
-    let mut listed = repository.list()?;
+    let (mut listed, mut damaged) = repository.survey()?;
+    if listed.is_empty() && !damaged.is_empty() {
+        return Err(damaged.swap_remove(0));
+    }
     let newest = listed.len().checked_sub(1);
     let index = match wanted {
         Wanted::Latest => newest,
@@ -96,6 +101,7 @@ pub fn plan(repository: &Repository, wanted: Wanted) -> Result<Plan, BackupError
             Cut::Time(_) | Cut::End => manifest.to_seq,
         },
         without_keys: !repository.is_encrypted() && manifest.keys.is_empty(),
+        passed_over: damaged.iter().map(ToString::to_string).collect(),
         source: Source::Repository {
             repository: repository.clone(),
             manifest: Box::new(manifest),
@@ -206,5 +212,6 @@ pub fn plan_local(data_dir: &std::path::Path, wanted: Wanted) -> Result<Plan, Ba
             Cut::Time(_) | Cut::End => Seq(newest.first.0.saturating_sub(1)),
         },
         without_keys: false,
+        passed_over: Vec::new(),
     })
 }

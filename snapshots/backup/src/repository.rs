@@ -288,21 +288,31 @@ impl Repository {
         Ok(())
     }
 
-    /// The backups, oldest first.
+    /// The backups that can be read, oldest first. One whose note of verification is damaged counts
+    /// as not verified.
     pub fn list(&self) -> Result<Vec<Listed>, BackupError> {
+        Ok(self.survey()?.0)
+    }
+
+    /// The backups that can be read, oldest first, and what is damaged of the others.
+    pub fn survey(&self) -> Result<(Vec<Listed>, Vec<BackupError>), BackupError> {
         self.existing()?;
         let names = self.names("backups/")?;
-        let mut found = Vec::new();
+        let (mut found, mut damaged) = (Vec::new(), Vec::new());
         for id in names.keys().filter_map(|name| manifest_id(name)) {
-            let manifest: Manifest = self.document(&manifest_name(id))?;
+            let Some(manifest) =
+                whole(self.document::<Manifest>(&manifest_name(id)), &mut damaged)?
+            else {
+                continue;
+            };
             let verified = match names.contains_key(&verified_name(id)) {
-                true => Some(self.document(&verified_name(id))?),
+                true => whole(self.document(&verified_name(id)), &mut damaged)?,
                 false => None,
             };
             found.push(Listed { manifest, verified });
         }
         found.sort_by_key(|listed| (listed.manifest.created_at, listed.manifest.id));
-        Ok(found)
+        Ok((found, damaged))
     }
 
     /// One backup.
@@ -331,6 +341,21 @@ impl Repository {
         self.existing()?;
         self.put(&format!("redactions/{key}"), b"{}".to_vec())?;
         self.remove(&format!("keys/{key}"))
+    }
+}
+
+/// What was read, unless it is damaged, which is told.
+fn whole<T>(
+    read: Result<T, BackupError>,
+    damaged: &mut Vec<BackupError>,
+) -> Result<Option<T>, BackupError> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error @ BackupError::Damaged { .. }) => {
+            damaged.push(error);
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 

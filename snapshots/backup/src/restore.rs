@@ -3,12 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use hindcast_log::{Checkpoint, begin_epoch};
+use hindcast_log::{Checkpoint, Cut, LogError, Reader, begin_epoch, state_hash};
 use hindcast_model::event::Restored as RestoredEvent;
 use hindcast_model::{BackupId, DECIDER_VERSION, Digest, Event, Seq, UnixMicros};
 use uuid::Uuid;
 
-use crate::build::{Shape, Source, build_blobs, build_keys, build_log};
+use crate::build::{Shape, Source, build_blobs, build_keys, build_log, shredded_in};
 use crate::error::BackupError;
 use crate::plan::Plan;
 use crate::switch::Switch;
@@ -24,15 +24,17 @@ pub struct Restore<'a> {
 /// A data directory that was restored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
-    /// The state after the last event that was restored.
+    /// The state after the event at `to_seq`.
     pub state_hash: Digest,
     /// Whether the state hash was compared with the backup's: it is when both end at the same event
     /// and the rules are the same.
     pub compared: bool,
     pub log: Uuid,
-    /// The last event that was restored, and its time.
+    /// The event that was asked for, or the last one there is, and its time.
     pub to_seq: Seq,
     pub at: UnixMicros,
+    /// The last event that was restored: what was decided in one with that at `to_seq` comes with it.
+    pub decided_to: Seq,
     pub epoch: u32,
     pub previous_epoch: u32,
     pub backup: Option<BackupId>,
@@ -63,9 +65,11 @@ pub fn restore(plan: &Plan, to: &Restore<'_>, work: &Work<'_>) -> Result<Restore
     let built = build_log(&plan.source, &dir, &shape, work)?;
     build_blobs(&plan.source, &dir, &built.blobs, work)?;
     work.step(Step::BlobsWritten)?;
-    let keys = build_keys(&plan.source, &dir)?;
-    work.step(Step::KeysWritten)?;
     let place = built.rebuilt.place;
+    // A redaction in what is replaced may be later than the backup.
+    let shredded = shredded_in(to.data_dir, place.log)?;
+    let keys = build_keys(&plan.source, shredded, &dir)?;
+    work.step(Step::KeysWritten)?;
     let checkpoint = Checkpoint {
         log: place.log,
         epoch: place.epoch,
@@ -75,6 +79,8 @@ pub fn restore(plan: &Plan, to: &Restore<'_>, work: &Work<'_>) -> Result<Restore
     hindcast_snapshots::take(&dir, &checkpoint, u64::MAX)
         .map_err(BackupError::io("write a snapshot in", &dir))?;
     work.step(Step::SnapshotTaken)?;
+    let last = (place.last(), built.state_hash);
+    let (to_seq, state_hash) = asked_for(plan.cut, last, || work.read(&dir))?;
     let previous_epoch = built.rebuilt.source_epoch;
     let epoch = epoch.max(previous_epoch.saturating_add(1)).max(place.epoch);
     let event = Event::Restored(RestoredEvent {
@@ -95,10 +101,11 @@ pub fn restore(plan: &Plan, to: &Restore<'_>, work: &Work<'_>) -> Result<Restore
     work.step(Step::EpochBegun)?;
     let kept = switch.finish(work)?;
     Ok(Restored {
-        state_hash: built.state_hash,
+        state_hash,
         compared,
         log: place.log,
-        to_seq: place.last(),
+        to_seq,
+        decided_to: place.last(),
         at: built.rebuilt.at,
         epoch: after.epoch,
         previous_epoch,
@@ -109,6 +116,22 @@ pub fn restore(plan: &Plan, to: &Restore<'_>, work: &Work<'_>) -> Result<Restore
         passed_over: built.passed_over,
         micros: work.clock.monotonic().saturating_sub(begun),
     })
+}
+
+/// The event that was asked for, which others may follow that were decided from it, and the state
+/// hash there.
+fn asked_for(
+    cut: Cut,
+    last: (Seq, Digest),
+    restored: impl FnOnce() -> Result<Reader, LogError>,
+) -> Result<(Seq, Digest), BackupError> {
+    match cut {
+        Cut::Seq(seq) if seq < last.0 => {
+            let asked = restored()?.fold(None, seq)?;
+            Ok((seq, state_hash(&asked.state)?))
+        }
+        Cut::Seq(_) | Cut::Time(_) | Cut::End => Ok(last),
+    }
 }
 
 fn compared(source: &Source, place: (Seq, Digest)) -> bool {

@@ -95,7 +95,11 @@ pub fn prune(
 ) -> Result<Pruned, BackupError> {
     // Listed before the manifests are read: what comes into being meanwhile is not looked at.
     let objects = repository.names("")?;
-    let listed = repository.list()?;
+    let (listed, damaged) = repository.survey()?;
+    if let Some(error) = damaged.into_iter().next() {
+        // What only that backup needs cannot be told from what nobody needs.
+        return Err(error);
+    }
     let kept = kept(&listed, keep);
     let (mut pruned, mut needed, mut known) = (Pruned::default(), BTreeSet::new(), BTreeSet::new());
     for listed in &listed {

@@ -151,6 +151,13 @@ pub(crate) fn restored(value: &Value) -> String {
             number(value, "/milliseconds"),
         ),
     );
+    if value["decided_to"] != value["to_seq"] {
+        let last = number(value, "/decided_to");
+        line(
+            &mut out,
+            &format!("         and what was decided from the last, up to {last}"),
+        );
+    }
     let compared = match value["compared_with_backup"].as_bool() {
         Some(true) => "equal to the backup's",
         Some(false) | None => "by replay; the backup does not end here",

@@ -17,6 +17,17 @@ fn arrow(edge: &Value) -> &str {
     }
 }
 
+/// How often the replicates of a bootstrap had an edge there, and how often this one.
+fn stability(edge: &Value) -> String {
+    let part = |path: &str| edge.pointer(path).and_then(Value::as_f64);
+    match (part("/stability/edge"), part("/stability/orientation")) {
+        (Some(any), Some(same)) => {
+            format!("  in {any:.2} of the replicates, with these ends in {same:.2}")
+        }
+        _ => String::new(),
+    }
+}
+
 /// A discovery: the edges, then what one has to know about them.
 pub(crate) fn discovery(answer: &Value) -> Result<String, Failure> {
     let result = answer
@@ -41,9 +52,10 @@ pub(crate) fn discovery(answer: &Value) -> Result<String, Failure> {
         let arrow = format!("{:>marks$}", arrow(edge));
         let weight = edge["weight"].as_f64().unwrap_or(0.0);
         let (from, to) = (text(edge, "/from"), text(edge, "/to"));
+        let stable = stability(edge);
         line(
             &mut out,
-            &format!("  {from:>width$} {arrow} {to:<width$} {weight:>+9.3}"),
+            &format!("  {from:>width$} {arrow} {to:<width$} {weight:>+9.3}{stable}"),
         );
     }
     for warning in list(result, "/warnings") {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use hindcast_model::Seq;
 use uuid::Uuid;
 
+use super::Lost;
 use crate::frame::{self, Chain};
 use crate::record::Records;
 use crate::scan::Link;
@@ -43,6 +44,9 @@ pub(super) struct Rebuilt {
     pub(super) moved: u64,
     pub(super) spare: u64,
     pub(super) store: u64,
+    /// What is missing at the end of the log, when nothing that is there follows it: what there is
+    /// of the newest segment is kept, or put back.
+    pub(super) lost: Option<Lost>,
 }
 
 impl Rebuilt {
@@ -59,6 +63,7 @@ impl Rebuilt {
             moved: 0,
             spare: 0,
             store: 0,
+            lost: None,
         }
     }
 
@@ -70,6 +75,20 @@ impl Rebuilt {
             Some(_) | None => self.healed.push((first, last)),
         }
     }
+}
+
+/// The frames of a damaged file and of a spare copy.
+pub(super) fn gathered<'a>(
+    bytes: &'a [u8],
+    spare: Option<&'a [u8]>,
+    log: Uuid,
+) -> BTreeMap<Seq, Vec<Found<'a>>> {
+    let mut found = frames(bytes, log, false);
+    let copies = spare.map(|spare| frames(spare, log, true));
+    for (seq, frames) in copies.unwrap_or_default() {
+        found.entry(seq).or_default().extend(frames);
+    }
+    found
 }
 
 /// Every intact frame of the log in `bytes`, wherever it stands, by its first sequence.

@@ -1,6 +1,6 @@
 //! What a check says.
 
-use hindcast_model::{Digest, Seq};
+use hindcast_model::{Digest, KeyId, Payload, Seq};
 use uuid::Uuid;
 
 use crate::base::Gap;
@@ -14,6 +14,14 @@ pub struct Problem {
     /// Where in the log.
     pub seq: Seq,
     pub what: String,
+}
+
+/// The first thing in the log that is sealed under a data key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirstSealed {
+    pub key: KeyId,
+    pub seq: Seq,
+    pub payload: Payload,
 }
 
 /// How the lookup store was checked.
@@ -56,6 +64,9 @@ pub struct Report {
     pub checkpoints_differing: Vec<Seq>,
     /// Bytes after the last intact frame, which the next start cuts.
     pub torn_bytes: u64,
+    /// For each data key that was not shredded what it has to open. The keys are not looked at here:
+    /// they may be wrapped.
+    pub sealed: Vec<FirstSealed>,
     pub problems: Vec<Problem>,
     pub problems_total: u64,
 }
@@ -78,7 +89,8 @@ impl Report {
         self.problem(seq, what);
     }
 
-    pub(super) fn problem(&mut self, seq: Seq, what: impl Into<String>) {
+    /// Names something that does not hold; beyond a hundred they are only counted.
+    pub fn problem(&mut self, seq: Seq, what: impl Into<String>) {
         self.problems_total += 1;
         if self.problems.len() < PROBLEMS_MAX {
             let what = what.into();

@@ -275,3 +275,64 @@ fn a_whole_log_has_nothing_to_heal() {
     };
     assert_eq!(found, nothing);
 }
+
+/// A copy that ends before the log does, as a backup.
+struct Short(Twin, usize);
+
+impl Spares for Short {
+    fn frames(&self, first: Seq, next: Option<Seq>) -> Result<Option<Vec<u8>>, String> {
+        let whole = self.0.frames(first, next)?;
+        Ok(whole.map(|bytes| bytes[..frames(&bytes)[self.1]].to_vec()))
+    }
+
+    fn blob(&self, digest: Digest) -> Result<Option<Vec<u8>>, String> {
+        self.0.blob(digest)
+    }
+}
+
+#[test]
+fn of_the_newest_segment_what_a_copy_has_is_put_back() {
+    let bench = Bench::new();
+    let path = bench.segments().pop().expect("a segment");
+    let whole = fs::read(&path).expect("read");
+    let count = frames(&whole).len();
+    assert!(count > 3);
+    let ends = |spares: &dyn Spares| {
+        let found = repair(&bench.work, spares, true).expect("repaired");
+        (found.lost.len(), found.whole_to)
+    };
+    fs::remove_file(&path).expect("removed");
+    let (lost, nothing) = ends(&NoSpares);
+    assert_eq!(lost, 1);
+    bench.again();
+    fs::remove_file(&path).expect("removed");
+    let (lost, part) = ends(&Short(Twin(bench.whole.clone()), count - 2));
+    assert_eq!(lost, 1, "what the copy lacks is named");
+    assert!(part > nothing, "{part} {nothing}");
+    assert_eq!(check(&bench.work).events, part.0);
+    // Nothing of what is there is taken away where only the end is damaged.
+    bench.again();
+    let mut bytes = whole.clone();
+    bytes[frames(&whole)[count - 1] + 150] ^= 1;
+    fs::write(&path, &bytes).expect("written");
+    fs::remove_dir_all(bench.work.join("sled")).expect("removed");
+    let (_, kept) = ends(&NoSpares);
+    assert!(kept > part, "{kept} {part}");
+}
+
+#[test]
+fn a_segment_under_another_name_does_not_keep_a_repair_going() {
+    let bench = Bench::new();
+    let path = bench.segments()[1].clone();
+    let name = path.file_stem().and_then(std::ffi::OsStr::to_str);
+    let first: u64 = name.and_then(|name| name.parse().ok()).expect("a number");
+    let other = path.with_file_name(format!("{:020}.seg", first + 1));
+    fs::rename(&path, &other).expect("renamed");
+    for apply in [false, true] {
+        let found = repair(&bench.work, &Twin(bench.whole.clone()), apply).expect("ends");
+        assert!(!found.remedies.is_empty() || !found.lost.is_empty());
+    }
+    bench.again();
+    fs::rename(&path, &other).expect("renamed");
+    repair(&bench.work, &NoSpares, false).expect("ends");
+}

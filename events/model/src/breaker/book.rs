@@ -105,6 +105,12 @@ impl Breakers {
             .map(|(run, diversion)| (*run, diversion))
     }
 
+    /// The call of an open run.
+    #[must_use]
+    pub fn call(&self, run: RunId) -> Option<&OpenCall> {
+        self.calls.get(&run)
+    }
+
     /// Calls that are under way.
     pub fn calls(&self) -> impl ExactSizeIterator<Item = (RunId, &OpenCall)> {
         self.calls.iter().map(|(run, call)| (*run, call))

@@ -11,7 +11,7 @@ use hindcast_model::{Digest, Event, Name16, Payload, RunId, UnixMicros};
 use super::{Basis, Emission, Timeline, admitted, instead, opens};
 use crate::edit::{derived, draw};
 use crate::plan::Planned;
-use crate::samples::{Sample, Samples};
+use crate::samples::{Kind, Sample, Samples};
 use crate::slot::Slot;
 use crate::world::{Computed, Task};
 
@@ -39,7 +39,9 @@ impl Timeline<'_> {
             }
             if let Event::RunRequested(request) = &*event {
                 let same = slot.instead(request.run) == instead(&out[start..], request.run);
-                let coupled = basis == Basis::Exact && slot.admits(request.run) && same;
+                let unedited = basis == Basis::Exact
+                    || matches!(recorded, Some(Event::RunRequested(was)) if computes_the_same(was, request));
+                let coupled = unedited && slot.admits(request.run) && same;
                 if admitted(&out[start..], request.run) && !coupled {
                     self.begin(request, &context, samples, out);
                 }
@@ -89,7 +91,8 @@ impl Timeline<'_> {
             let Some(open) = self.state.run(run) else {
                 continue;
             };
-            let drawn = (open.operation.as_str(), open.spec.is_none());
+            let kind = Kind::computed(&self.state, run, &open.operation);
+            let drawn = (&kind, open.spec.is_none());
             let sample = samples.draw(drawn, (self.rules.seed, run), 0).cloned();
             let computed = sample.as_ref().map_or(0, |sample| sample.computed_micros);
             let due = now.plus(computed);
@@ -112,7 +115,7 @@ impl Timeline<'_> {
             return self.plan(run, context.at, samples);
         }
         let diversion = self.state.breakers().diversion(run).cloned();
-        let drawn = (request.operation.as_str(), true);
+        let drawn = (&Kind::of(request), true);
         let sample = samples.draw(drawn, (self.rules.seed, run), 0).cloned();
         let task = Task {
             run,
@@ -136,7 +139,8 @@ impl Timeline<'_> {
             return;
         };
         let asked = open.requested.at;
-        let drawn = (open.operation.as_str(), open.spec.is_none());
+        let kind = Kind::computed(&self.state, run, &open.operation);
+        let drawn = (&kind, open.spec.is_none());
         let longer = now.since(asked);
         let sample = samples.draw(drawn, (self.rules.seed, run), longer).cloned();
         let total = sample.as_ref().map_or(0, |sample| {
@@ -276,4 +280,23 @@ impl Timeline<'_> {
             }
         }
     }
+}
+
+/// Whether two requests are for the same computation of the same run, so that the recorded outcome
+/// is that of both.
+fn computes_the_same(one: &RunRequested, other: &RunRequested) -> bool {
+    let key = |request: &RunRequested| {
+        let RunRequested {
+            run,
+            operation,
+            schema,
+            spec_hash,
+            seed,
+            datasets,
+            immediate,
+            ..
+        } = request.clone();
+        (run, operation, schema, spec_hash, seed, datasets, immediate)
+    };
+    key(one) == key(other)
 }

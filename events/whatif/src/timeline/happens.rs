@@ -7,7 +7,7 @@ use hindcast_model::event::{ConfigurationLoaded, Outcome, OutcomeObserved};
 use hindcast_model::{Event, RunId, Stream};
 
 use super::{Basis, Timeline};
-use crate::samples::Samples;
+use crate::samples::{Kind, Samples};
 use crate::slot::Slot;
 use crate::world::Task;
 
@@ -36,7 +36,9 @@ impl Timeline<'_> {
         if edits.drop.contains(&context.seq) || self.gone.contains(causation) {
             return Err(Absence::Gone);
         }
-        if let Some(event) = edits.replace.get(&context.seq) {
+        // What is replaced by itself stays what it was.
+        let edited = edits.replace.get(&context.seq);
+        if let Some(event) = edited.filter(|edited| *edited != event) {
             return Ok((Cow::Owned(event.clone()), Basis::Edited));
         }
         if *causation != context.event_id && self.turned_away == Some(*causation) {
@@ -100,7 +102,8 @@ impl Timeline<'_> {
             return exact;
         }
         let open = open.clone();
-        let drawn = (open.operation.as_str(), open.spec.is_none());
+        let kind = Kind::computed(&self.state, run, &open.operation);
+        let drawn = (&kind, open.spec.is_none());
         let sample = samples.draw(drawn, (self.rules.seed, run), 0).cloned();
         let diversion = self.state.breakers().diversion(run).cloned();
         let task = open.spec.as_ref().map(|spec| Task {

@@ -163,6 +163,11 @@ impl Gathered {
             Self::Numbers(all) => {
                 for (at, x) in numbers(array).into_iter().enumerate() {
                     all.push(finite(x).map_err(|what| {
+                        let is_whole = array.data_type().is_integer();
+                        let what = match is_whole {
+                            true => "a whole number beyond 2^53 has no exact double".to_owned(),
+                            false => what,
+                        };
                         let row = row + at + 1;
                         LabError::invalid("file", format!("row {row}, column '{name}': {what}"))
                     })?);

@@ -145,7 +145,7 @@ fn refuse_width(d: usize, options: &DiscoverOptions) -> Result<(), LabError> {
     if d > limit {
         let (actual, limit) = (d as u64, limit as u64);
         return Err(LabError::TooLarge {
-            field: "data columns".into(),
+            field: "columns".into(),
             actual,
             limit,
         });

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::request::PathKind;
 
 /// The version of what the answer says; it changes when the same request may give other bytes.
-pub const ALGORITHM_VERSION: u32 = 1;
+pub const ALGORITHM_VERSION: u32 = 2;
 
 /// What is known of the paths between two nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -105,27 +105,37 @@ impl Directed {
     }
 }
 
+/// Paths counted one by one.
+pub(super) struct Counted {
+    found: u64,
+    exact: bool,
+}
+
+impl Counted {
+    /// The count, when `seen` different paths are known besides.
+    pub(super) fn at_least(self, seen: usize) -> PathCount {
+        PathCount {
+            value: self.found.max(seen as u64).to_string(),
+            exact: self.exact,
+        }
+    }
+}
+
 /// Counts paths one by one until the budget is spent.
-pub(super) fn up_to_budget(
-    route: &Route<'_>,
-    control: &dyn Control,
-) -> Result<PathCount, LabError> {
+pub(super) fn up_to_budget(route: &Route<'_>, control: &dyn Control) -> Result<Counted, LabError> {
     let mut walk = Walk::start(route);
     let nodes = route.network.nodes as u64;
     let cost = COST_PER_SEARCH + nodes * nodes.div_ceil(64) / 3;
     let mut found = 0_u64;
     loop {
         if walk.searches.saturating_mul(cost) > COST_MAX {
-            return Ok(PathCount {
-                value: found.to_string(),
+            return Ok(Counted {
+                found,
                 exact: false,
             });
         }
         if !walk.advance(control)? {
-            return Ok(PathCount {
-                value: found.to_string(),
-                exact: true,
-            });
+            return Ok(Counted { found, exact: true });
         }
         found += 1;
     }

@@ -46,7 +46,11 @@ pub fn paths(
     let count = match checked.kind {
         PathKind::Directed => directed.total(),
         PathKind::Mediating => directed.through(checked.via),
-        PathKind::BackDoor | PathKind::All => count::up_to_budget(&route, control)?,
+        PathKind::BackDoor | PathKind::All => {
+            let seen = page.len() + usize::from(next_cursor.is_some());
+            let counted = count::up_to_budget(&route, control)?;
+            counted.at_least(seen.max(shortest.len()))
+        }
     };
     let active = explainer.active_path(&network, checked.pair);
     let show = |list: &[Vec<network::Step>]| -> Vec<PathView> {

@@ -209,7 +209,7 @@ fn local_archive_alone_restores_to_an_event_and_leaves_the_old_beside() {
     let restored = world.restore(&plan);
     assert_eq!((restored.state_hash, restored.to_seq), (wanted, cut));
     assert_eq!(head(&restored.kept.expect("kept")), end);
-    assert_eq!(head(&dir), cut.next());
+    assert_eq!(head(&dir), restored.decided_to.next());
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hindcast_backup::{
-    BackupError, Create, Directory, Key, Restore, Wanted, Work, create, plan, restore, verify,
+    BackupError, Create, Directory, Keep, Key, Restore, Wanted, Work, create, plan, prune, restore,
+    verify,
 };
 use hindcast_model::BackupId;
 use hindcast_model::event::BackupKind;
@@ -175,4 +176,44 @@ fn a_backup_that_fails_at_any_object_does_not_exist_and_the_next_one_does() {
         }
     }
     assert!(failures >= 8, "{failures}");
+}
+
+#[test]
+fn a_damaged_backup_stops_no_other() {
+    let world = World::new();
+    let log = world.open();
+    let repository = world.repository();
+    world.work(&log, 3);
+    let older = world.backup(&repository, BackupKind::Full);
+    world.verify(&repository, older.id);
+    world.work(&log, 3);
+    let newer = world.backup(&repository, BackupKind::Incremental);
+    log.close();
+    for name in [
+        format!("{}.verified.json", older.id),
+        format!("{}.json", older.id),
+    ] {
+        let path = world.target().join("backups").join(name);
+        let mut bytes = std::fs::read(&path).expect("an object");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&path, bytes).expect("written");
+        let (listed, damaged) = repository.survey().expect("lists");
+        assert!(!damaged.is_empty());
+        assert_eq!(listed.last().expect("the newer").manifest.id, newer.id);
+        let plan = plan(&repository, Wanted::Latest).expect("planned");
+        assert_eq!(plan.passed_over.len(), damaged.len());
+        let keep = Keep {
+            daily: 0,
+            weekly: 0,
+            monthly: 1,
+        };
+        let refused = prune(&repository, keep, false, &Work::new(&*world.clock));
+        assert!(
+            matches!(refused, Err(BackupError::Damaged { .. })),
+            "{refused:?}"
+        );
+    }
+    let restored = world.restore(&plan(&repository, Wanted::Latest).expect("planned"));
+    assert_eq!(restored.state_hash, newer.state_hash);
 }

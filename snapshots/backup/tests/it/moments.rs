@@ -26,6 +26,7 @@ proptest! {
         log.close();
         let dir = world.data_dir();
         let end = head(&dir);
+        let reader = Reader::open(&dir).expect("reads");
         for (index, cut) in cuts.into_iter().enumerate() {
             let cut = Seq(1 + cut * (end.0 - 1) / 999);
             let plan = plan(&repository, Wanted::Seq(cut)).expect("planned");
@@ -34,6 +35,13 @@ proptest! {
             prop_assert_eq!(restored.state_hash, hash_at(&dir, cut));
             prop_assert_eq!(restored.to_seq, cut);
             prop_assert_eq!(hash_at(&to, cut), restored.state_hash);
+            // An event is never there without what was decided from it.
+            let after = reader.read(cut.next(), 100).expect("reads");
+            let decided = after.iter().take_while(|recorded| !recorded.observed).count();
+            prop_assert_eq!(restored.decided_to, Seq(cut.0 + decided as u64));
+            let kept = Reader::open(&to).expect("reads").read(cut.next(), decided.max(1));
+            let kept = kept.expect("reads");
+            prop_assert_eq!(&kept[..decided], &after[..decided]);
             let report = verify_log(&to, &mut std::iter::empty(), &|_| {}).expect("reads");
             prop_assert!(report.holds(), "{:?}", report.problems);
         }
