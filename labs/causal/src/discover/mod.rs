@@ -5,6 +5,7 @@
 //! second moments of the dataset and never its rows; scores for categories read its codes. Where
 //! a dataset comes from is the caller's.
 
+mod active_set;
 mod bootstrap;
 mod boss;
 mod checks;
