@@ -11,9 +11,9 @@
 //!
 //! The problem is not convex, and the end of the path need not be the least acyclic point near it:
 //! the orders of the points on the path are starts of a descent over orders. Its end is exactly
-//! acyclic, which the constraint does not ask for; so a last part of the path goes on from there.
-//! Of the three ends that with the least objective is answered, and all are reported. The method
-//! finds the order by the scale of the variables.
+//! acyclic, which is more than the constraint asks for; if the path ended lower than that, a last
+//! part of the path goes on from there. The end with the least objective is answered, and all are
+//! reported. The method finds the order by the scale of the variables.
 
 use hindcast_stats::{Matrix, sum_of_magnitudes};
 
@@ -74,8 +74,6 @@ pub(super) fn run(
         let mut descent = OrderDescent::new(moments, options.lambda1, &free, control);
         let (weights, objective) = descent.descend(&path.orders)?;
         objectives.push(StartObjective::new("order_descent", objective));
-        let multiplier = best.multiplier / SLACK;
-        let relaxed = problem.rounds(weights.clone(), multiplier, options.max_iter, |_| {})?;
         if objective < best.objective {
             best = End {
                 weights,
@@ -83,11 +81,12 @@ pub(super) fn run(
                 h: 0.0,
                 ..best
             };
-        }
-        if relaxed.reason.is_success() {
+        } else {
+            let multiplier = best.multiplier / SLACK;
+            let relaxed = problem.rounds(weights, multiplier, options.max_iter, |_| {})?;
             let name = "relaxed_order_descent";
             objectives.push(StartObjective::new(name, relaxed.objective));
-            if relaxed.objective < best.objective {
+            if relaxed.reason.is_success() && relaxed.objective < best.objective {
                 best = relaxed;
             }
         }

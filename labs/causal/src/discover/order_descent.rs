@@ -3,18 +3,24 @@
 //! Given an order the best weights are one lasso for each variable on those before it, which is
 //! convex. A variable is carried past its neighbours in the order one by one, and left where the
 //! objective was least. Passing changes nothing unless one of the two uses the other or would, so
-//! most steps are a comparison. It ends in weights that are acyclic to the last bit; that no other
+//! most steps are a comparison. From where it ends it starts again with a few variables moved at random,
+//! some times. It ends in weights that are acyclic to the last bit; that no other
 //! order is better is not promised.
 
-use hindcast_stats::Matrix;
+use hindcast_stats::{Matrix, Philox};
 
 use super::active_set::{ActiveSet, Room};
+use super::boss;
 use super::coordinate::Net;
 use crate::control::{Control, Stop};
 
 const SWEEPS_MAX: u32 = 4;
-/// Of the orders to start from, those with the least objectives are followed.
-const STARTS_MAX: usize = 3;
+/// Descents from the end of the first with a few variables moved: at most so many, and fewer with many
+/// variables, where one costs more: so many over their square.
+const PERTURBED_MAX: usize = 20;
+const PERTURBED_SQUARE: usize = 8_000;
+/// Where they are moved to is random, the same for all data.
+const PERTURBATION_KEY: u64 = 2;
 /// Improvement, of the objective where that is above 1, that is worth a move.
 const IMPROVEMENT_MIN: f64 = 1e-7;
 
@@ -62,47 +68,63 @@ impl<'a> OrderDescent<'a> {
         }
     }
 
-    /// Weights (row-major) and their objective: the least reached from some of the `orders`, of
-    /// which there is one at least.
+    /// Weights (row-major) and their objective: downwards from the least of the `orders`, of which
+    /// there is one at least, and then from perturbed ends.
     pub(super) fn descend(&mut self, orders: &[Vec<usize>]) -> Result<(Vec<f64>, f64), Stop> {
         let d = self.moments.rows();
-        self.order = (0..d).collect();
         self.nodes = self.unexplained();
+        self.order = (0..d).collect();
         for head in 0..d {
             self.control.check()?;
             let cost = self.solved(head, d).cost;
             self.floors.push(cost);
         }
-        let mut starts = Vec::with_capacity(orders.len());
-        for order in orders {
-            self.order.clone_from(order);
-            self.nodes = self.unexplained();
-            for place in 0..d {
-                self.control.check()?;
-                self.nodes[order[place]] = self.solved(order[place], place);
-            }
-            starts.push((self.total(), order, std::mem::take(&mut self.nodes)));
-        }
-        starts.sort_by(|a, b| a.0.total_cmp(&b.0));
-        starts.truncate(STARTS_MAX);
         let mut least = f64::INFINITY;
-        let mut best = Vec::new();
-        for (_, order, nodes) in starts {
-            self.order.clone_from(order);
-            self.nodes = nodes;
+        let mut best = (Vec::new(), Vec::new());
+        for order in orders {
+            self.nodes = self.unexplained();
+            self.place(order.clone())?;
+            self.keep_least(&mut least, &mut best);
+        }
+        (self.order, self.nodes) = best.clone();
+        self.sweep()?;
+        self.keep_least(&mut least, &mut best);
+        let mut rng = Philox::new(PERTURBATION_KEY, 0);
+        let perturbed = PERTURBED_SQUARE.checked_div(d * d).unwrap_or(0);
+        for _ in 0..perturbed.min(PERTURBED_MAX) {
+            let mut order = best.0.clone();
+            boss::perturb(&mut order, &mut rng);
+            self.nodes.clone_from(&best.1);
+            self.place(order)?;
             self.sweep()?;
-            if self.total() < least {
-                least = self.total();
-                best = std::mem::take(&mut self.nodes);
-            }
+            self.keep_least(&mut least, &mut best);
         }
         let mut weights = vec![0.0; d * d];
-        for (head, node) in best.iter().enumerate() {
+        for (head, node) in best.1.iter().enumerate() {
             for (tail, weight) in node.weights.iter().enumerate() {
                 weights[tail * d + head] = *weight;
             }
         }
         Ok((weights, least))
+    }
+
+    /// Brings the variables into an order.
+    fn place(&mut self, order: Vec<usize>) -> Result<(), Stop> {
+        self.order = order;
+        for place in 0..self.order.len() {
+            self.control.check()?;
+            let head = self.order[place];
+            self.nodes[head] = self.solved(head, place);
+        }
+        Ok(())
+    }
+
+    fn keep_least(&self, least: &mut f64, best: &mut (Vec<usize>, Vec<Node>)) {
+        if self.total() < *least {
+            *least = self.total();
+            best.0.clone_from(&self.order);
+            best.1.clone_from(&self.nodes);
+        }
     }
 
     /// Every variable without an edge into it.
@@ -258,7 +280,6 @@ impl<'a> OrderDescent<'a> {
 mod tests {
     use super::*;
     use crate::control::Uncontrolled;
-    use hindcast_stats::Philox;
 
     /// Against all orders of five variables.
     #[test]

@@ -119,8 +119,8 @@ pub struct Convergence {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct StartObjective {
-    /// notears: `augmented_lagrangian` (the path), `order_descent`, `relaxed_order_descent`; dagma: `zero` (the path from no edge, as
-    /// published), `eqvar`.
+    /// notears: `augmented_lagrangian` (the path), `order_descent`, and if that was higher
+    /// `relaxed_order_descent`; dagma: `zero` (the path from no edge, as published), `eqvar`.
     pub start: String,
     pub objective: f64,
 }
