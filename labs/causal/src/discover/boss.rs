@@ -54,6 +54,8 @@ struct Search<'a, S: LocalScore> {
     touching: Vec<NodeSet>,
     /// For each place: what moving the variable to it gains over putting it first.
     gains: Vec<f64>,
+    /// Those that come before the one that is looked at.
+    earlier: NodeSet,
     sweeps: u64,
     cut: bool,
 }
@@ -76,6 +78,7 @@ impl<'a, S: LocalScore> Search<'a, S> {
             scores: vec![0.0; d],
             touching: vec![NodeSet::empty(d); d],
             gains: vec![0.0; d],
+            earlier: NodeSet::empty(d),
             sweeps: 0,
             cut: false,
         }
@@ -103,13 +106,13 @@ impl<'a, S: LocalScore> Search<'a, S> {
         }
         self.order = best;
         self.place_all()?;
-        let position = &self.position;
-        let mut dag = Vec::with_capacity(self.order.len());
-        for v in 0..self.order.len() {
-            let before = |w: usize| position[w] < position[v];
-            let mut parents = self.trees.parents(v, before, |_| {})?.to_vec();
+        let mut dag = vec![Vec::new(); self.order.len()];
+        self.earlier.clear();
+        for &v in &self.order {
+            let mut parents = self.trees.parents(v, &self.earlier, None)?.to_vec();
             parents.sort_unstable();
-            dag.push(parents);
+            dag[v] = parents;
+            self.earlier.insert(v);
         }
         Ok(Found {
             dag,
@@ -123,11 +126,21 @@ impl<'a, S: LocalScore> Search<'a, S> {
     fn climb(&mut self) -> Result<f64, Stop> {
         self.place_all()?;
         let start = self.sweeps;
+        // Looked at since the order was last changed: another look would find the same.
+        let mut settled = NodeSet::empty(self.order.len());
         loop {
             self.sweeps += 1;
             let mut improved = false;
             for variable in self.order.clone() {
-                improved |= self.move_best(variable)?;
+                if settled.contains(variable) {
+                    continue;
+                }
+                if self.move_best(variable)? {
+                    improved = true;
+                    settled.clear();
+                } else {
+                    settled.insert(variable);
+                }
                 self.trees.keep_within_memory();
             }
             if !improved {
@@ -162,11 +175,16 @@ impl<'a, S: LocalScore> Search<'a, S> {
         for place in first..=last {
             self.position[self.order[place]] = place;
         }
+        self.earlier.clear();
+        for &other in &self.order[..first] {
+            self.earlier.insert(other);
+        }
         for place in first..=last {
             let other = self.order[place];
             if other == variable || self.touching[other].contains(variable) {
                 self.refresh(other)?;
             }
+            self.earlier.insert(other);
         }
         Ok(true)
     }
@@ -189,6 +207,7 @@ impl<'a, S: LocalScore> Search<'a, S> {
         let mut before = 0.0;
         let mut place = 0;
         let mut last = None;
+        self.earlier.clear();
         for at in 0..=self.order.len() {
             if at % CHECK_EVERY == 0 {
                 self.task.control.check()?;
@@ -198,9 +217,7 @@ impl<'a, S: LocalScore> Search<'a, S> {
             }
             if last.is_none_or(|last| own.contains(last)) {
                 own.clear();
-                let position = &self.position;
-                let earlier = |w: usize| position[w] < at;
-                own_score = self.trees.score(variable, earlier, |w| own.insert(w))?;
+                own_score = self.trees.score(variable, &self.earlier, Some(&mut own))?;
             }
             self.gains[place] = before + own_score;
             place += 1;
@@ -209,22 +226,19 @@ impl<'a, S: LocalScore> Search<'a, S> {
             };
             last = Some(other);
             if self.touching[other].contains(variable) {
-                let position = &self.position;
                 let joins = at < from;
-                let earlier = |w: usize| {
-                    if w == variable {
-                        joins
-                    } else {
-                        position[w] < at
-                    }
-                };
-                let changed = self.trees.score(other, earlier, |_| {})?;
+                if joins {
+                    self.earlier.insert(variable);
+                }
+                let changed = self.trees.score(other, &self.earlier, None)?;
+                self.earlier.remove(variable);
                 before += if joins {
                     self.scores[other] - changed
                 } else {
                     changed - self.scores[other]
                 };
             }
+            self.earlier.insert(other);
         }
         Ok(())
     }
@@ -233,23 +247,23 @@ impl<'a, S: LocalScore> Search<'a, S> {
         for (place, &variable) in self.order.iter().enumerate() {
             self.position[variable] = place;
         }
-        for variable in 0..self.order.len() {
-            if variable % CHECK_EVERY == 0 {
+        self.earlier.clear();
+        for place in 0..self.order.len() {
+            if place % CHECK_EVERY == 0 {
                 self.task.control.check()?;
             }
+            let variable = self.order[place];
             self.refresh(variable)?;
+            self.earlier.insert(variable);
         }
         Ok(())
     }
 
+    /// Brings what is known of a variable up to date; those in `earlier` come before it.
     fn refresh(&mut self, variable: usize) -> Result<(), Stop> {
-        let (position, touching) = (&self.position, &mut self.touching[variable]);
+        let touching = &mut self.touching[variable];
         touching.clear();
-        let limit = position[variable];
-        let earlier = |w: usize| position[w] < limit;
-        self.scores[variable] = self
-            .trees
-            .score(variable, earlier, |w| touching.insert(w))?;
+        self.scores[variable] = self.trees.score(variable, &self.earlier, Some(touching))?;
         Ok(())
     }
 }

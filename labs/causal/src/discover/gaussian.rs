@@ -30,11 +30,15 @@ impl LocalScore for Bic<'_> {
 
     fn shrink(
         &self,
-        _work: &mut Work,
+        work: &mut Work,
         target: usize,
         parents: &[usize],
         kept: usize,
     ) -> Result<(Vec<usize>, f64), Stop> {
+        if let Some(residual) = work.where_all_stay(self, target, parents, kept) {
+            let score = self.of(residual, parents.len());
+            return Ok((parents.to_vec(), score));
+        }
         Ok(match Bic::shrink(self, target, parents, kept) {
             Some(fit) => {
                 let score = self.of(fit.residual, fit.parents.len());
@@ -86,6 +90,8 @@ pub(super) struct Work {
     /// The one used last comes first.
     slots: Vec<Slot>,
     chosen: Vec<usize>,
+    /// A triangle, row after row.
+    inverse: Vec<f64>,
 }
 
 /// The parents of one target, level by level from none. A level has three numbers for each
@@ -105,7 +111,56 @@ impl Work {
             width,
             slots: Vec::with_capacity(SLOTS),
             chosen: vec![0; width],
+            inverse: Vec::new(),
         }
+    }
+
+    /// The variance that the parents leave of the target, if each of them pays for itself and their
+    /// columns are at hand.
+    fn where_all_stay(
+        &mut self,
+        bic: &Bic<'_>,
+        target: usize,
+        parents: &[usize],
+        kept: usize,
+    ) -> Option<f64> {
+        let slot = self.slots.first()?;
+        if slot.target != target || !slot.path.starts_with(parents) {
+            return None;
+        }
+        let size = 3 * self.width;
+        // Of the factor the row of a parent, and of the target.
+        let cell = |level: usize, variable: usize| slot.levels[(level + 1) * size + variable];
+        let start = |row: usize| row * (row + 1) / 2;
+        let count = parents.len();
+        self.inverse.clear();
+        self.inverse.resize(start(count), 0.0);
+        for (i, &parent) in parents.iter().enumerate() {
+            let (above, row) = self.inverse.split_at_mut(start(i));
+            for k in 0..i {
+                let factor = cell(k, parent);
+                for (x, y) in row.iter_mut().zip(&above[start(k)..][..=k]) {
+                    *x -= factor * y;
+                }
+            }
+            row[i] = 1.0;
+            let scale = 1.0 / cell(i, parent);
+            for x in &mut row[..=i] {
+                *x *= scale;
+            }
+        }
+        let residual = slot.levels[count * size + self.width + target];
+        let pays = |parent: usize| {
+            let (mut coefficient, mut square) = (0.0, 0.0);
+            for i in parent..count {
+                let x = self.inverse[start(i) + parent];
+                coefficient += x * cell(i, target);
+                square += x * x;
+            }
+            let loss = coefficient * coefficient / square;
+            loss >= bic.least_r2 * (residual + loss)
+        };
+        (kept..count).all(pays).then_some(residual)
     }
 
     /// Calls `visit` with each variable that improves the score of `target` beyond `parents`, how
