@@ -9,6 +9,7 @@
 
 use hindcast_stats::Philox;
 
+use super::ceiling::Ceilings;
 use super::score::{IMPROVEMENT_MIN, LocalScore, Task};
 use super::search::Found;
 use super::trees::Trees;
@@ -54,6 +55,9 @@ struct Search<'a, S: LocalScore> {
     touching: Vec<NodeSet>,
     /// For each place: what moving the variable to it gains over putting it first.
     gains: Vec<f64>,
+    /// Of the variable that is looked at what is left of its variance at each place, at least.
+    variances: Vec<f64>,
+    ceilings: Option<Ceilings<'a>>,
     /// Those that come before the one that is looked at.
     earlier: NodeSet,
     sweeps: u64,
@@ -69,6 +73,7 @@ impl<'a, S: LocalScore> Search<'a, S> {
                 required_children[tail].push(head);
             }
         }
+        let correlations = task.score.correlations();
         Self {
             task,
             trees: Trees::new(task),
@@ -78,6 +83,8 @@ impl<'a, S: LocalScore> Search<'a, S> {
             scores: vec![0.0; d],
             touching: vec![NodeSet::empty(d); d],
             gains: vec![0.0; d],
+            variances: vec![0.0; d],
+            ceilings: correlations.and_then(|(matrix, rows)| Ceilings::new(matrix, rows)),
             earlier: NodeSet::empty(d),
             sweeps: 0,
             cut: false,
@@ -171,6 +178,9 @@ impl<'a, S: LocalScore> Search<'a, S> {
         }
         self.order.remove(from);
         self.order.insert(to, variable);
+        if let Some(ceilings) = &mut self.ceilings {
+            ceilings.shift(from, to);
+        }
         let (first, last) = (from.min(to), from.max(to));
         for place in first..=last {
             self.position[self.order[place]] = place;
@@ -200,45 +210,76 @@ impl<'a, S: LocalScore> Search<'a, S> {
         (first, last.unwrap_or(self.order.len() - 1))
     }
 
-    /// Fills `gains`: place `p` means that `p` of the others come before `variable`.
+    /// Fills `gains`: place `p` means that `p` of the others come before `variable`. Places that
+    /// cannot be better than the present one have a gain of minus infinity.
     fn value_places(&mut self, variable: usize, from: usize) -> Result<(), Stop> {
+        self.value_others(variable, from)?;
+        match &self.ceilings {
+            Some(ceilings) => ceilings.variances(from, &mut self.variances),
+            None => self.variances.fill(0.0),
+        }
+        let present = self.gains[from] + self.scores[variable];
         let mut own = NodeSet::empty(self.order.len());
-        let mut own_score = f64::NAN;
-        let mut before = 0.0;
-        let mut place = 0;
-        let mut last = None;
+        let (mut own_score, mut is_known) = (f64::NAN, false);
+        let (mut others, mut least) = (f64::NAN, f64::INFINITY);
         self.earlier.clear();
-        for at in 0..=self.order.len() {
+        for place in 0..self.order.len() {
+            if let Some(ceilings) = &self.ceilings
+                && others.to_bits() != self.gains[place].to_bits()
+            {
+                others = self.gains[place];
+                least = ceilings.variance_for(present - others);
+            }
+            if place == from {
+                self.gains[place] = present;
+            } else if self.variances[place] >= least {
+                self.gains[place] = f64::NEG_INFINITY;
+            } else {
+                if !is_known {
+                    own.clear();
+                    let touching = Some(&mut own);
+                    own_score = self.trees.score(variable, &self.earlier, touching)?;
+                    is_known = true;
+                }
+                self.gains[place] += own_score;
+            }
+            let next = place + usize::from(place >= from);
+            if let Some(&other) = self.order.get(next) {
+                is_known &= !own.contains(other);
+                self.earlier.insert(other);
+            }
+        }
+        Ok(())
+    }
+
+    /// What the others gain when `variable` is at each place, over its coming first.
+    fn value_others(&mut self, variable: usize, from: usize) -> Result<(), Stop> {
+        let mut gain = 0.0;
+        self.gains[0] = 0.0;
+        self.earlier.clear();
+        for at in 0..self.order.len() {
             if at % CHECK_EVERY == 0 {
                 self.task.control.check()?;
             }
             if at == from {
                 continue;
             }
-            if last.is_none_or(|last| own.contains(last)) {
-                own.clear();
-                own_score = self.trees.score(variable, &self.earlier, Some(&mut own))?;
-            }
-            self.gains[place] = before + own_score;
-            place += 1;
-            let Some(&other) = self.order.get(at) else {
-                break;
-            };
-            last = Some(other);
+            let other = self.order[at];
+            let joins = at < from;
             if self.touching[other].contains(variable) {
-                let joins = at < from;
                 if joins {
                     self.earlier.insert(variable);
                 }
                 let changed = self.trees.score(other, &self.earlier, None)?;
                 self.earlier.remove(variable);
-                before += if joins {
+                gain += if joins {
                     self.scores[other] - changed
                 } else {
                     changed - self.scores[other]
                 };
             }
             self.earlier.insert(other);
+            self.gains[at + usize::from(joins)] = gain;
         }
         Ok(())
     }
@@ -246,6 +287,9 @@ impl<'a, S: LocalScore> Search<'a, S> {
     fn place_all(&mut self) -> Result<(), Stop> {
         for (place, &variable) in self.order.iter().enumerate() {
             self.position[variable] = place;
+        }
+        if let Some(ceilings) = &mut self.ceilings {
+            ceilings.arrange(&self.order, self.task.control)?;
         }
         self.earlier.clear();
         for place in 0..self.order.len() {

@@ -1,7 +1,7 @@
 //! The Gaussian score for searches: BIC of linear regressions, read from correlations. Growing a
 //! set of parents costs one column of a Cholesky factor for each parent and reads no row of data.
 
-use hindcast_stats::ln;
+use hindcast_stats::{Matrix, ln};
 
 use super::regression::{Bic, SINGULAR};
 use super::score::{Candidate, LocalScore};
@@ -22,6 +22,10 @@ impl LocalScore for Bic<'_> {
 
     fn width(&self) -> usize {
         self.correlation.rows()
+    }
+
+    fn correlations(&self) -> Option<(&Matrix, f64)> {
+        Some((self.correlation, self.rows))
     }
 
     fn local(&self, _work: &mut Work, target: usize, parents: &[usize]) -> Result<f64, Stop> {
@@ -311,7 +315,7 @@ fn lanes<const N: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hindcast_stats::{Matrix, Philox};
+    use hindcast_stats::Philox;
 
     /// The rounding of two ways to one residual variance, times the number of rows.
     const TOLERANCE: f64 = 1e-9;

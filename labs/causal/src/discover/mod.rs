@@ -8,6 +8,7 @@
 mod active_set;
 mod bootstrap;
 mod boss;
+mod ceiling;
 mod checks;
 mod constraint;
 mod coordinate;

@@ -31,10 +31,7 @@ struct Tree {
     nodes: Vec<Node>,
     /// For each node the set of the variables of its branches.
     masks: Vec<u64>,
-    /// Of all branches the variables, and the nodes at their ends: 0 until a branch is followed, as
-    /// the root is nobody's child.
-    variables: Vec<u16>,
-    children: Vec<u32>,
+    branches: Vec<Branch>,
     /// What shrinking left, for the nodes it was asked for.
     parents: Vec<Box<[usize]>>,
 }
@@ -48,6 +45,13 @@ struct Node {
     shrunk: u32,
     /// Score after shrinking; NaN until it is asked for.
     score: f64,
+}
+
+#[derive(Clone, Copy)]
+struct Branch {
+    variable: u16,
+    /// 0 until the branch is followed: the root is nobody's child.
+    child: u32,
 }
 
 const UNKNOWN: u32 = u32::MAX;
@@ -144,8 +148,8 @@ impl<'a, S: LocalScore> Trees<'a, S> {
                 return Ok(node);
             }
             let mut branch = first;
-            for &variable in &tree.variables[first..end] {
-                let variable = usize::from(variable);
+            for candidate in &tree.branches[first..end] {
+                let variable = usize::from(candidate.variable);
                 if let Some(touching) = &mut touching {
                     touching.insert(variable);
                 }
@@ -175,15 +179,14 @@ impl<'a, S: LocalScore> Trees<'a, S> {
             self.candidates.retain(allowed);
         }
         let tree = &mut self.trees[target];
-        let first = tree.variables.len();
+        let first = tree.branches.len();
         let mask = &mut tree.masks[node * self.words..][..self.words];
         for candidate in &self.candidates {
             let variable = candidate.variable();
             mask[usize::from(variable) / 64] |= 1 << (variable % 64);
-            tree.variables.push(variable);
+            tree.branches.push(Branch { variable, child: 0 });
         }
-        let end = tree.variables.len();
-        tree.children.resize(end, 0);
+        let end = tree.branches.len();
         let node = &mut tree.nodes[node];
         (node.first, node.end) = (small(first), small(end));
         self.entries += end - first;
@@ -192,14 +195,14 @@ impl<'a, S: LocalScore> Trees<'a, S> {
 
     /// The node at the end of a branch, made if it is not there.
     fn follow(&mut self, target: usize, branch: usize) -> usize {
-        let child = self.trees[target].children[branch];
+        let child = self.trees[target].branches[branch].child;
         if child != 0 {
             return child as usize;
         }
         let tree = &mut self.trees[target];
         let node = tree.nodes.len();
         tree.nodes.push(NEW_NODE);
-        tree.children[branch] = small(node);
+        tree.branches[branch].child = small(node);
         tree.masks.resize((node + 1) * self.words, 0);
         self.entries += 1;
         node
@@ -218,8 +221,7 @@ impl Tree {
         Self {
             nodes: vec![NEW_NODE],
             masks: vec![0; words],
-            variables: Vec::new(),
-            children: Vec::new(),
+            branches: Vec::new(),
             parents: Vec::new(),
         }
     }
