@@ -223,31 +223,37 @@ impl<'a, S: LocalScore> Search<'a, S> {
         let (mut own_score, mut is_known) = (f64::NAN, false);
         let (mut others, mut least) = (f64::NAN, f64::INFINITY);
         self.earlier.clear();
+        let mut next = 0;
         for place in 0..self.order.len() {
+            let gain = self.gains[place];
             if let Some(ceilings) = &self.ceilings
-                && others.to_bits() != self.gains[place].to_bits()
+                && others.to_bits() != gain.to_bits()
             {
-                others = self.gains[place];
+                others = gain;
                 least = ceilings.variance_for(present - others);
             }
             if place == from {
                 self.gains[place] = present;
-            } else if self.variances[place] >= least {
+                continue;
+            }
+            if self.variances[place] >= least {
                 self.gains[place] = f64::NEG_INFINITY;
-            } else {
-                if !is_known {
-                    own.clear();
-                    let touching = Some(&mut own);
-                    own_score = self.trees.score(variable, &self.earlier, touching)?;
-                    is_known = true;
+                continue;
+            }
+            for &other in &self.order[next..place + usize::from(place > from)] {
+                if other != variable {
+                    is_known &= !own.contains(other);
+                    self.earlier.insert(other);
                 }
-                self.gains[place] += own_score;
             }
-            let next = place + usize::from(place >= from);
-            if let Some(&other) = self.order.get(next) {
-                is_known &= !own.contains(other);
-                self.earlier.insert(other);
+            next = place + usize::from(place > from);
+            if !is_known {
+                own.clear();
+                let touching = Some(&mut own);
+                own_score = self.trees.score(variable, &self.earlier, touching)?;
+                is_known = true;
             }
+            self.gains[place] += own_score;
         }
         Ok(())
     }

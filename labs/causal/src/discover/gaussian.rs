@@ -3,7 +3,7 @@
 
 use hindcast_stats::{Matrix, ln};
 
-use super::regression::{Bic, SINGULAR};
+use super::regression::{Bic, Regression, SINGULAR};
 use super::score::{Candidate, LocalScore};
 use crate::control::Stop;
 
@@ -39,11 +39,14 @@ impl LocalScore for Bic<'_> {
         parents: &[usize],
         kept: usize,
     ) -> Result<(Vec<usize>, f64), Stop> {
-        if let Some(residual) = work.where_all_stay(self, target, parents, kept) {
-            let score = self.of(residual, parents.len());
-            return Ok((parents.to_vec(), score));
-        }
-        Ok(match Bic::shrink(self, target, parents, kept) {
+        let fit = match work.shrunk(self, target, parents, kept) {
+            Some(Shrunk::Nothing(residual)) => {
+                return Ok((parents.to_vec(), self.of(residual, parents.len())));
+            }
+            Some(Shrunk::To(fit)) => Some(fit),
+            None => Bic::shrink(self, target, parents, kept),
+        };
+        Ok(match fit {
             Some(fit) => {
                 let score = self.of(fit.residual, fit.parents.len());
                 (fit.parents, score)
@@ -98,6 +101,12 @@ pub(super) struct Work {
     inverse: Vec<f64>,
 }
 
+enum Shrunk {
+    /// All parents stay, and leave this of the variance.
+    Nothing(f64),
+    To(Regression),
+}
+
 /// The parents of one target, level by level from none. A level has three numbers for each
 /// variable: the column that its parent adds to the factor (nothing at the first level), and what
 /// is left of the variable's variance and of its covariance with the target.
@@ -119,15 +128,14 @@ impl Work {
         }
     }
 
-    /// The variance that the parents leave of the target, if each of them pays for itself and their
-    /// columns are at hand.
-    fn where_all_stay(
+    /// Drops parents that do not pay for themselves; `None` when their columns are not at hand.
+    fn shrunk(
         &mut self,
         bic: &Bic<'_>,
         target: usize,
         parents: &[usize],
         kept: usize,
-    ) -> Option<f64> {
+    ) -> Option<Shrunk> {
         let slot = self.slots.first()?;
         if slot.target != target || !slot.path.starts_with(parents) {
             return None;
@@ -164,7 +172,12 @@ impl Work {
             let loss = coefficient * coefficient / square;
             loss >= bic.least_r2 * (residual + loss)
         };
-        (kept..count).all(pays).then_some(residual)
+        if (kept..count).all(pays) {
+            return Some(Shrunk::Nothing(residual));
+        }
+        let of_target: Vec<f64> = (0..count).map(|i| cell(i, target)).collect();
+        let fit = Regression::of_factor(parents, &self.inverse, &of_target, residual);
+        Some(Shrunk::To(bic.drop_unpaid(fit, kept)))
     }
 
     /// Calls `visit` with each variable that improves the score of `target` beyond `parents`, how
@@ -270,9 +283,13 @@ impl Slot {
             block.copy_from_slice(&lanes::<LANES>(row, (known, size), factors, start));
             start += LANES;
         }
-        for x in blocks.into_remainder() {
-            [*x] = lanes::<1>(row, (known, size), factors, start);
-            start += 1;
+        let mut pairs = blocks.into_remainder().chunks_exact_mut(2);
+        for pair in &mut pairs {
+            pair.copy_from_slice(&lanes::<2>(row, (known, size), factors, start));
+            start += 2;
+        }
+        if let [last] = pairs.into_remainder() {
+            [*last] = lanes::<1>(row, (known, size), factors, start);
         }
         for x in column.iter_mut() {
             *x *= scale;
