@@ -9,6 +9,7 @@
 
 use hindcast_stats::Philox;
 
+use super::ceiling::Ceilings;
 use super::score::{IMPROVEMENT_MIN, LocalScore, Task};
 use super::search::Found;
 use super::trees::Trees;
@@ -54,6 +55,11 @@ struct Search<'a, S: LocalScore> {
     touching: Vec<NodeSet>,
     /// For each place: what moving the variable to it gains over putting it first.
     gains: Vec<f64>,
+    /// Of the variable that is looked at what is left of its variance at each place, at least.
+    variances: Vec<f64>,
+    ceilings: Option<Ceilings<'a>>,
+    /// Those that come before the one that is looked at.
+    earlier: NodeSet,
     sweeps: u64,
     cut: bool,
 }
@@ -67,6 +73,7 @@ impl<'a, S: LocalScore> Search<'a, S> {
                 required_children[tail].push(head);
             }
         }
+        let correlations = task.score.correlations();
         Self {
             task,
             trees: Trees::new(task),
@@ -76,6 +83,9 @@ impl<'a, S: LocalScore> Search<'a, S> {
             scores: vec![0.0; d],
             touching: vec![NodeSet::empty(d); d],
             gains: vec![0.0; d],
+            variances: vec![0.0; d],
+            ceilings: correlations.and_then(|(matrix, rows)| Ceilings::new(matrix, rows)),
+            earlier: NodeSet::empty(d),
             sweeps: 0,
             cut: false,
         }
@@ -103,13 +113,13 @@ impl<'a, S: LocalScore> Search<'a, S> {
         }
         self.order = best;
         self.place_all()?;
-        let position = &self.position;
-        let mut dag = Vec::with_capacity(self.order.len());
-        for v in 0..self.order.len() {
-            let before = |w: usize| position[w] < position[v];
-            let mut parents = self.trees.parents(v, before, |_| {})?.to_vec();
+        let mut dag = vec![Vec::new(); self.order.len()];
+        self.earlier.clear();
+        for &v in &self.order {
+            let mut parents = self.trees.parents(v, &self.earlier, None)?.to_vec();
             parents.sort_unstable();
-            dag.push(parents);
+            dag[v] = parents;
+            self.earlier.insert(v);
         }
         Ok(Found {
             dag,
@@ -123,11 +133,21 @@ impl<'a, S: LocalScore> Search<'a, S> {
     fn climb(&mut self) -> Result<f64, Stop> {
         self.place_all()?;
         let start = self.sweeps;
+        // Looked at since the order was last changed: another look would find the same.
+        let mut settled = NodeSet::empty(self.order.len());
         loop {
             self.sweeps += 1;
             let mut improved = false;
             for variable in self.order.clone() {
-                improved |= self.move_best(variable)?;
+                if settled.contains(variable) {
+                    continue;
+                }
+                if self.move_best(variable)? {
+                    improved = true;
+                    settled.clear();
+                } else {
+                    settled.insert(variable);
+                }
                 self.trees.keep_within_memory();
             }
             if !improved {
@@ -158,15 +178,23 @@ impl<'a, S: LocalScore> Search<'a, S> {
         }
         self.order.remove(from);
         self.order.insert(to, variable);
+        if let Some(ceilings) = &mut self.ceilings {
+            ceilings.shift(from, to);
+        }
         let (first, last) = (from.min(to), from.max(to));
         for place in first..=last {
             self.position[self.order[place]] = place;
+        }
+        self.earlier.clear();
+        for &other in &self.order[..first] {
+            self.earlier.insert(other);
         }
         for place in first..=last {
             let other = self.order[place];
             if other == variable || self.touching[other].contains(variable) {
                 self.refresh(other)?;
             }
+            self.earlier.insert(other);
         }
         Ok(true)
     }
@@ -182,49 +210,82 @@ impl<'a, S: LocalScore> Search<'a, S> {
         (first, last.unwrap_or(self.order.len() - 1))
     }
 
-    /// Fills `gains`: place `p` means that `p` of the others come before `variable`.
+    /// Fills `gains`: place `p` means that `p` of the others come before `variable`. Places that
+    /// cannot be better than the present one have a gain of minus infinity.
     fn value_places(&mut self, variable: usize, from: usize) -> Result<(), Stop> {
+        self.value_others(variable, from)?;
+        match &self.ceilings {
+            Some(ceilings) => ceilings.variances(from, &mut self.variances),
+            None => self.variances.fill(0.0),
+        }
+        let present = self.gains[from] + self.scores[variable];
         let mut own = NodeSet::empty(self.order.len());
-        let mut own_score = f64::NAN;
-        let mut before = 0.0;
-        let mut place = 0;
-        let mut last = None;
-        for at in 0..=self.order.len() {
+        let (mut own_score, mut is_known) = (f64::NAN, false);
+        let (mut others, mut least) = (f64::NAN, f64::INFINITY);
+        self.earlier.clear();
+        let mut next = 0;
+        for place in 0..self.order.len() {
+            let gain = self.gains[place];
+            if let Some(ceilings) = &self.ceilings
+                && others.to_bits() != gain.to_bits()
+            {
+                others = gain;
+                least = ceilings.variance_for(present - others);
+            }
+            if place == from {
+                self.gains[place] = present;
+                continue;
+            }
+            if self.variances[place] >= least {
+                self.gains[place] = f64::NEG_INFINITY;
+                continue;
+            }
+            for &other in &self.order[next..place + usize::from(place > from)] {
+                if other != variable {
+                    is_known &= !own.contains(other);
+                    self.earlier.insert(other);
+                }
+            }
+            next = place + usize::from(place > from);
+            if !is_known {
+                own.clear();
+                let touching = Some(&mut own);
+                own_score = self.trees.score(variable, &self.earlier, touching)?;
+                is_known = true;
+            }
+            self.gains[place] += own_score;
+        }
+        Ok(())
+    }
+
+    /// What the others gain when `variable` is at each place, over its coming first.
+    fn value_others(&mut self, variable: usize, from: usize) -> Result<(), Stop> {
+        let mut gain = 0.0;
+        self.gains[0] = 0.0;
+        self.earlier.clear();
+        for at in 0..self.order.len() {
             if at % CHECK_EVERY == 0 {
                 self.task.control.check()?;
             }
             if at == from {
                 continue;
             }
-            if last.is_none_or(|last| own.contains(last)) {
-                own.clear();
-                let position = &self.position;
-                let earlier = |w: usize| position[w] < at;
-                own_score = self.trees.score(variable, earlier, |w| own.insert(w))?;
-            }
-            self.gains[place] = before + own_score;
-            place += 1;
-            let Some(&other) = self.order.get(at) else {
-                break;
-            };
-            last = Some(other);
+            let other = self.order[at];
+            let joins = at < from;
             if self.touching[other].contains(variable) {
-                let position = &self.position;
-                let joins = at < from;
-                let earlier = |w: usize| {
-                    if w == variable {
-                        joins
-                    } else {
-                        position[w] < at
-                    }
-                };
-                let changed = self.trees.score(other, earlier, |_| {})?;
-                before += if joins {
+                if joins {
+                    self.earlier.insert(variable);
+                }
+                let changed = self.trees.score(other, &self.earlier, None)?;
+                self.earlier.remove(variable);
+                gain += if joins {
                     self.scores[other] - changed
                 } else {
                     changed - self.scores[other]
                 };
             }
+            self.earlier.insert(other);
+            self.gains[at + usize::from(joins)] = gain;
         }
         Ok(())
     }
@@ -233,23 +294,26 @@ impl<'a, S: LocalScore> Search<'a, S> {
         for (place, &variable) in self.order.iter().enumerate() {
             self.position[variable] = place;
         }
-        for variable in 0..self.order.len() {
-            if variable % CHECK_EVERY == 0 {
+        if let Some(ceilings) = &mut self.ceilings {
+            ceilings.arrange(&self.order, self.task.control)?;
+        }
+        self.earlier.clear();
+        for place in 0..self.order.len() {
+            if place % CHECK_EVERY == 0 {
                 self.task.control.check()?;
             }
+            let variable = self.order[place];
             self.refresh(variable)?;
+            self.earlier.insert(variable);
         }
         Ok(())
     }
 
+    /// Brings what is known of a variable up to date; those in `earlier` come before it.
     fn refresh(&mut self, variable: usize) -> Result<(), Stop> {
-        let (position, touching) = (&self.position, &mut self.touching[variable]);
+        let touching = &mut self.touching[variable];
         touching.clear();
-        let limit = position[variable];
-        let earlier = |w: usize| position[w] < limit;
-        self.scores[variable] = self
-            .trees
-            .score(variable, earlier, |w| touching.insert(w))?;
+        self.scores[variable] = self.trees.score(variable, &self.earlier, Some(touching))?;
         Ok(())
     }
 }

@@ -3,12 +3,13 @@
 //!
 //! In the squares the function is taken to first order, which makes it a ridge penalty with a
 //! weight of its own for each edge. What is left falls apart into one elastic net for each
-//! variable; these are solved by coordinate descent from the second moments. The step to their
-//! solution descends, since the model has the gradient of the objective and is convex; it is
+//! variable; these are solved from the second moments by their active sets, and by coordinate
+//! descent where the moments are singular. The step to their solution descends, since the model has the gradient of the objective and is convex; it is
 //! halved until the objective, which may be infinite, has fallen enough.
 
 use hindcast_stats::{Matrix, axpy, sum_of_magnitudes};
 
+use super::active_set::{ActiveSet, Room};
 use super::least_squares::LeastSquares;
 use super::orthant::{Ending, Smooth};
 use crate::control::Stop;
@@ -101,6 +102,7 @@ fn model_minimiser(
     let mut next = x.to_vec();
     let mut column = vec![0.0; d];
     let mut ridge = vec![0.0; d];
+    let (mut set, mut room) = (ActiveSet::default(), Room::default());
     for head in 0..d {
         function.check()?;
         for tail in 0..d {
@@ -114,7 +116,10 @@ fn model_minimiser(
             ridge: &ridge,
             lambda,
         };
-        net.solve(head);
+        set.forget();
+        if set.solve(&mut net, head, &mut room).is_err() {
+            net.solve(head);
+        }
         for tail in 0..d {
             next[tail * d + head] = column[tail];
         }
@@ -133,6 +138,14 @@ pub(super) struct Net<'a> {
 }
 
 impl Net<'_> {
+    /// Brings `left` to the weights, of which only those of `tails` differ from 0.
+    pub(super) fn refresh(&mut self, head: usize, tails: impl Iterator<Item = usize>) {
+        self.left.copy_from_slice(self.moments.row(head));
+        for tail in tails {
+            axpy(-self.weights[tail], self.moments.row(tail), &mut self.left);
+        }
+    }
+
     /// One round through all weights and a few through those that are not 0: a Newton step is not
     /// worth more, as its model changes with the next.
     fn solve(&mut self, head: usize) {

@@ -1,9 +1,9 @@
 //! The Gaussian score for searches: BIC of linear regressions, read from correlations. Growing a
 //! set of parents costs one column of a Cholesky factor for each parent and reads no row of data.
 
-use hindcast_stats::ln;
+use hindcast_stats::{Matrix, ln};
 
-use super::regression::{Bic, SINGULAR};
+use super::regression::{Bic, Regression, SINGULAR};
 use super::score::{Candidate, LocalScore};
 use crate::control::Stop;
 
@@ -24,18 +24,29 @@ impl LocalScore for Bic<'_> {
         self.correlation.rows()
     }
 
+    fn correlations(&self) -> Option<(&Matrix, f64)> {
+        Some((self.correlation, self.rows))
+    }
+
     fn local(&self, _work: &mut Work, target: usize, parents: &[usize]) -> Result<f64, Stop> {
         Ok(Bic::local(self, target, parents))
     }
 
     fn shrink(
         &self,
-        _work: &mut Work,
+        work: &mut Work,
         target: usize,
         parents: &[usize],
         kept: usize,
     ) -> Result<(Vec<usize>, f64), Stop> {
-        Ok(match Bic::shrink(self, target, parents, kept) {
+        let fit = match work.shrunk(self, target, parents, kept) {
+            Some(Shrunk::Nothing(residual)) => {
+                return Ok((parents.to_vec(), self.of(residual, parents.len())));
+            }
+            Some(Shrunk::To(fit)) => Some(fit),
+            None => Bic::shrink(self, target, parents, kept),
+        };
+        Ok(match fit {
             Some(fit) => {
                 let score = self.of(fit.residual, fit.parents.len());
                 (fit.parents, score)
@@ -86,6 +97,14 @@ pub(super) struct Work {
     /// The one used last comes first.
     slots: Vec<Slot>,
     chosen: Vec<usize>,
+    /// A triangle, row after row.
+    inverse: Vec<f64>,
+}
+
+enum Shrunk {
+    /// All parents stay, and leave this of the variance.
+    Nothing(f64),
+    To(Regression),
 }
 
 /// The parents of one target, level by level from none. A level has three numbers for each
@@ -105,7 +124,60 @@ impl Work {
             width,
             slots: Vec::with_capacity(SLOTS),
             chosen: vec![0; width],
+            inverse: Vec::new(),
         }
+    }
+
+    /// Drops parents that do not pay for themselves; `None` when their columns are not at hand.
+    fn shrunk(
+        &mut self,
+        bic: &Bic<'_>,
+        target: usize,
+        parents: &[usize],
+        kept: usize,
+    ) -> Option<Shrunk> {
+        let slot = self.slots.first()?;
+        if slot.target != target || !slot.path.starts_with(parents) {
+            return None;
+        }
+        let size = 3 * self.width;
+        // Of the factor the row of a parent, and of the target.
+        let cell = |level: usize, variable: usize| slot.levels[(level + 1) * size + variable];
+        let start = |row: usize| row * (row + 1) / 2;
+        let count = parents.len();
+        self.inverse.clear();
+        self.inverse.resize(start(count), 0.0);
+        for (i, &parent) in parents.iter().enumerate() {
+            let (above, row) = self.inverse.split_at_mut(start(i));
+            for k in 0..i {
+                let factor = cell(k, parent);
+                for (x, y) in row.iter_mut().zip(&above[start(k)..][..=k]) {
+                    *x -= factor * y;
+                }
+            }
+            row[i] = 1.0;
+            let scale = 1.0 / cell(i, parent);
+            for x in &mut row[..=i] {
+                *x *= scale;
+            }
+        }
+        let residual = slot.levels[count * size + self.width + target];
+        let pays = |parent: usize| {
+            let (mut coefficient, mut square) = (0.0, 0.0);
+            for i in parent..count {
+                let x = self.inverse[start(i) + parent];
+                coefficient += x * cell(i, target);
+                square += x * x;
+            }
+            let loss = coefficient * coefficient / square;
+            loss >= bic.least_r2 * (residual + loss)
+        };
+        if (kept..count).all(pays) {
+            return Some(Shrunk::Nothing(residual));
+        }
+        let of_target: Vec<f64> = (0..count).map(|i| cell(i, target)).collect();
+        let fit = Regression::of_factor(parents, &self.inverse, &of_target, residual);
+        Some(Shrunk::To(bic.drop_unpaid(fit, kept)))
     }
 
     /// Calls `visit` with each variable that improves the score of `target` beyond `parents`, how
@@ -211,9 +283,13 @@ impl Slot {
             block.copy_from_slice(&lanes::<LANES>(row, (known, size), factors, start));
             start += LANES;
         }
-        for x in blocks.into_remainder() {
-            [*x] = lanes::<1>(row, (known, size), factors, start);
-            start += 1;
+        let mut pairs = blocks.into_remainder().chunks_exact_mut(2);
+        for pair in &mut pairs {
+            pair.copy_from_slice(&lanes::<2>(row, (known, size), factors, start));
+            start += 2;
+        }
+        if let [last] = pairs.into_remainder() {
+            [*last] = lanes::<1>(row, (known, size), factors, start);
         }
         for x in column.iter_mut() {
             *x *= scale;
@@ -256,7 +332,7 @@ fn lanes<const N: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hindcast_stats::{Matrix, Philox};
+    use hindcast_stats::Philox;
 
     /// The rounding of two ways to one residual variance, times the number of rows.
     const TOLERANCE: f64 = 1e-9;

@@ -239,14 +239,14 @@ impl<'a, S: LocalScore> Search<'a, S> {
     }
 
     fn refresh(&mut self, v: usize) -> Result<(), Stop> {
-        let (position, touching) = (&self.position, &mut self.touching[v]);
+        let before = NodeSet::of(self.order.len(), &self.order[..self.position[v]]);
+        let touching = &mut self.touching[v];
         touching.clear();
-        let earlier = |w: usize| position[w] < position[v];
-        let parents = self.trees.parents(v, earlier, |w| touching.insert(w))?;
+        let parents = self.trees.parents(v, &before, Some(touching))?;
         self.dag[v].clear();
         self.dag[v].extend_from_slice(parents);
         self.dag[v].sort_unstable();
-        self.scores[v] = self.trees.score(v, earlier, |_| {})?;
+        self.scores[v] = self.trees.score(v, &before, None)?;
         Ok(())
     }
 }

@@ -5,8 +5,10 @@
 //! second moments of the dataset and never its rows; scores for categories read its codes. Where
 //! a dataset comes from is the caller's.
 
+mod active_set;
 mod bootstrap;
 mod boss;
+mod ceiling;
 mod checks;
 mod constraint;
 mod coordinate;

@@ -1,12 +1,19 @@
 //! NOTEARS (Zheng, Aragam, Ravikumar and Xing, NeurIPS 2018), linear, least squares: minimises
 //! the loss plus an L1 penalty over all weight matrices, under the constraint that
-//! `h(W) = tr exp(W o W) - d` is 0, by an augmented Lagrangian.
+//! `h(W) = tr exp(W o W) - d` is 0, by the multiplier of that constraint.
 //!
 //! The loss is taken from the second moments, so its cost does not depend on the number of rows.
-//! The inner problems are solved by orthant-wise L-BFGS. A point whose exponential overflows has an
-//! infinite objective and the line search steps back from it. The problem is not convex, and the end of
-//! the path need not be the least acyclic point near it: its order is the start of a descent over
-//! orders, whose end is answered when its objective is lesser. Both objectives are reported. The method finds the order by the scale of the variables.
+//! The published augmented Lagrangian with penalty rho and multiplier alpha has its minimum where
+//! the loss plus `c h` is stationary with `c = alpha + rho h`, and its rounds raise c. Here c itself
+//! is raised until h is near enough to 0; without the square of h the problem of a round is better
+//! conditioned. It is solved by proximal Newton steps. A point whose exponential overflows has an
+//! infinite objective, and the step is halved.
+//!
+//! The problem is not convex, and the end of the path need not be the least acyclic point near it:
+//! the orders of the points on the path are starts of a descent over orders. Its end is exactly
+//! acyclic, which is more than the constraint asks for; if the path ended lower than that, a last
+//! part of the path goes on from there. The end with the least objective is answered, and all are
+//! reported. The method finds the order by the scale of the variables.
 
 use hindcast_stats::{Matrix, sum_of_magnitudes};
 
@@ -16,25 +23,34 @@ use super::knowledge::Knowledge;
 use super::least_squares::LeastSquares;
 use super::options::NotearsOptions;
 use super::order_descent::OrderDescent;
-use super::orthant::{self, Ending, Shape, Smooth};
+use super::orthant::{Ending, Smooth};
 use super::result::{Convergence, Outcome, ScoreName, StartObjective};
 use super::threshold;
 use crate::control::{Control, Stop};
 use crate::data::Dataset;
 use crate::error::LabError;
 
-/// The outer loop ends at this distance from acyclic.
+/// The path ends at this distance from acyclic.
 const H_TOLERANCE: f64 = 1e-8;
-const RHO_MAX: f64 = 1e16;
-/// The penalty grows until h falls to this part of what it was.
-const H_PROGRESS: f64 = 0.25;
+const MULTIPLIER_FIRST: f64 = 1.0;
+const MULTIPLIER_MAX: f64 = 1e16;
+/// By which factor the multiplier rises, and at least. Near the end of the path h falls with its
+/// square, or more slowly: the last factors are those that the square asks for.
+const GROWTH: f64 = 10.0;
+const GROWTH_MIN: f64 = 1.2;
+/// By which the multiplier falls for the part of the path that goes on from the descent over orders.
+const SLACK: f64 = 10.0;
 
-/// Steps and gradient are those of the original. A round does not have to end in its minimum: the
-/// next goes on from where it ends, and the descent over orders from the last.
-const ENDING: Ending = Ending {
+/// A round does not have to end in its minimum: the next goes on from where it ends.
+const WAYPOINT: Ending = Ending {
     steps_max: 15_000,
     gradient: 1e-5,
+    decrease: 1e-4,
+};
+/// Of the rounds from which the tolerance is in reach.
+const ENDING: Ending = Ending {
     decrease: 1e-5,
+    ..WAYPOINT
 };
 
 pub(super) fn run(
@@ -45,31 +61,45 @@ pub(super) fn run(
 ) -> Result<Outcome, LabError> {
     let moments = data.covariance().covariance();
     let mut problem = Problem::new(moments, options.lambda1, knowledge, control);
-    let solved = problem.augmented_lagrangian(options.max_iter)?;
     let d = data.width();
+    let path = problem.follow(options.max_iter)?;
+    let (reason, iterations) = (path.end.reason, path.end.rounds);
     let mut objectives = vec![StartObjective::new(
         "augmented_lagrangian",
-        solved.objective,
+        path.end.objective,
     )];
-    let (mut weights, mut objective, mut h) = (solved.weights, solved.objective, solved.h);
-    if solved.reason.is_success() {
-        let order = threshold::causal_order(&weights, d);
-        let mut descent = OrderDescent::new(moments, options.lambda1, &problem.free, control);
-        let (other, reached) = descent.descend(&order)?;
-        objectives.push(StartObjective::new("order_descent", reached));
-        if reached < objective {
-            (weights, objective, h) = (other, reached, 0.0);
+    let mut best = path.end;
+    if reason.is_success() {
+        let free = problem.free.clone();
+        let mut descent = OrderDescent::new(moments, options.lambda1, &free, control);
+        let (weights, objective) = descent.descend(&path.orders)?;
+        objectives.push(StartObjective::new("order_descent", objective));
+        if objective < best.objective {
+            best = End {
+                weights,
+                objective,
+                h: 0.0,
+                ..best
+            };
+        } else {
+            let multiplier = best.multiplier / SLACK;
+            let relaxed = problem.rounds(weights, multiplier, options.max_iter, |_| {})?;
+            let name = "relaxed_order_descent";
+            objectives.push(StartObjective::new(name, relaxed.objective));
+            if relaxed.reason.is_success() && relaxed.objective < best.objective {
+                best = relaxed;
+            }
         }
     }
-    let (edges, warning) = threshold::acyclic_edges(&weights, d, options.threshold);
+    let (edges, warning) = threshold::acyclic_edges(&best.weights, d, options.threshold);
     Ok(Outcome {
         edges,
-        score: Some((ScoreName::Objective, objective)),
-        iterations: solved.iterations,
+        score: Some((ScoreName::Objective, best.objective)),
+        iterations,
         convergence: Convergence {
-            converged: solved.reason.is_success(),
-            reason: solved.reason.text().into(),
-            h: Some(h),
+            converged: reason.is_success(),
+            reason: reason.text().into(),
+            h: Some(best.h),
             evaluations: Some(problem.evaluations),
             objectives: Some(objectives),
             ..Convergence::default()
@@ -82,7 +112,7 @@ pub(super) fn run(
 #[derive(Clone, Copy)]
 enum Reason {
     Acyclic,
-    PenaltyLimit,
+    MultiplierLimit,
     IterationLimit,
 }
 
@@ -94,18 +124,26 @@ impl Reason {
     fn text(self) -> &'static str {
         match self {
             Self::Acyclic => "h is within 1e-8",
-            Self::PenaltyLimit => "the penalty reached 1e16 before h was within 1e-8",
+            Self::MultiplierLimit => "the multiplier reached 1e16 before h was within 1e-8",
             Self::IterationLimit => "max_iter reached before h was within 1e-8",
         }
     }
 }
 
-struct Solved {
+/// Where a path ended.
+struct End {
     weights: Vec<f64>,
     objective: f64,
     h: f64,
-    iterations: u64,
+    multiplier: f64,
+    rounds: u64,
     reason: Reason,
+}
+
+struct Path {
+    end: End,
+    /// Those of the points on the way, and of the end; none comes twice in a row.
+    orders: Vec<Vec<usize>>,
 }
 
 struct Problem<'a> {
@@ -114,9 +152,11 @@ struct Problem<'a> {
     /// Weights that may differ from 0: not the diagonal, and no forbidden edge.
     free: Vec<bool>,
     control: &'a dyn Control,
+    /// Weight of h in the objective.
+    multiplier: f64,
     exponential: Exponential,
     squares: Matrix,
-    /// Derivatives of the penalty in the squared weights.
+    /// Derivatives of the weighted h in the squared weights.
     ridge: Matrix,
     gradient: Matrix,
     evaluations: u64,
@@ -126,14 +166,7 @@ struct Problem<'a> {
 #[derive(Clone, Copy)]
 struct Value {
     smooth: f64,
-    loss: f64,
     h: f64,
-}
-
-#[derive(Clone, Copy)]
-struct Penalty {
-    alpha: f64,
-    rho: f64,
 }
 
 impl<'a> Problem<'a> {
@@ -152,6 +185,7 @@ impl<'a> Problem<'a> {
                 .map(|cell| cell / d != cell % d && knowledge.allows(cell / d, cell % d))
                 .collect(),
             control,
+            multiplier: MULTIPLIER_FIRST,
             exponential: Exponential::new(d),
             squares: zeros(),
             ridge: Matrix::from_fn(d, d, |_, _| f64::INFINITY),
@@ -160,71 +194,65 @@ impl<'a> Problem<'a> {
         }
     }
 
-    fn augmented_lagrangian(&mut self, max_iter: u32) -> Result<Solved, LabError> {
+    /// The path from no edge.
+    fn follow(&mut self, max_iter: u32) -> Result<Path, LabError> {
         let d = self.fit.moments().rows();
-        let mut weights = vec![0.0; d * d];
-        let mut penalty = Penalty {
-            alpha: 0.0,
-            rho: 1.0,
-        };
-        let (mut h, mut iterations) = (f64::INFINITY, 0);
-        let mut reason = Reason::IterationLimit;
-        while iterations < u64::from(max_iter) {
-            iterations += 1;
-            self.control
-                .progress("notears outer iterations", iterations, u64::from(max_iter));
-            let mut next = (weights.clone(), h);
-            while penalty.rho < RHO_MAX {
-                next = self.minimise(weights.clone(), penalty)?;
-                if next.1 > H_PROGRESS * h {
-                    penalty.rho *= 10.0;
-                } else {
-                    break;
-                }
+        let mut orders: Vec<Vec<usize>> = Vec::new();
+        let end = self.rounds(vec![0.0; d * d], MULTIPLIER_FIRST, max_iter, |weights| {
+            let order = threshold::causal_order(weights, d);
+            if orders.last() != Some(&order) {
+                orders.push(order);
             }
-            (weights, h) = next;
-            penalty.alpha += penalty.rho * h;
+        })?;
+        Ok(Path { end, orders })
+    }
+
+    /// Raises the multiplier from where it is told to begin; `visit` sees where each round ends.
+    fn rounds(
+        &mut self,
+        mut weights: Vec<f64>,
+        multiplier: f64,
+        max_iter: u32,
+        mut visit: impl FnMut(&[f64]),
+    ) -> Result<End, LabError> {
+        self.multiplier = multiplier;
+        let mut ending = WAYPOINT;
+        let (mut h, mut rounds) = (f64::INFINITY, 0);
+        let mut reason = Reason::IterationLimit;
+        while rounds < u64::from(max_iter) {
+            rounds += 1;
+            self.control
+                .progress("notears outer iterations", rounds, u64::from(max_iter));
+            let lambda = self.lambda1;
+            weights = coordinate::descend(self, weights, lambda, ending)?;
+            h = self.evaluate(&weights)?.h;
+            visit(&weights);
             if h <= H_TOLERANCE {
                 reason = Reason::Acyclic;
                 break;
             }
-            if penalty.rho >= RHO_MAX {
-                reason = Reason::PenaltyLimit;
+            if self.multiplier >= MULTIPLIER_MAX {
+                reason = Reason::MultiplierLimit;
                 break;
             }
+            let growth = (h / H_TOLERANCE).sqrt().max(GROWTH_MIN);
+            ending = if growth < GROWTH { ENDING } else { WAYPOINT };
+            self.multiplier *= growth.min(GROWTH);
         }
-        let value = self.evaluate(&weights, penalty)?;
-        let objective = value.loss + self.lambda1 * sum_of_magnitudes(&weights);
-        Ok(Solved {
+        let loss = self.fit.loss(&weights);
+        Ok(End {
+            objective: loss + self.lambda1 * sum_of_magnitudes(&weights),
             weights,
-            objective,
-            h: value.h.max(0.0),
-            iterations,
+            h: h.max(0.0),
+            multiplier: self.multiplier,
+            rounds,
             reason,
         })
     }
 
-    /// The minimiser reached from `x`, and its h.
-    fn minimise(&mut self, x: Vec<f64>, penalty: Penalty) -> Result<(Vec<f64>, f64), Stop> {
-        let curvature = self.fit.curvature();
-        let shape = Shape {
-            lambda: self.lambda1,
-            curvature: &curvature,
-        };
-        let mut penalised = Penalised {
-            problem: self,
-            penalty,
-        };
-        let x = coordinate::descend(&mut penalised, x, shape.lambda, ENDING)?;
-        // Newton steps end where their model is poor; quasi-Newton steps may go on from there.
-        let x = orthant::minimise(&mut penalised, x, shape, ENDING)?;
-        let h = self.evaluate(&x, penalty)?.h;
-        Ok((x, h))
-    }
-
     /// Loss, h and the gradient of the smooth part, which is left in `self.gradient`. What is not
     /// free is no variable: its gradient is 0.
-    fn evaluate(&mut self, x: &[f64], penalty: Penalty) -> Result<Value, Stop> {
+    fn evaluate(&mut self, x: &[f64]) -> Result<Value, Stop> {
         self.evaluations += 1;
         self.control.check()?;
         let d = self.fit.moments().rows();
@@ -233,7 +261,6 @@ impl<'a> Problem<'a> {
         }
         let infinite = Value {
             smooth: f64::INFINITY,
-            loss: f64::INFINITY,
             h: f64::INFINITY,
         };
         let Some(exponential) = self.exponential.of(&self.squares, self.control)? else {
@@ -241,52 +268,45 @@ impl<'a> Problem<'a> {
         };
         let h = exponential.trace() - d as f64;
         let loss = self.fit.loss(x);
-        let factor = penalty.rho * h + penalty.alpha;
         for i in 0..d {
             for j in 0..d {
                 if self.free[i * d + j] {
-                    let ridge = factor * exponential[(j, i)];
+                    let ridge = self.multiplier * exponential[(j, i)];
                     self.ridge[(i, j)] = ridge;
                     self.gradient[(i, j)] = 2.0 * ridge * x[i * d + j] - self.fit.left[(j, i)];
                 }
             }
         }
-        let smooth = loss + (0.5 * penalty.rho * h + penalty.alpha) * h;
+        let smooth = loss + self.multiplier * h;
         Ok(if smooth.is_finite() {
-            Value { smooth, loss, h }
+            Value { smooth, h }
         } else {
             infinite
         })
     }
 }
 
-/// The problem at one setting of the penalty.
-struct Penalised<'p, 'a> {
-    problem: &'p mut Problem<'a>,
-    penalty: Penalty,
-}
-
-impl SquaredWeights for Penalised<'_, '_> {
+impl SquaredWeights for Problem<'_> {
     fn fit(&self) -> &LeastSquares<'_> {
-        &self.problem.fit
+        &self.fit
     }
 
     fn check(&self) -> Result<(), Stop> {
-        self.problem.control.check()
+        self.control.check()
     }
 
     fn ridge(&self, tail: usize, head: usize) -> f64 {
-        self.problem.ridge[(tail, head)]
+        self.ridge[(tail, head)]
     }
 }
 
-impl Smooth for Penalised<'_, '_> {
+impl Smooth for Problem<'_> {
     fn value(&mut self, x: &[f64]) -> Result<f64, Stop> {
-        Ok(self.problem.evaluate(x, self.penalty)?.smooth)
+        Ok(self.evaluate(x)?.smooth)
     }
 
     fn gradient(&self) -> &[f64] {
-        self.problem.gradient.values()
+        self.gradient.values()
     }
 }
 
@@ -307,10 +327,7 @@ mod tests {
         let names: Vec<String> = (0..d).map(|i| format!("x{i}")).collect();
         let nothing = Knowledge::new(&Background::default(), &names).unwrap();
         let mut problem = Problem::new(&moments, 0.1, &nothing, &Uncontrolled);
-        let penalty = Penalty {
-            alpha: 0.7,
-            rho: 3.0,
-        };
+        problem.multiplier = 3.7;
         let mut x: Vec<f64> = (0..d * d)
             .map(|i| {
                 if i % (d + 1) == 0 {
@@ -320,15 +337,15 @@ mod tests {
                 }
             })
             .collect();
-        problem.evaluate(&x, penalty).unwrap();
+        problem.evaluate(&x).unwrap();
         let gradient = problem.gradient.values().to_vec();
         for i in (0..d * d).filter(|i| i % (d + 1) != 0) {
             let at = x[i];
             // The error of the central difference is of the order of its step squared.
             x[i] = at + 1e-5;
-            let above = problem.evaluate(&x, penalty).unwrap().smooth;
+            let above = problem.evaluate(&x).unwrap().smooth;
             x[i] = at - 1e-5;
-            let below = problem.evaluate(&x, penalty).unwrap().smooth;
+            let below = problem.evaluate(&x).unwrap().smooth;
             x[i] = at;
             let difference = (above - below) / 2e-5;
             assert!((difference - gradient[i]).abs() < 1e-5 * (1.0 + gradient[i].abs()));

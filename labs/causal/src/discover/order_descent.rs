@@ -3,15 +3,24 @@
 //! Given an order the best weights are one lasso for each variable on those before it, which is
 //! convex. A variable is carried past its neighbours in the order one by one, and left where the
 //! objective was least. Passing changes nothing unless one of the two uses the other or would, so
-//! most steps are a comparison. It ends in weights that are acyclic to the last bit; that no other
+//! most steps are a comparison. From where it ends it starts again with a few variables moved at random,
+//! some times. It ends in weights that are acyclic to the last bit; that no other
 //! order is better is not promised.
 
-use hindcast_stats::Matrix;
+use hindcast_stats::{Matrix, Philox};
 
+use super::active_set::{ActiveSet, Room};
+use super::boss;
 use super::coordinate::Net;
 use crate::control::{Control, Stop};
 
 const SWEEPS_MAX: u32 = 4;
+/// Descents from the end of the first with a few variables moved: at most so many, and fewer with many
+/// variables, where one costs more: so many over their square.
+const PERTURBED_MAX: usize = 20;
+const PERTURBED_SQUARE: usize = 8_000;
+/// Where they are moved to is random, the same for all data.
+const PERTURBATION_KEY: u64 = 2;
 /// Improvement, of the objective where that is above 1, that is worth a move.
 const IMPROVEMENT_MIN: f64 = 1e-7;
 
@@ -21,6 +30,8 @@ struct Node {
     weights: Vec<f64>,
     left: Vec<f64>,
     cost: f64,
+    /// The solution in a form that the next one can start from.
+    set: ActiveSet,
 }
 
 pub(super) struct OrderDescent<'a> {
@@ -33,6 +44,8 @@ pub(super) struct OrderDescent<'a> {
     nodes: Vec<Node>,
     /// What each variable costs with all others before it.
     floors: Vec<f64>,
+    ridge: Vec<f64>,
+    room: Room,
 }
 
 impl<'a> OrderDescent<'a> {
@@ -50,31 +63,87 @@ impl<'a> OrderDescent<'a> {
             order: Vec::new(),
             nodes: Vec::new(),
             floors: Vec::new(),
+            ridge: vec![0.0; moments.rows()],
+            room: Room::default(),
         }
     }
 
-    /// Weights (row-major) and their objective, from `order` downwards.
-    pub(super) fn descend(&mut self, order: &[usize]) -> Result<(Vec<f64>, f64), Stop> {
-        let d = order.len();
-        self.order = order.to_vec();
-        self.nodes = (0..d)
-            .map(|head| Node {
-                weights: vec![0.0; d],
-                left: self.moments.row(head).to_vec(),
-                cost: 0.5 * self.moments[(head, head)],
-            })
-            .collect();
-        if self.floors.is_empty() {
-            let all: Vec<usize> = (0..d).collect();
-            self.floors = all.iter().map(|&v| self.solved(v, &all).cost).collect();
-        }
-        for place in 0..d {
+    /// Weights (row-major) and their objective: downwards from the least of the `orders`, of which
+    /// there is one at least, and then from perturbed ends.
+    pub(super) fn descend(&mut self, orders: &[Vec<usize>]) -> Result<(Vec<f64>, f64), Stop> {
+        let d = self.moments.rows();
+        self.nodes = self.unexplained();
+        self.order = (0..d).collect();
+        for head in 0..d {
             self.control.check()?;
-            self.nodes[order[place]] = self.solved(order[place], &order[..place]);
+            let cost = self.solved(head, d).cost;
+            self.floors.push(cost);
         }
+        let mut least = f64::INFINITY;
+        let mut best = (Vec::new(), Vec::new());
+        for order in orders {
+            self.nodes = self.unexplained();
+            self.place(order.clone())?;
+            self.keep_least(&mut least, &mut best);
+        }
+        (self.order, self.nodes) = best.clone();
+        self.sweep()?;
+        self.keep_least(&mut least, &mut best);
+        let mut rng = Philox::new(PERTURBATION_KEY, 0);
+        let perturbed = PERTURBED_SQUARE.checked_div(d * d).unwrap_or(0);
+        for _ in 0..perturbed.min(PERTURBED_MAX) {
+            let mut order = best.0.clone();
+            boss::perturb(&mut order, &mut rng);
+            self.nodes.clone_from(&best.1);
+            self.place(order)?;
+            self.sweep()?;
+            self.keep_least(&mut least, &mut best);
+        }
+        let mut weights = vec![0.0; d * d];
+        for (head, node) in best.1.iter().enumerate() {
+            for (tail, weight) in node.weights.iter().enumerate() {
+                weights[tail * d + head] = *weight;
+            }
+        }
+        Ok((weights, least))
+    }
+
+    /// Brings the variables into an order.
+    fn place(&mut self, order: Vec<usize>) -> Result<(), Stop> {
+        self.order = order;
+        for place in 0..self.order.len() {
+            self.control.check()?;
+            let head = self.order[place];
+            self.nodes[head] = self.solved(head, place);
+        }
+        Ok(())
+    }
+
+    fn keep_least(&self, least: &mut f64, best: &mut (Vec<usize>, Vec<Node>)) {
+        if self.total() < *least {
+            *least = self.total();
+            best.0.clone_from(&self.order);
+            best.1.clone_from(&self.nodes);
+        }
+    }
+
+    /// Every variable without an edge into it.
+    fn unexplained(&self) -> Vec<Node> {
+        let d = self.moments.rows();
+        let node = |head| Node {
+            weights: vec![0.0; d],
+            left: self.moments.row(head).to_vec(),
+            cost: 0.5 * self.moments[(head, head)],
+            set: ActiveSet::default(),
+        };
+        (0..d).map(node).collect()
+    }
+
+    /// Carries every variable both ways until that brings nothing.
+    fn sweep(&mut self) -> Result<(), Stop> {
         for _ in 0..SWEEPS_MAX {
             let before = self.total();
-            for variable in 0..d {
+            for variable in 0..self.order.len() {
                 self.carry(variable, false)?;
                 self.carry(variable, true)?;
             }
@@ -82,13 +151,7 @@ impl<'a> OrderDescent<'a> {
                 break;
             }
         }
-        let mut weights = vec![0.0; d * d];
-        for (head, node) in self.nodes.iter().enumerate() {
-            for (tail, weight) in node.weights.iter().enumerate() {
-                weights[tail * d + head] = *weight;
-            }
-        }
-        Ok((weights, self.total()))
+        Ok(())
     }
 
     fn total(&self) -> f64 {
@@ -174,48 +237,42 @@ impl<'a> OrderDescent<'a> {
         let (a, b) = (self.order[first], self.order[first + 1]);
         self.order.swap(first, first + 1);
         if self.nodes[b].weights[a].abs() > 0.0 {
-            let node = self.solved(b, &self.order[..first]);
+            let node = self.solved(b, first);
             undo.push((b, std::mem::replace(&mut self.nodes[b], node)));
         }
         if self.would_use(a, b) {
-            let node = self.solved(a, &self.order[..=first]);
+            let node = self.solved(a, first + 1);
             undo.push((a, std::mem::replace(&mut self.nodes[a], node)));
         }
     }
 
-    /// The lasso of `head` on those `before` it, started from its present weights.
-    fn solved(&self, head: usize, before: &[usize]) -> Node {
+    /// The lasso of `head` on those in the first `places`, started from its present weights.
+    fn solved(&mut self, head: usize, places: usize) -> Node {
         let d = self.order.len();
-        let mut ridge = vec![f64::INFINITY; d];
-        for &tail in before.iter().filter(|&&tail| self.free[tail * d + head]) {
-            ridge[tail] = 0.0;
-        }
-        let mut weights = vec![0.0; d];
-        let mut left = self.moments.row(head).to_vec();
-        for (tail, weight) in self.nodes[head].weights.iter().enumerate() {
-            if weight.abs() > 0.0 && ridge[tail].is_finite() {
-                weights[tail] = *weight;
-                hindcast_stats::axpy(-weight, self.moments.row(tail), &mut left);
+        self.ridge.fill(f64::INFINITY);
+        for &tail in &self.order[..places] {
+            if self.free[tail * d + head] {
+                self.ridge[tail] = 0.0;
             }
         }
+        let mut node = self.nodes[head].clone();
         let mut net = Net {
             moments: self.moments,
-            left,
-            weights: &mut weights,
-            ridge: &ridge,
+            left: std::mem::take(&mut node.left),
+            weights: &mut node.weights,
+            ridge: &self.ridge,
             lambda: self.lambda,
         };
-        net.solve_fully(head);
-        let left = net.left;
-        let parts = weights.iter().zip(&left);
-        let (fit, size) = parts.fold((left[head], 0.0), |(fit, size), (w, l)| {
+        if node.set.solve(&mut net, head, &mut self.room).is_err() {
+            net.solve_fully(head);
+        }
+        node.left = net.left;
+        let parts = node.weights.iter().zip(&node.left);
+        let (fit, size) = parts.fold((node.left[head], 0.0), |(fit, size), (w, l)| {
             (fit - w * l, size + w.abs())
         });
-        Node {
-            cost: 0.5 * fit + self.lambda * size,
-            weights,
-            left,
-        }
+        node.cost = 0.5 * fit + self.lambda * size;
+        node
     }
 }
 
@@ -223,7 +280,6 @@ impl<'a> OrderDescent<'a> {
 mod tests {
     use super::*;
     use crate::control::Uncontrolled;
-    use hindcast_stats::Philox;
 
     /// Against all orders of five variables.
     #[test]
@@ -241,24 +297,16 @@ mod tests {
         moments.scale(1.0 / 200.0);
         let free: Vec<bool> = (0..d * d).map(|at| at / d != at % d).collect();
         let mut least = f64::INFINITY;
+        let mut fixed = OrderDescent::new(&moments, 0.1, &free, &Uncontrolled);
         for _ in 0..400 {
-            let order = rng.permutation(d);
-            let mut fixed = OrderDescent::new(&moments, 0.1, &free, &Uncontrolled);
-            fixed.order = order.clone();
-            fixed.nodes = (0..d)
-                .map(|head| Node {
-                    weights: vec![0.0; d],
-                    left: moments.row(head).to_vec(),
-                    cost: 0.0,
-                })
-                .collect();
-            let total = (0..d)
-                .map(|p| fixed.solved(order[p], &order[..p]).cost)
-                .sum();
-            least = least.min(total);
+            fixed.order = rng.permutation(d);
+            fixed.nodes = fixed.unexplained();
+            let costs = (0..d).map(|place| fixed.solved(fixed.order[place], place).cost);
+            least = least.min(costs.sum());
         }
         let mut descent = OrderDescent::new(&moments, 0.1, &free, &Uncontrolled);
-        let (weights, objective) = descent.descend(&[4, 2, 0, 3, 1]).unwrap();
+        let orders = [vec![4, 2, 0, 3, 1], vec![1, 0, 2, 3, 4]];
+        let (weights, objective) = descent.descend(&orders).unwrap();
         assert!(objective < least + 1e-6, "{objective} {least}");
         let mut fit = super::super::least_squares::LeastSquares::new(&moments);
         let size = hindcast_stats::sum_of_magnitudes(&weights);

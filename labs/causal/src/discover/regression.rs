@@ -54,14 +54,19 @@ impl<'a> Bic<'a> {
         parents: &[usize],
         kept: usize,
     ) -> Option<Regression> {
-        let mut fit = Regression::new(self.correlation, target, parents)?;
+        let fit = Regression::new(self.correlation, target, parents)?;
+        Some(self.drop_unpaid(fit, kept))
+    }
+
+    /// The same from the regression on all of them.
+    pub(super) fn drop_unpaid(&self, mut fit: Regression, kept: usize) -> Regression {
         loop {
             let worst = (kept..fit.parents.len())
                 .map(|i| (i, fit.loss(i)))
                 .reduce(|best, next| if next.1 < best.1 { next } else { best });
             match worst {
                 Some((i, loss)) if loss / (fit.residual + loss) < self.least_r2 => fit.remove(i),
-                _ => return Some(fit),
+                _ => return fit,
             }
         }
     }
@@ -94,6 +99,34 @@ impl Regression {
             residual,
             inverse,
         })
+    }
+
+    /// From the inverse of the parents' Cholesky factor, row after row of a triangle, the row of the
+    /// target in the factor, and what is left of its variance.
+    pub(super) fn of_factor(
+        parents: &[usize],
+        triangle: &[f64],
+        of_target: &[f64],
+        residual: f64,
+    ) -> Self {
+        let count = parents.len();
+        let mut inverse = Matrix::zeros(count, count);
+        let mut coefficients = vec![0.0; count];
+        let mut rest = triangle;
+        for (i, &y) in of_target.iter().enumerate() {
+            let (row, below) = rest.split_at(i + 1);
+            rest = below;
+            for (j, &x) in row.iter().enumerate() {
+                coefficients[j] += x * y;
+                hindcast_stats::axpy(x, row, &mut inverse.row_mut(j)[..=i]);
+            }
+        }
+        Self {
+            parents: parents.to_vec(),
+            coefficients,
+            residual,
+            inverse,
+        }
     }
 
     /// Correlation of the target with parent `i` given the other parents.
@@ -165,6 +198,25 @@ mod tests {
         assert!((fit.residual - direct.residual).abs() < 1e-12);
         for (a, b) in fit.coefficients.iter().zip(&direct.coefficients) {
             assert!((a - b).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn regression_from_a_factor_is_that_from_correlations() {
+        let matrix = correlation();
+        let parents = [3, 1, 4];
+        let factor = hindcast_stats::Cholesky::of_principal(&matrix, &[3, 1, 4, 0], SINGULAR);
+        let lower = factor.unwrap().lower_inverse();
+        let fit = Regression::new(&matrix, 0, &parents).unwrap();
+        let triangle: Vec<f64> = (0..3).flat_map(|i| lower.row(i)[..=i].to_vec()).collect();
+        // The last row of the factor, from that of its inverse.
+        let of_target: Vec<f64> = (0..3)
+            .map(|i| (0..=i).fold(0.0, |sum, j| sum + lower[(i, j)] * matrix[(parents[j], 0)]))
+            .collect();
+        let other = Regression::of_factor(&parents, &triangle, &of_target, fit.residual);
+        for i in 0..3 {
+            assert!((other.coefficients[i] - fit.coefficients[i]).abs() < 1e-12);
+            assert!((other.loss(i) - fit.loss(i)).abs() < 1e-12);
         }
     }
 

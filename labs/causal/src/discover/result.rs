@@ -14,7 +14,7 @@ use crate::error::LabError;
 use crate::graph::{EdgeType, GraphKind};
 
 /// Raised when a change alters what an algorithm answers.
-pub const ALGORITHM_VERSION: u32 = 3;
+pub const ALGORITHM_VERSION: u32 = 4;
 
 /// A learned graph and how it came about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -119,8 +119,8 @@ pub struct Convergence {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct StartObjective {
-    /// notears: `augmented_lagrangian`, `order_descent`; dagma: `zero` (the path from no edge, as
-    /// published), `eqvar`.
+    /// notears: `augmented_lagrangian` (the path), `order_descent`, and if that was higher
+    /// `relaxed_order_descent`; dagma: `zero` (the path from no edge, as published), `eqvar`.
     pub start: String,
     pub objective: f64,
 }

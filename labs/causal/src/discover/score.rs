@@ -2,6 +2,8 @@
 //! variables of a term that depends on the variable and its parents alone, and that graphs which
 //! the data cannot tell apart have the same sum.
 
+use hindcast_stats::Matrix;
+
 use super::knowledge::Knowledge;
 use crate::control::Stop;
 
@@ -54,6 +56,12 @@ pub(super) trait LocalScore: Sync {
         out.extend(gains.iter().map(|&(v, gain)| Candidate::new(gain, v)));
         out.sort_unstable_by(|a, b| b.cmp(a));
         Ok(())
+    }
+
+    /// Correlations and the number n of rows, if no term is above `-n ln v` where v is what the
+    /// parents leave of the variance of a variable.
+    fn correlations(&self) -> Option<(&Matrix, f64)> {
+        None
     }
 
     /// The score of a graph given by the parents of each variable.

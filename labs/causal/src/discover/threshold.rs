@@ -2,7 +2,7 @@
 //! has a cycle the threshold rises until it has none.
 
 use super::result::{IndexedEdge, Warning, WarningCode};
-use crate::graph::EdgeType;
+use crate::graph::{EdgeType, NodeSet};
 
 /// Edges whose weights (row-major, from row to column) reach the threshold, and a warning when it
 /// had to rise.
@@ -28,19 +28,30 @@ pub(super) fn acyclic_edges(
     (edges.collect(), warning)
 }
 
-/// An order that the largest weights agree with: tails before heads.
+/// An order that the weights agree with, the largest first: each is taken as an edge unless that
+/// closes a cycle, and tails come before heads.
 pub(super) fn causal_order(weights: &[f64], d: usize) -> Vec<usize> {
-    let (cut, _) = acyclic_threshold(weights, d, 0.0);
-    let edge = |i: usize, j: usize| {
-        let size = weights[i * d + j].abs();
-        size >= cut && size > 0.0
-    };
-    let mut order = Vec::with_capacity(d);
-    let mut left: Vec<usize> = (0..d).collect();
-    while !left.is_empty() {
-        let at = left.iter().position(|&j| !left.iter().any(|&i| edge(i, j)));
-        order.push(left.remove(at.expect("what is left above the cut has no cycle")));
+    let mut edges: Vec<(f64, usize)> = weights
+        .iter()
+        .enumerate()
+        .map(|(at, weight)| (weight.abs(), at))
+        .filter(|(size, _)| *size > 0.0)
+        .collect();
+    edges.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    // Each variable, and those that lead to it.
+    let mut ancestors: Vec<NodeSet> = (0..d).map(|v| NodeSet::of(d, &[v])).collect();
+    for (_, at) in edges {
+        let (tail, head) = (at / d, at % d);
+        if ancestors[tail].contains(head) || ancestors[head].contains(tail) {
+            continue;
+        }
+        let more = ancestors[tail].clone();
+        for set in ancestors.iter_mut().filter(|set| set.contains(head)) {
+            set.add(&more);
+        }
     }
+    let mut order: Vec<usize> = (0..d).collect();
+    order.sort_by_key(|&v| ancestors[v].len());
     order
 }
 
@@ -88,6 +99,15 @@ fn is_acyclic(d: usize, edge: impl Fn(usize, usize) -> bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn order_follows_the_largest_weights_that_close_no_cycle() {
+        let mut weights = vec![0.0; 16];
+        // 3 -> 1 -> 2 -> 0; the lesser 0 -> 3 would close a cycle, and 2 -> 3 too.
+        (weights[12 + 1], weights[4 + 2], weights[8]) = (0.9, -0.8, 0.5);
+        (weights[3], weights[8 + 3]) = (0.4, 0.7);
+        assert_eq!(causal_order(&weights, 4), [3, 1, 2, 0]);
+    }
 
     #[test]
     fn threshold_rises_until_no_cycle_is_left() {

@@ -5,10 +5,11 @@
 //! A node of a tree is a set of parents in the order they were taken. Its branches are the
 //! variables that would improve the score, best first; which one is taken depends only on who
 //! comes earlier in the order, so one tree serves all orders. A trace that meets known nodes costs
-//! a scan of branches and no arithmetic.
+//! a look at the bits of each, and a scan of branches where one is taken; it needs no arithmetic.
 
 use super::score::{Candidate, LocalScore, Task};
 use crate::control::Stop;
+use crate::graph::NodeSet;
 
 /// Branches and nodes of all trees together before they are dropped and grown again: bounds the
 /// memory at about 200 MB.
@@ -18,6 +19,8 @@ const ENTRIES_MAX: usize = 12_000_000;
 pub(super) struct Trees<'a, S: LocalScore> {
     task: Task<'a, S>,
     trees: Vec<Tree>,
+    /// Words of a set of variables.
+    words: usize,
     entries: usize,
     pub work: S::Work,
     candidates: Vec<Candidate>,
@@ -26,6 +29,8 @@ pub(super) struct Trees<'a, S: LocalScore> {
 
 struct Tree {
     nodes: Vec<Node>,
+    /// For each node the set of the variables of its branches.
+    masks: Vec<u64>,
     branches: Vec<Branch>,
     /// What shrinking left, for the nodes it was asked for.
     parents: Vec<Box<[usize]>>,
@@ -60,9 +65,11 @@ const NEW_NODE: Node = Node {
 impl<'a, S: LocalScore> Trees<'a, S> {
     pub(super) fn new(task: Task<'a, S>) -> Self {
         let d = task.score.width();
+        let words = NodeSet::empty(d).words().len();
         Self {
             task,
-            trees: (0..d).map(|_| Tree::new()).collect(),
+            trees: (0..d).map(|_| Tree::new(words)).collect(),
+            words,
             entries: d,
             work: task.score.work(),
             candidates: Vec::new(),
@@ -70,16 +77,16 @@ impl<'a, S: LocalScore> Trees<'a, S> {
         }
     }
 
-    /// Score of `target` when exactly the variables for which `before` holds come before it.
-    /// Tells `touch` of every variable whose coming or going could change the answer: the parents
-    /// taken, and those that would have been preferred had they come before.
+    /// Score of `target` when exactly the variables in `before` come before it. Adds to `touching`
+    /// every variable whose coming or going could change the answer: the parents taken, and those
+    /// that would have been preferred had they come before.
     pub(super) fn score(
         &mut self,
         target: usize,
-        before: impl Fn(usize) -> bool,
-        touch: impl FnMut(usize),
+        before: &NodeSet,
+        touching: Option<&mut NodeSet>,
     ) -> Result<f64, Stop> {
-        let node = self.trace(target, before, touch)?;
+        let node = self.trace(target, before, touching)?;
         let known = self.trees[target].nodes[node].score;
         if !known.is_nan() {
             return Ok(known);
@@ -93,10 +100,10 @@ impl<'a, S: LocalScore> Trees<'a, S> {
     pub(super) fn parents(
         &mut self,
         target: usize,
-        before: impl Fn(usize) -> bool,
-        touch: impl FnMut(usize),
+        before: &NodeSet,
+        touching: Option<&mut NodeSet>,
     ) -> Result<&[usize], Stop> {
-        let node = self.trace(target, before, touch)?;
+        let node = self.trace(target, before, touching)?;
         let mut at = self.trees[target].nodes[node].shrunk;
         if at == UNKNOWN {
             let (parents, score) = self.shrink(target)?;
@@ -112,7 +119,8 @@ impl<'a, S: LocalScore> Trees<'a, S> {
     /// Forgets everything when the cache has become too large; scores do not change by it.
     pub(super) fn keep_within_memory(&mut self) {
         if self.entries > ENTRIES_MAX {
-            self.trees.fill_with(Tree::new);
+            let words = self.words;
+            self.trees.fill_with(|| Tree::new(words));
             self.entries = self.trees.len();
         }
     }
@@ -121,8 +129,8 @@ impl<'a, S: LocalScore> Trees<'a, S> {
     fn trace(
         &mut self,
         target: usize,
-        before: impl Fn(usize) -> bool,
-        mut touch: impl FnMut(usize),
+        before: &NodeSet,
+        mut touching: Option<&mut NodeSet>,
     ) -> Result<usize, Stop> {
         self.path.clear();
         let required = self.task.knowledge.required_parents(target);
@@ -130,17 +138,28 @@ impl<'a, S: LocalScore> Trees<'a, S> {
         let mut node = 0;
         loop {
             let (first, end) = self.grown(target, node)?;
-            let branches = &self.trees[target].branches[first..end];
-            let taken = branches.iter().position(|branch| {
-                let variable = usize::from(branch.variable);
-                touch(variable);
-                before(variable)
-            });
-            let Some(offset) = taken else {
+            let tree = &self.trees[target];
+            let mask = &tree.masks[node * self.words..][..self.words];
+            let known = mask.iter().zip(before.words());
+            if known.fold(0, |open, (branches, before)| open | (branches & before)) == 0 {
+                if let Some(touching) = touching {
+                    touching.add_words(mask);
+                }
                 return Ok(node);
-            };
-            self.path.push(branches[offset].variable.into());
-            node = self.follow(target, first + offset);
+            }
+            let mut branch = first;
+            for candidate in &tree.branches[first..end] {
+                let variable = usize::from(candidate.variable);
+                if let Some(touching) = &mut touching {
+                    touching.insert(variable);
+                }
+                if before.contains(variable) {
+                    self.path.push(variable);
+                    break;
+                }
+                branch += 1;
+            }
+            node = self.follow(target, branch);
         }
     }
 
@@ -161,11 +180,12 @@ impl<'a, S: LocalScore> Trees<'a, S> {
         }
         let tree = &mut self.trees[target];
         let first = tree.branches.len();
-        let found = self.candidates.iter().map(|c| Branch {
-            variable: c.variable(),
-            child: 0,
-        });
-        tree.branches.extend(found);
+        let mask = &mut tree.masks[node * self.words..][..self.words];
+        for candidate in &self.candidates {
+            let variable = candidate.variable();
+            mask[usize::from(variable) / 64] |= 1 << (variable % 64);
+            tree.branches.push(Branch { variable, child: 0 });
+        }
         let end = tree.branches.len();
         let node = &mut tree.nodes[node];
         (node.first, node.end) = (small(first), small(end));
@@ -183,6 +203,7 @@ impl<'a, S: LocalScore> Trees<'a, S> {
         let node = tree.nodes.len();
         tree.nodes.push(NEW_NODE);
         tree.branches[branch].child = small(node);
+        tree.masks.resize((node + 1) * self.words, 0);
         self.entries += 1;
         node
     }
@@ -196,9 +217,10 @@ impl<'a, S: LocalScore> Trees<'a, S> {
 }
 
 impl Tree {
-    fn new() -> Self {
+    fn new(words: usize) -> Self {
         Self {
             nodes: vec![NEW_NODE],
+            masks: vec![0; words],
             branches: Vec::new(),
             parents: Vec::new(),
         }
