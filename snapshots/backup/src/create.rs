@@ -1,6 +1,6 @@
 //! Making a backup: what the repository lacks is sent, and then the manifest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use hindcast_log::{BaseFile, state_hash};
@@ -74,7 +74,8 @@ pub fn create(
     redact(repository, state.shredded())?;
     work.step(Step::StateHashed)?;
     let based = base.as_ref().map_or(Seq(0), |base| base.last);
-    let before = parent.as_ref().map_or(based, |p| p.to_seq.max(based));
+    let shared = |parent: &Manifest| shared_to(parent, (&stretches, epoch)).max(based);
+    let before = parent.as_ref().map_or(based, shared);
     let manifest = Manifest {
         format: FORMAT,
         id: request.id,
@@ -101,6 +102,20 @@ pub fn create(
     repository.put_manifest(&manifest)?;
     work.step(Step::ManifestSent)?;
     Ok(manifest)
+}
+
+/// Up to where an earlier backup is of this history, which a restore may have left since.
+fn shared_to(parent: &Manifest, (stretches, epoch): (&[Stretch], u32)) -> Seq {
+    if parent.epoch == epoch {
+        return parent.to_seq;
+    }
+    let place = |stretch: &Stretch| (stretch.last, stretch.chain);
+    let there: BTreeSet<_> = parent.stretches.iter().map(place).collect();
+    let shared = stretches
+        .iter()
+        .map(place)
+        .filter(|end| there.contains(end));
+    shared.map(|(last, _)| last).max().unwrap_or(Seq(0))
 }
 
 /// Data keys that were shredded here go from the target as well, and stay away: no restore from it

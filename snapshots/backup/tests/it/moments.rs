@@ -97,3 +97,34 @@ fn moments_that_are_not_there_are_refused_and_nothing_is_left() {
     let left = std::fs::read_dir(world.root.path()).expect("lists");
     assert_eq!(left.count(), 2, "the data directory and the target");
 }
+
+#[test]
+fn a_backup_after_a_restore_tells_what_it_adds_to_the_history_that_was_left() {
+    let world = World::new();
+    let log = world.open();
+    world.work(&log, 4);
+    let repository = world.repository();
+    let first = world.backup(&repository, BackupKind::Full);
+    world.work(&log, 9);
+    let left = world.backup(&repository, BackupKind::Incremental);
+    log.close();
+    drop(log);
+    let restored = world.restore(&plan(&repository, Wanted::Seq(first.to_seq)).expect("planned"));
+    let log = world.open();
+    world.work(&log, 2);
+    let next = world.backup(&repository, BackupKind::Incremental);
+    log.close();
+    assert!(next.to_seq < left.to_seq, "{} {}", next.to_seq, left.to_seq);
+    assert!(
+        next.from_seq <= restored.decided_to.next(),
+        "{}",
+        next.from_seq
+    );
+    let latest = plan(&repository, Wanted::Latest).expect("planned");
+    let to = world.root.path().join("latest");
+    let latest = world.restore_to(&latest, &to);
+    assert_eq!(
+        (latest.to_seq, latest.state_hash),
+        (next.to_seq, next.state_hash)
+    );
+}
