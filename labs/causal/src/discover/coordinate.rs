@@ -3,8 +3,8 @@
 //!
 //! In the squares the function is taken to first order, which makes it a ridge penalty with a
 //! weight of its own for each edge. What is left falls apart into one elastic net for each
-//! variable; these are solved from the second moments by their active sets, and by coordinate
-//! descent where the moments are singular. The step to their solution descends, since the model has the gradient of the objective and is convex; it is
+//! variable; these are solved from the second moments by their active sets, or approached by
+//! coordinate descent, which needs no regular moments. The step to their solution descends, since the model has the gradient of the objective and is convex; it is
 //! halved until the objective, which may be infinite, has fallen enough.
 
 use hindcast_stats::{Matrix, axpy, sum_of_magnitudes};
@@ -36,17 +36,27 @@ pub(super) trait SquaredWeights: Smooth {
     fn ridge(&self, tail: usize, head: usize) -> f64;
 }
 
+/// How the elastic nets of a step are solved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Nets {
+    /// To the end, by their active sets.
+    Solved,
+    /// By a few rounds of coordinate descent.
+    Approached,
+}
+
 /// A minimiser reached from `x`, or a point near one: steps end when one lowers the objective by
 /// too little.
 pub(super) fn descend(
     function: &mut dyn SquaredWeights,
     mut x: Vec<f64>,
     lambda: f64,
+    nets: Nets,
     ending: Ending,
 ) -> Result<Vec<f64>, Stop> {
     let mut total = function.value(&x)? + lambda * sum_of_magnitudes(&x);
     for _ in 0..ending.steps_max {
-        let model = model_minimiser(function, &x, lambda)?;
+        let model = model_minimiser(function, &x, lambda, nets)?;
         let magnitudes = lambda * (sum_of_magnitudes(&model) - sum_of_magnitudes(&x));
         let steps = model.iter().zip(&x).zip(function.gradient());
         let slope = steps.fold(magnitudes, |sum, ((to, from), g)| sum + g * (to - from));
@@ -96,6 +106,7 @@ fn model_minimiser(
     function: &dyn SquaredWeights,
     x: &[f64],
     lambda: f64,
+    nets: Nets,
 ) -> Result<Vec<f64>, Stop> {
     let fit = function.fit();
     let d = fit.moments().rows();
@@ -117,7 +128,8 @@ fn model_minimiser(
             lambda,
         };
         set.forget();
-        if set.solve(&mut net, head, &mut room).is_err() {
+        let is_solved = nets == Nets::Solved && set.solve(&mut net, head, &mut room).is_ok();
+        if !is_solved {
             net.solve(head);
         }
         for tail in 0..d {

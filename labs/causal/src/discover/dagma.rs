@@ -9,7 +9,7 @@
 
 use hindcast_stats::{Matrix, axpy, ln, sum_of_magnitudes};
 
-use super::coordinate::{self, SquaredWeights};
+use super::coordinate::{self, Nets, SquaredWeights};
 use super::knowledge::Knowledge;
 use super::least_squares::LeastSquares;
 use super::options::DagmaOptions;
@@ -165,7 +165,13 @@ impl<'a> Path<'a> {
         } else {
             ENDING
         };
-        let near = coordinate::descend(&mut self.barrier, start, self.lambda1, ending)?;
+        let near = coordinate::descend(
+            &mut self.barrier,
+            start,
+            self.lambda1,
+            Nets::Approached,
+            ending,
+        )?;
         let weights = orthant::minimise(&mut self.barrier, near, shape, ending)?;
         // The objectives of two starts are compared, so both take s of the schedule.
         self.barrier.s = STAGES[stage].1;

@@ -17,7 +17,7 @@
 
 use hindcast_stats::{Matrix, sum_of_magnitudes};
 
-use super::coordinate::{self, SquaredWeights};
+use super::coordinate::{self, Nets, SquaredWeights};
 use super::exponential::Exponential;
 use super::knowledge::Knowledge;
 use super::least_squares::LeastSquares;
@@ -224,7 +224,7 @@ impl<'a> Problem<'a> {
             self.control
                 .progress("notears outer iterations", rounds, u64::from(max_iter));
             let lambda = self.lambda1;
-            weights = coordinate::descend(self, weights, lambda, ending)?;
+            weights = coordinate::descend(self, weights, lambda, Nets::Solved, ending)?;
             h = self.evaluate(&weights)?.h;
             visit(&weights);
             if h <= H_TOLERANCE {
