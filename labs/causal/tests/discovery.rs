@@ -319,7 +319,7 @@ fn too_many_columns_are_refused_with_the_limit() {
     assert_eq!(
         error,
         LabError::TooLarge {
-            field: "data columns".into(),
+            field: "columns".into(),
             actual: 201,
             limit: 200
         }
