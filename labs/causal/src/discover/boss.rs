@@ -29,7 +29,7 @@ pub(super) fn search<S: LocalScore>(
     restarts: u32,
     seed: u64,
 ) -> Result<Found, Stop> {
-    Search::new(task, order).iterate(restarts, seed)
+    Search::new(task, order)?.iterate(restarts, seed)
 }
 
 /// Moves a few variables to random places: sometimes two, to search near the best order, sometimes
@@ -65,7 +65,7 @@ struct Search<'a, S: LocalScore> {
 }
 
 impl<'a, S: LocalScore> Search<'a, S> {
-    fn new(task: Task<'a, S>, order: Vec<usize>) -> Self {
+    fn new(task: Task<'a, S>, order: Vec<usize>) -> Result<Self, Stop> {
         let d = order.len();
         let mut required_children = vec![Vec::new(); d];
         for (head, tails) in task.knowledge.required().iter().enumerate() {
@@ -73,8 +73,11 @@ impl<'a, S: LocalScore> Search<'a, S> {
                 required_children[tail].push(head);
             }
         }
-        let correlations = task.score.correlations();
-        Self {
+        let ceilings = match task.score.correlations() {
+            Some((matrix, rows)) => Ceilings::new(matrix, rows, task.control)?,
+            None => None,
+        };
+        Ok(Self {
             task,
             trees: Trees::new(task),
             required_children,
@@ -84,11 +87,11 @@ impl<'a, S: LocalScore> Search<'a, S> {
             touching: vec![NodeSet::empty(d); d],
             gains: vec![0.0; d],
             variances: vec![0.0; d],
-            ceilings: correlations.and_then(|(matrix, rows)| Ceilings::new(matrix, rows)),
+            ceilings,
             earlier: NodeSet::empty(d),
             sweeps: 0,
             cut: false,
-        }
+        })
     }
 
     /// The first search and then perturbed ones, until `patience` of them in a row bring nothing.

@@ -3,7 +3,7 @@
 //! correlations in that order, which a move changes by rotations. A place whose ceiling is too low
 //! need not be looked at.
 
-use hindcast_stats::{Cholesky, Matrix, exp};
+use hindcast_stats::{Matrix, exp};
 
 use super::regression::SINGULAR;
 use crate::control::{Control, Stop};
@@ -20,17 +20,27 @@ pub(super) struct Ceilings<'a> {
 
 impl<'a> Ceilings<'a> {
     /// `None` where the correlations are singular: then nothing is left of some variable.
-    pub(super) fn new(correlation: &'a Matrix, rows: f64) -> Option<Self> {
+    pub(super) fn new(
+        correlation: &'a Matrix,
+        rows: f64,
+        control: &dyn Control,
+    ) -> Result<Option<Self>, Stop> {
         let d = correlation.rows();
-        let all: Vec<usize> = (0..d).collect();
-        let inverse = Cholesky::of_principal(correlation, &all, SINGULAR)?.inverse();
-        Some(Self {
+        let mut new = Self {
             correlation,
             rows,
             order: Vec::new(),
             factor: Matrix::zeros(d, d),
-            least: all.iter().map(|&v| 1.0 / inverse[(v, v)]).collect(),
-        })
+            least: vec![0.0; d],
+        };
+        let all: Vec<usize> = (0..d).collect();
+        new.arrange(&all, control)?;
+        let of = |i: usize| new.factor[(i, i)] * new.factor[(i, i)];
+        if !all.iter().all(|&i| of(i) > SINGULAR) {
+            return Ok(None);
+        }
+        new.least = least(&new.factor, control)?;
+        Ok(Some(new))
     }
 
     /// The factor of another order, from the first place that has changed.
@@ -102,6 +112,28 @@ impl<'a> Ceilings<'a> {
     }
 }
 
+/// What all others leave of each variable: one over the diagonal of the inverse, which is the sum of
+/// the squares of the columns of the factor's inverse.
+fn least(factor: &Matrix, control: &dyn Control) -> Result<Vec<f64>, Stop> {
+    let d = factor.rows();
+    let mut inverse = Matrix::zeros(d, d);
+    let mut sums = vec![0.0; d];
+    for i in 0..d {
+        control.check()?;
+        let (known, rest) = inverse.values_mut().split_at_mut(i * d);
+        let row = &mut rest[..=i];
+        row[i] = 1.0;
+        for (j, other) in known.chunks_exact(d).enumerate() {
+            hindcast_stats::axpy(-factor[(i, j)], &other[..=j], &mut row[..=j]);
+        }
+        for (sum, x) in sums.iter_mut().zip(row) {
+            *x /= factor[(i, i)];
+            *sum += *x * *x;
+        }
+    }
+    Ok(sums.into_iter().map(|sum| 1.0 / sum).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,7 +149,9 @@ mod tests {
         let correlation = Matrix::from_fn(d, d, |i, j| {
             cross[(i, j)] / (cross[(i, i)] * cross[(j, j)]).sqrt()
         });
-        let mut moved = Ceilings::new(&correlation, 50.0).unwrap();
+        let mut moved = Ceilings::new(&correlation, 50.0, &Uncontrolled)
+            .unwrap()
+            .unwrap();
         let mut order: Vec<usize> = (0..d).collect();
         moved.arrange(&order, &Uncontrolled).unwrap();
         for _ in 0..40 {
@@ -125,7 +159,9 @@ mod tests {
             let variable = order.remove(from);
             order.insert(to, variable);
             moved.shift(from, to);
-            let mut fresh = Ceilings::new(&correlation, 50.0).unwrap();
+            let mut fresh = Ceilings::new(&correlation, 50.0, &Uncontrolled)
+                .unwrap()
+                .unwrap();
             fresh.arrange(&order, &Uncontrolled).unwrap();
             for (a, b) in moved.factor.values().iter().zip(fresh.factor.values()) {
                 assert!((a - b).abs() < 1e-12);
