@@ -97,12 +97,15 @@ pub(crate) fn prove(data_dir: &Path) -> Result<Report, Failure> {
 }
 
 /// Opens with each data key that was not shredded the first thing that it sealed. Returns how many
-/// keys do; none when they are wrapped and no master key is named.
+/// keys do; none when they are kept elsewhere, or are wrapped and no master key is named.
 fn data_keys(
     data_dir: &Path,
     master: Option<&MasterKey>,
     report: &mut Report,
 ) -> Result<Option<u64>, Failure> {
+    if !data_dir.join("keys").exists() {
+        return Ok(None);
+    }
     let vault = match Vault::open(data_dir, master) {
         Err(VaultError::Wrapped(_)) => return Ok(None),
         opened => opened?,
@@ -230,7 +233,7 @@ fn text(report: &Report, keys: Option<u64>, recomputed: Option<&Recomputed>) -> 
         format!("store       {}", store(report.store)),
         match keys {
             Some(keys) => format!("data keys   {keys} open what they sealed"),
-            None => "data keys   not checked: name the master key".to_owned(),
+            None => "data keys   not checked: none are here, or no master key is named".to_owned(),
         },
     ];
     let pruned = report.pruned.iter();

@@ -137,7 +137,7 @@ fn exit_codes_tell_success_failure_and_wrong_usage() {
         "y",
         "--json",
     ]);
-    assert_eq!((out.as_str(), code), ("", Some(1)));
+    assert_eq!((out.as_str(), code), ("", Some(2)));
     let error: Value = serde_json::from_str(&errors).expect("JSON");
     assert_eq!(error["field"], "treatment[0]");
     let (_, errors, code) = run(&["events", "list", "--server", "http://127.0.0.1:9"]);

@@ -117,11 +117,21 @@ fn a_refused_request_is_admitted_and_its_result_is_the_servers() {
         // The state at the end: one refusal less, one result more.
         let facts = found["state"]["changed"].as_array().expect("facts");
         let fact = |path: &str| facts.iter().find(|fact| fact["path"] == path);
-        let refusals = fact("/totals/causal.discover/tally/refused").expect("refusals");
-        assert_eq!(
-            (&refusals["before"], &refusals["after"]),
-            (&json!(1), &json!(0))
-        );
+        let both = |path: &str| {
+            let fact = fact(path).unwrap_or_else(|| panic!("{path}: {found}"));
+            (fact["before"].clone(), fact["after"].clone())
+        };
+        match question["edits"][0]["drop"].is_null() {
+            true => assert_eq!(
+                both("/totals/causal.discover/tally/refused"),
+                (json!(1), json!(0))
+            ),
+            // With one run at a time the same request, a moment later, may be the one too many.
+            false => assert_eq!(
+                both("/totals/causal.discover/requested"),
+                (json!(3), json!(2))
+            ),
+        }
     }
 }
 

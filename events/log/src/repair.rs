@@ -8,6 +8,7 @@
 mod blobs;
 mod evidence;
 mod frames;
+mod newest;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -212,6 +213,9 @@ impl Pass<'_> {
                     link = next.1;
                 }
             }
+        }
+        if locations.last().is_some_and(|last| last.archived) {
+            self.newest(&link, repair)?;
         }
         Ok(())
     }

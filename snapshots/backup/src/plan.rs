@@ -64,6 +64,10 @@ pub fn plan(repository: &Repository, wanted: Wanted) -> Result<Plan, BackupError
         }
         Wanted::Backup(id) => {
             let found = listed.iter().rposition(|listed| listed.manifest.id == id);
+            if found.is_none() {
+                // It is damaged, or not there.
+                repository.find(id)?;
+            }
             Some(found.ok_or(BackupError::UnknownBackup(id))?)
         }
         Wanted::Seq(seq) => holding(&listed, seq)?,

@@ -317,9 +317,17 @@ impl Repository {
 
     /// One backup.
     pub fn find(&self, id: BackupId) -> Result<Listed, BackupError> {
-        let mut listed = self.list()?.into_iter();
-        let found = listed.find(|listed| listed.manifest.id == id);
-        found.ok_or(BackupError::UnknownBackup(id))
+        self.existing()?;
+        let names = self.names("backups/")?;
+        if !names.contains_key(&manifest_name(id)) {
+            return Err(BackupError::UnknownBackup(id));
+        }
+        let manifest = self.document(&manifest_name(id))?;
+        let verified = match names.contains_key(&verified_name(id)) {
+            true => whole(self.document(&verified_name(id)), &mut Vec::new())?,
+            false => None,
+        };
+        Ok(Listed { manifest, verified })
     }
 
     pub(crate) fn remove_backup(&self, id: BackupId) -> Result<(), BackupError> {

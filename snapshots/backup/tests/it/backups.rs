@@ -144,7 +144,7 @@ fn bare_directory_needs_only_the_target_and_the_key() {
         (20, 1, None)
     );
     let key_file = world.data_dir().join("keys/0000000001.key");
-    assert_eq!(std::fs::read(key_file).expect("there"), [7; 32]);
+    assert!(std::fs::read(key_file).expect("there").ends_with(&[7; 32]));
     let log = world.open();
     world.work(&log, 1);
 }

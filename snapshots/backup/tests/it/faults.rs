@@ -189,6 +189,7 @@ fn a_damaged_backup_stops_no_other() {
     world.work(&log, 3);
     let newer = world.backup(&repository, BackupKind::Incremental);
     log.close();
+    drop(log);
     for name in [
         format!("{}.verified.json", older.id),
         format!("{}.json", older.id),

@@ -114,6 +114,7 @@ fn a_backup_after_a_restore_tells_what_it_adds_to_the_history_that_was_left() {
     world.work(&log, 2);
     let next = world.backup(&repository, BackupKind::Incremental);
     log.close();
+    drop(log);
     assert!(next.to_seq < left.to_seq, "{} {}", next.to_seq, left.to_seq);
     assert!(
         next.from_seq <= restored.decided_to.next(),
