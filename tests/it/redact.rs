@@ -179,17 +179,22 @@ fn a_redaction_that_a_crash_interrupted_is_done_by_the_next_start() {
     assert!(errors.contains("nothing readable is kept"), "{errors}");
 }
 
+/// The setting of an encrypted target beside the data.
+fn far(dir: &Path) -> String {
+    let key = dir.join("key");
+    fs::write(&key, [7; 32]).expect("written");
+    format!(
+        "backup.targets=[{{ name = \"far\", url = {:?}, key_file = {:?} }}]",
+        dir.join("far").display().to_string(),
+        key.display().to_string()
+    )
+}
+
 #[test]
 fn no_restore_brings_a_redacted_subject_back() {
     let dir = temporary();
     let data = dir.path().join("data");
-    let key = dir.path().join("key");
-    fs::write(&key, [7; 32]).expect("written");
-    let target = format!(
-        "backup.targets=[{{ name = \"far\", url = {:?}, key_file = {:?} }}]",
-        dir.path().join("far").display().to_string(),
-        key.display().to_string()
-    );
+    let target = far(dir.path());
     let serve = || crate::support::serve(&data, &[&target]);
     let server = Server::start_with(serve());
     let asked = server.post_with(VALIDATE, &question(), &ADA).expect(200);
@@ -231,13 +236,7 @@ fn no_restore_brings_a_redacted_subject_back() {
 fn a_restore_in_place_keeps_what_was_redacted_there() {
     let dir = temporary();
     let data = dir.path().join("data");
-    let key = dir.path().join("key");
-    fs::write(&key, [7; 32]).expect("written");
-    let target = format!(
-        "backup.targets=[{{ name = \"far\", url = {:?}, key_file = {:?} }}]",
-        dir.path().join("far").display().to_string(),
-        key.display().to_string()
-    );
+    let target = far(dir.path());
     let server = Server::start_with(crate::support::serve(&data, &[&target]));
     let asked = server.post_with(VALIDATE, &question(), &ADA).expect(200);
     let backup = json!({ "target": "far" });
