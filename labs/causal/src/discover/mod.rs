@@ -156,7 +156,7 @@ fn search(setting: Setting<'_>, options: &DiscoverOptions) -> Result<Outcome, La
     } = setting;
     match options {
         DiscoverOptions::Boss(options) => {
-            let restarts = options.restarts;
+            let restarts = options.restarts_for(data.width());
             search::run(setting, &options.score, Plan::Boss { restarts })
         }
         DiscoverOptions::Grasp(options) => {

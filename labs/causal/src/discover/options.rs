@@ -8,7 +8,11 @@ use crate::data::Dataset;
 use crate::error::LabError;
 use crate::graph::GraphKind;
 
-pub(super) const RESTARTS_DEFAULT: u32 = 20;
+/// Searches of boss that may bring nothing. Above 30 variables the graph is the same after 8 as
+/// after 40 in made data of degree 4 to 8, and restarts are most of the time.
+const BOSS_RESTARTS_DEFAULT: u32 = 20;
+const BOSS_RESTARTS_OF_MANY_VARIABLES: u32 = 8;
+const BOSS_VARIABLES_OF_ALL_RESTARTS: usize = 30;
 /// A search of grasp costs much more with many variables: 5 restarts, with more than 200
 /// variables as many as a thousand of them over their number.
 const GRASP_RESTARTS_DEFAULT: u32 = 5;
@@ -77,7 +81,8 @@ pub enum DiscoverOptions {
 #[derive(Debug, Clone, PartialEq)]
 pub struct BossOptions {
     pub score: ScoreOptions,
-    pub restarts: u32,
+    /// By the number of variables when it is absent.
+    pub restarts: Option<u32>,
     pub background: Background,
 }
 
@@ -171,7 +176,7 @@ impl Default for DiscoverOptions {
     fn default() -> Self {
         Self::Boss(BossOptions {
             score: ScoreOptions::default(),
-            restarts: RESTARTS_DEFAULT,
+            restarts: None,
             background: Background::default(),
         })
     }
@@ -224,9 +229,11 @@ impl DiscoverOptions {
     pub(super) fn resolved(&self, data: &Dataset) -> Result<Self, LabError> {
         let mut options = self.clone();
         match &mut options {
-            Self::Boss(BossOptions { score, .. }) | Self::Ges(GesOptions { score, .. }) => {
-                *score = score.resolved(data)?;
+            Self::Boss(boss) => {
+                boss.score = boss.score.resolved(data)?;
+                boss.restarts = Some(boss.restarts_for(data.width()));
             }
+            Self::Ges(ges) => ges.score = ges.score.resolved(data)?,
             Self::Grasp(grasp) => {
                 grasp.score = grasp.score.resolved(data)?;
                 grasp.restarts = Some(grasp.restarts_for(data.width()));
@@ -254,6 +261,18 @@ impl DiscoverOptions {
             Self::Dagma(options) => Some(&options.background),
             Self::Correlation(_) => None,
         }
+    }
+}
+
+impl BossOptions {
+    /// Restarts, for data of so many variables.
+    pub(super) fn restarts_for(&self, width: usize) -> u32 {
+        self.restarts
+            .unwrap_or(if width <= BOSS_VARIABLES_OF_ALL_RESTARTS {
+                BOSS_RESTARTS_DEFAULT
+            } else {
+                BOSS_RESTARTS_OF_MANY_VARIABLES
+            })
     }
 }
 

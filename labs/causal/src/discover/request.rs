@@ -7,7 +7,7 @@ use super::handling::{Handling, Missing};
 use super::knowledge::Background;
 use super::options::{
     Algorithm, BossOptions, ConstraintOptions, CorrelationOptions, DagmaOptions, DiscoverOptions,
-    EqvarOptions, GesOptions, GraspOptions, LingamOptions, NotearsOptions, RESTARTS_DEFAULT,
+    EqvarOptions, GesOptions, GraspOptions, LingamOptions, NotearsOptions,
     TestChoice,
 };
 use super::rendering::Rendering;
@@ -164,7 +164,7 @@ impl DiscoverRequest {
         Ok(match self.algorithm {
             Algorithm::Boss => DiscoverOptions::Boss(BossOptions {
                 score: self.score_options()?,
-                restarts: restarts.unwrap_or(RESTARTS_DEFAULT),
+                restarts,
                 background,
             }),
             Algorithm::Grasp => DiscoverOptions::Grasp(GraspOptions {

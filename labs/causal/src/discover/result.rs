@@ -14,7 +14,7 @@ use crate::error::LabError;
 use crate::graph::{EdgeType, GraphKind};
 
 /// Raised when a change alters what an algorithm answers.
-pub const ALGORITHM_VERSION: u32 = 4;
+pub const ALGORITHM_VERSION: u32 = 5;
 
 /// A learned graph and how it came about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -341,7 +341,7 @@ fn parameters(options: &DiscoverOptions) -> Parameters {
 fn own_parameters(options: &DiscoverOptions) -> Parameters {
     match options {
         DiscoverOptions::Boss(o) => Parameters {
-            restarts: Some(o.restarts),
+            restarts: o.restarts,
             ..Parameters::default()
         },
         DiscoverOptions::Grasp(o) => Parameters {
