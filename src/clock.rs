@@ -1,7 +1,7 @@
 //! The one reader of clocks. Everything else is told the time.
 
 use std::sync::OnceLock;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hindcast_log::Clock;
 use hindcast_model::UnixMicros;
@@ -14,14 +14,14 @@ use hindcast_model::UnixMicros;
 )]
 pub fn wall() -> UnixMicros {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    UnixMicros(since.map_or(0, |span| whole(span.as_micros())))
+    UnixMicros(since.map_or(0, micros))
 }
 
 /// Microseconds of a clock that never jumps, counted from the first call in this process.
 #[must_use]
 pub fn monotonic_micros() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
-    whole(now().duration_since(*START.get_or_init(now)).as_micros())
+    micros(now().duration_since(*START.get_or_init(now)))
 }
 
 /// A moment to measure a span from.
@@ -48,8 +48,8 @@ impl Clock for SystemClock {
     }
 }
 
-fn whole(micros: u128) -> u64 {
-    u64::try_from(micros).unwrap_or(u64::MAX)
+fn micros(span: Duration) -> u64 {
+    span.as_secs().saturating_mul(1_000_000) + u64::from(span.subsec_micros())
 }
 
 #[cfg(test)]

@@ -43,7 +43,8 @@ pub struct Metrics {
 
 /// The metrics of one route: all its methods and statuses.
 pub struct Route {
-    path: String,
+    /// As routes are written: with the names of what varies.
+    pub path: String,
     methods: Vec<OnceLock<Method>>,
     errors: Mutex<BTreeMap<&'static str, Counter>>,
 }

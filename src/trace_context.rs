@@ -4,6 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use actix_web::http::header::HeaderValue;
 use hindcast_model::EventId;
 
 use crate::ids;
@@ -52,6 +53,20 @@ impl TraceContext {
         EventId::from_bytes(self.trace.to_be_bytes())
     }
 
+    /// The header `traceparent`.
+    #[must_use]
+    pub fn header(self) -> HeaderValue {
+        HeaderValue::from_bytes(&self.text()).expect("hexadecimal digits and dashes")
+    }
+
+    fn text(self) -> [u8; 55] {
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        digits(&mut text[3..35], self.trace);
+        digits(&mut text[36..52], u128::from(self.span));
+        text[54] += u8::from(self.sampled);
+        text
+    }
+
     /// The trace id as thirty-two hexadecimal digits.
     #[must_use]
     pub fn trace_id(self) -> String {
@@ -61,8 +76,7 @@ impl TraceContext {
 
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let flags = u8::from(self.sampled);
-        write!(f, "00-{:032x}-{:016x}-{flags:02x}", self.trace, self.span)
+        f.write_str(std::str::from_utf8(&self.text()).expect("ASCII"))
     }
 }
 
@@ -89,6 +103,15 @@ impl FromStr for TraceContext {
             span: u64::try_from(span).map_err(|_| BadTraceContext)?,
             sampled: flags & 1 == 1,
         })
+    }
+}
+
+/// Fills `places` with the last hexadecimal digits of a number.
+fn digits(places: &mut [u8], number: u128) {
+    let mut left = number;
+    for place in places.iter_mut().rev() {
+        *place = b"0123456789abcdef"[usize::try_from(left & 15).expect("below 16")];
+        left >>= 4;
     }
 }
 

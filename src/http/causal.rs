@@ -161,9 +161,10 @@ async fn lab(
         Admission::Admitted { .. } if wait == Wait::Never => {
             Ok(accepted(run, "queued", seed, wait))
         }
-        Admission::Admitted { .. } => wait_for(app, running, (run, seeded), wait).await,
+        // Apart from the rest, so that what is answered at once takes less room.
+        Admission::Admitted { .. } => Box::pin(wait_for(app, running, (run, seeded), wait)).await,
         Admission::Deduplicated { original, .. } => {
-            let answered = wait_for(app, running, (original, seeded), wait).await;
+            let answered = Box::pin(wait_for(app, running, (original, seeded), wait)).await;
             let mut response = answered.map_err(Problem::replayed)?;
             let replayed = HeaderValue::from_static("true");
             response.headers_mut().insert(REPLAYED, replayed);

@@ -45,6 +45,10 @@ pub(crate) async fn hold(
     }
     metrics::counter!("overload_held_total").increment(1);
     let left = Duration::from_micros(left);
-    tokio::time::sleep(patience.map_or(left, |patience| patience.min(left))).await;
+    // Apart, so that those who are not held take less room.
+    Box::pin(tokio::time::sleep(
+        patience.map_or(left, |patience| patience.min(left)),
+    ))
+    .await;
     Err(Problem::new(&error::BUSY, "it came before the time that it was told").retry_after(1))
 }

@@ -20,11 +20,14 @@ pub(crate) fn principal(request: &HttpRequest) -> Option<Principal> {
     request.extensions().get::<Principal>().cloned()
 }
 
-/// Lets the request in, or says why not.
-pub(crate) async fn admit(app: &Data<App>, request: &ServiceRequest) -> Result<(), Problem> {
-    let template = request.match_pattern();
+/// Lets the request for this route in, or says why not.
+pub(crate) async fn admit(
+    app: &Data<App>,
+    request: &ServiceRequest,
+    template: Option<&'static str>,
+) -> Result<(), Problem> {
     let method = request.method().as_str();
-    let need = roles::need(method, template.as_deref());
+    let need = roles::need(method, template);
     let header = request.headers().get(header::AUTHORIZATION);
     let header = header.map(header::HeaderValue::as_bytes);
     let from = request.peer_addr().map(|address| address.ip());
@@ -47,7 +50,7 @@ pub(crate) async fn admit(app: &Data<App>, request: &ServiceRequest) -> Result<(
         let left = rates.take(request, &principal)?;
         request.extensions_mut().insert(left);
     }
-    let route = || format!("{method} {}", template.as_deref().unwrap_or(""));
+    let route = || format!("{method} {}", template.unwrap_or(""));
     if changes(method) && is_cross_site(request) {
         let detail = "a page of another site may not send this request";
         audit::denied(app, request.request(), route(), detail).await;

@@ -1,11 +1,13 @@
 //! Around every request: its trace, its metrics, its log line, the limits that need no body, and
 //! the one form in which errors are written.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::future::{Future as _, poll_fn};
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::HeaderName;
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, HttpRequest};
@@ -18,7 +20,7 @@ use super::error::{self, Problem};
 use super::guard;
 use super::rate::Left;
 use super::vaults;
-use crate::metrics::Apart;
+use crate::metrics::{Apart, Route};
 use crate::trace_context::TraceContext;
 use crate::{clock, telemetry};
 
@@ -50,9 +52,10 @@ pub(crate) async fn observe<B: MessageBody + 'static>(
             .and_then(|value| value.to_str().ok()?.parse::<TraceContext>().ok());
         place.whole(parent.map_or(0, |parent| parent.span), "http.request")
     });
+    let route = route(&app, &request);
     let active = app.metrics.request();
     let admitted = match check_head(&request, &app) {
-        Ok(()) => guard::admit(&app, &request).await,
+        Ok(()) => guard::admit(&app, &request, template(route)).await,
         Err(problem) => Err(problem),
     };
     let mut response = match admitted {
@@ -70,22 +73,42 @@ pub(crate) async fn observe<B: MessageBody + 'static>(
     if let Some(problem) = &problem {
         response = response.into_response(problem.respond(&trace.trace_id()));
     }
-    let value = HeaderValue::from_str(&trace.to_string()).expect("hexadecimal digits and dashes");
-    response.headers_mut().insert(TRACEPARENT, value);
+    response.headers_mut().insert(TRACEPARENT, trace.header());
     let left = response.request().extensions().get::<Left>().copied();
     if let Some(left) = left {
         left.tell(response.headers_mut());
     }
     drop(answering);
-    let route = response.request().match_pattern();
     trace::within(place.as_ref(), || {
-        let path = route.as_deref().unwrap_or(UNMATCHED);
-        record((&app, path), &response, problem.as_ref(), trace, started);
+        record((&app, route), &response, problem.as_ref(), trace, started);
     });
     if let Some(span) = &mut span {
         describe(span, (&response, route), problem.as_ref());
     }
     Ok(response)
+}
+
+/// The route of a request. Where nothing varies in it, it is known by the path when it was asked for
+/// before: to look for it takes as long as much of the rest.
+fn route(app: &App, request: &ServiceRequest) -> &'static Route {
+    thread_local! {
+        static FIXED: RefCell<BTreeMap<&'static str, &'static Route>> = RefCell::default();
+    }
+    let path = request.path();
+    if let Some(known) = FIXED.with_borrow(|fixed| fixed.get(path).copied()) {
+        return known;
+    }
+    let template = request.match_pattern();
+    let route = app.metrics.route(template.as_deref().unwrap_or(UNMATCHED));
+    if route.path == path {
+        FIXED.with_borrow_mut(|fixed| fixed.insert(&route.path, route));
+    }
+    route
+}
+
+/// How the route is written, if there is one.
+fn template(route: &'static Route) -> Option<&'static str> {
+    Some(route.path.as_str()).filter(|path| *path != UNMATCHED)
 }
 
 /// The place of a request in its trace, unless nobody wants to know. Those that come every few
@@ -109,15 +132,15 @@ fn traced(request: &ServiceRequest, context: TraceContext) -> Option<Place> {
 /// What is known of a request when it is answered.
 fn describe(
     span: &mut Open,
-    (response, route): (&ServiceResponse<BoxBody>, Option<String>),
+    (response, route): (&ServiceResponse<BoxBody>, &'static Route),
     problem: Option<&Problem>,
 ) {
     let request = response.request();
     let status = response.status().as_u16();
     span.set("http.request.method", request.method().as_str().to_owned());
     span.set("url.path", request.path().to_owned());
-    if let Some(route) = route {
-        span.set("http.route", route);
+    if let Some(template) = template(route) {
+        span.set("http.route", template);
     }
     span.set("http.response.status_code", u64::from(status));
     if status >= 500 {
@@ -166,7 +189,7 @@ fn problem_of(response: &ServiceResponse<BoxBody>) -> Option<Problem> {
 }
 
 fn record(
-    (app, path): (&App, &str),
+    (app, route): (&App, &'static Route),
     response: &ServiceResponse<BoxBody>,
     problem: Option<&Problem>,
     trace: TraceContext,
@@ -175,7 +198,7 @@ fn record(
     let took = clock::now().duration_since(started);
     let status = response.status().as_u16();
     let request = response.request();
-    let route = app.metrics.route(path);
+    let path = route.path.as_str();
     let apart = apart(path, status, problem);
     let method = request.method().as_str();
     route.observe(method, (status, apart), took, trace.trace);

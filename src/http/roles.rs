@@ -18,6 +18,9 @@ const ADMIN: Need = Need::Role(Role::Admin);
 
 /// Method, template, and who may. HEAD is a GET.
 const TABLE: &[(&str, &str, Need)] = &[
+    ("POST", "/api/v1/causal/discover", OPERATOR),
+    ("POST", "/api/v1/causal/validate", OPERATOR),
+    ("POST", "/api/v1/causal/paths", OPERATOR),
     ("GET", "/", PUBLIC),
     ("GET", "/docs", PUBLIC),
     ("GET", "/openapi.json", PUBLIC),
@@ -52,9 +55,6 @@ const TABLE: &[(&str, &str, Need)] = &[
     ("GET", "/debug/config", VIEWER),
     ("GET", "/debug/traces", VIEWER),
     ("POST", "/debug/profile", OPERATOR),
-    ("POST", "/api/v1/causal/discover", OPERATOR),
-    ("POST", "/api/v1/causal/validate", OPERATOR),
-    ("POST", "/api/v1/causal/paths", OPERATOR),
     ("GET", "/api/v1/datasets", VIEWER),
     ("POST", "/api/v1/datasets", OPERATOR),
     ("GET", "/api/v1/datasets/{digest}", VIEWER),
