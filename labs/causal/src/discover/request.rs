@@ -7,8 +7,7 @@ use super::handling::{Handling, Missing};
 use super::knowledge::Background;
 use super::options::{
     Algorithm, BossOptions, ConstraintOptions, CorrelationOptions, DagmaOptions, DiscoverOptions,
-    EqvarOptions, GesOptions, GraspOptions, LingamOptions, NotearsOptions,
-    TestChoice,
+    EqvarOptions, GesOptions, GraspOptions, LingamOptions, NotearsOptions, TestChoice,
 };
 use super::rendering::Rendering;
 use super::scoring::{PENALTY_DISCOUNT_DEFAULT, ScoreChoice, ScoreOptions};
