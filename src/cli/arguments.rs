@@ -13,7 +13,7 @@ mod slo;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 pub(crate) use backup::{AnyTarget, Backup, Restore, Target};
 pub(crate) use breaker::{Breaker, LastingWish, Service, Wish};
@@ -400,33 +400,62 @@ pub(crate) enum Experiment {
     Stats,
 }
 
+/// The program's grammar. A group of verbs shows the first example of each.
+pub(crate) fn command() -> clap::Command {
+    let mut command = Cli::command();
+    let names: Vec<String> = command
+        .get_subcommands()
+        .filter(|group| group.has_subcommands() && group.get_after_help().is_none())
+        .map(|group| group.get_name().to_owned())
+        .collect();
+    for name in names {
+        command = command.mut_subcommand(name, |group| {
+            let examples: Vec<String> = group.get_subcommands().filter_map(example).collect();
+            group.after_help(format!("Examples:\n{}", examples.join("\n")))
+        });
+    }
+    command
+}
+
+/// The first example of a verb.
+fn example(verb: &clap::Command) -> Option<String> {
+    let help = verb.get_after_help()?.to_string();
+    let mut lines = help
+        .lines()
+        .skip_while(|line| !line.starts_with("  hindcast "));
+    let mut example = lines.next()?.to_owned();
+    // One that goes on in the next line is shown whole.
+    while example.ends_with('\\')
+        && let Some(more) = lines.next()
+    {
+        example = format!("{example}\n{more}");
+    }
+    Some(example)
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_grammar_is_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]
     fn every_verb_has_help_with_an_example() {
-        fn leaves(command: &clap::Command, path: &str, missing: &mut Vec<String>) {
+        fn look(command: &clap::Command, path: &str, missing: &mut Vec<String>) {
             let path = format!("{path} {}", command.get_name());
-            let mut inner = command.get_subcommands().peekable();
-            if inner.peek().is_none() {
-                let after = command.get_after_help().map(ToString::to_string);
-                if !after.is_some_and(|text| text.contains("hindcast ")) {
-                    missing.push(path);
-                }
-                return;
+            let after = command.get_after_help().map(ToString::to_string);
+            if !after.is_some_and(|text| text.contains("hindcast ")) {
+                missing.push(path.clone());
             }
-            inner.for_each(|inner| leaves(inner, &path, missing));
+            for inner in command.get_subcommands() {
+                look(inner, &path, missing);
+            }
         }
         let mut missing = Vec::new();
-        leaves(&Cli::command(), "", &mut missing);
+        look(&command(), "", &mut missing);
         assert_eq!(missing, Vec::<String>::new());
     }
 }

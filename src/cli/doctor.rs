@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::arguments::Global;
 use super::output::{Failure, Output};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::{clock, disk};
 
 /// Descriptors beside those of connections: segments, lookup store, blobs, threads.
@@ -70,10 +70,9 @@ impl Finding {
 }
 
 pub(crate) fn run(global: &Global, output: &Output) -> Result<(), Failure> {
-    // A configuration that cannot be read is told as everywhere.
-    let config = global.configuration()?;
+    let (config, configuration) = configuration(global);
     let findings = [
-        Finding::ok("configuration", "every key is known and in its range"),
+        configuration,
         exposure(&config),
         port(&config),
         directory(&config.server.data_dir),
@@ -123,6 +122,30 @@ fn text(findings: &[Finding]) -> String {
         lines.extend(advice.iter().map(|advice| format!("{:>20} {advice}", "->")));
     }
     lines.join("\n")
+}
+
+/// The configuration, and how it is. What cannot be read leaves the defaults, so that the rest can
+/// be looked at.
+fn configuration(global: &Global) -> (Config, Finding) {
+    let check = "configuration";
+    let advice = "correct it; hindcast config show prints what is in force, and from where";
+    let bad = |error: ConfigError| Finding::not(Verdict::Fail, check, error.to_string(), advice);
+    match global.load() {
+        Ok(config) => match config.check() {
+            Ok(()) => {
+                let found = "every key is known and in its range";
+                (config, Finding::ok(check, found))
+            }
+            Err(error) => (config, bad(error)),
+        },
+        Err(error) => {
+            let mut config = Config::default();
+            if let Some(data_dir) = &global.data_dir {
+                config.server.data_dir.clone_from(data_dir);
+            }
+            (config, bad(error))
+        }
+    }
 }
 
 fn exposure(config: &Config) -> Finding {

@@ -43,7 +43,7 @@ mod whatif;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::FromArgMatches;
 
 use arguments::{Cli, ConfigVerb, Global, Shell, Verb};
 use output::{Failure, Output};
@@ -52,7 +52,8 @@ use output::{Failure, Output};
 #[must_use]
 pub fn main() -> ExitCode {
     // clap prints help and usage errors itself, with exit codes 0 and 2.
-    let cli = Cli::parse();
+    let matches = arguments::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let output = Output::new(cli.global.json);
     match run(cli, &output) {
         Ok(()) => ExitCode::SUCCESS,
@@ -193,7 +194,7 @@ fn ignored(global: &Global, verb: &Verb) -> &'static [&'static str] {
 fn completions(shell: Shell, output: &Output) -> Result<(), Failure> {
     use clap_complete::shells::{Bash, Elvish, Fish, PowerShell, Zsh};
     let mut script = Vec::new();
-    let mut command = Cli::command();
+    let mut command = arguments::command();
     let name = "hindcast";
     match shell {
         Shell::Bash => clap_complete::generate(Bash, &mut command, name, &mut script),

@@ -179,6 +179,17 @@ fn the_doctor_names_what_is_wrong_and_what_to_do() {
         (Some(1), "fail".into()),
         "{report}"
     );
+    // What is wrong in the configuration is a line of the list, and the rest is looked at too.
+    for wrong in [
+        "runs.threads=none",
+        "no.such=1",
+        "cache.results_bytes_max=-1",
+    ] {
+        let (report, code) = look(&[wrong]);
+        let found = verdict(&report, "configuration");
+        assert_eq!((code, found), (Some(1), "fail".into()), "{report}");
+        assert_eq!(verdict(&report, "data_dir"), "ok", "{report}");
+    }
     let server = Server::start(dir.path());
     let (report, code) = look(&[]);
     assert_eq!(
