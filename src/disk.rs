@@ -14,6 +14,13 @@ pub fn space(path: &Path) -> Option<(u64, u64)> {
     Some((bytes(found.f_bavail), bytes(size)))
 }
 
+/// All bytes of the file system, also those that are kept for the administrator.
+#[must_use]
+pub fn whole(path: &Path) -> Option<u64> {
+    let found = rustix::fs::statvfs(path).ok()?;
+    Some(found.f_blocks.saturating_mul(found.f_frsize))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -22,6 +29,7 @@ mod tests {
     fn a_file_system_has_a_size() {
         let (free, total) = space(Path::new("/")).expect("a file system");
         assert!(free <= total && total > 0);
+        assert!(whole(Path::new("/")).expect("a file system") >= total);
         assert_eq!(space(Path::new("/nowhere/at/all")), None);
     }
 }

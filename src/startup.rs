@@ -23,7 +23,9 @@ use crate::config::{Config, ConfigError};
 use crate::http::{self, App, ConfigSource, Running};
 use crate::metrics::{RecorderTaken, sampler};
 use crate::tls::{Certificate, TlsError};
-use crate::{breakers, clock, hangup, ids, metrics, overload, retention, slo, snapshots};
+use crate::{
+    breakers, clock, descriptors, hangup, ids, metrics, overload, retention, slo, snapshots,
+};
 
 mod options;
 
@@ -198,21 +200,31 @@ fn http_server(
     let http = &config.http;
     let connections = app.clone();
     let tls = app.certificate.clone();
-    let server = HttpServer::new(move || http::application(app.clone()))
-        .workers(workers)
-        .max_connections(http.connections_max.div_ceil(workers))
-        .keep_alive(Duration::from_millis(http.keep_alive_ms))
-        .client_request_timeout(Duration::from_millis(http.head_timeout_ms))
-        .client_disconnect_timeout(Duration::from_millis(1_000))
-        // Who closes its side has gone: work that only it waits for can end.
-        .h1_allow_half_closed(false)
-        .shutdown_timeout(config.server.stop_grace_ms.div_ceil(1_000))
-        .disable_signals()
-        .on_connect(move |_, extensions| {
-            extensions.insert(connections.metrics.connection());
-            extensions.insert(http::ComesAgain::default());
-        })
-        .tls_handshake_timeout(Duration::from_millis(http.head_timeout_ms));
+    let connections_max = descriptors::make_room(http.connections_max);
+    let named = || {
+        // It is made on the thread that uses it.
+        if let Err(error) = rustix::thread::set_name(c"http-worker") {
+            tracing::debug!(%error, "the thread has no name");
+        }
+    };
+    let server = HttpServer::new(move || {
+        named();
+        http::application(app.clone())
+    })
+    .workers(workers)
+    .max_connections(connections_max.div_ceil(workers))
+    .keep_alive(Duration::from_millis(http.keep_alive_ms))
+    .client_request_timeout(Duration::from_millis(http.head_timeout_ms))
+    .client_disconnect_timeout(Duration::from_millis(1_000))
+    // Who closes its side has gone: work that only it waits for can end.
+    .h1_allow_half_closed(false)
+    .shutdown_timeout(config.server.stop_grace_ms.div_ceil(1_000))
+    .disable_signals()
+    .on_connect(move |_, extensions| {
+        extensions.insert(connections.metrics.connection());
+        extensions.insert(http::ComesAgain::default());
+    })
+    .tls_handshake_timeout(Duration::from_millis(http.head_timeout_ms));
     let server = match tls {
         Some(certificate) => server.listen_rustls_0_23(listener, certificate.server_config()?)?,
         None => server.listen(listener)?,

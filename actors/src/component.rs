@@ -5,6 +5,7 @@
 //! half-changed actor once more while dropping it), the body is dropped and the supervisor told.
 //! A [`Slot`] is where handles find the living actor of a name, whichever that is.
 
+use std::ffi::CString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock, mpsc};
@@ -378,10 +379,25 @@ impl<C: Component> Shell<C> {
     }
 }
 
+/// Lets the table of threads say whose this one is. The system keeps 15 bytes.
+fn name_thread(actor: &str) {
+    let name = format!("actor-{actor}");
+    let name = name.get(..THREAD_NAME_BYTES).unwrap_or(&name);
+    if let Some(name) = CString::new(name).ok()
+        && let Err(error) = rustix::thread::set_name(&name)
+    {
+        tracing::debug!(%error, "the thread has no name");
+    }
+}
+
+/// Bytes of a thread's name.
+const THREAD_NAME_BYTES: usize = 15;
+
 impl<C: Component> Actor for Shell<C> {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
+        name_thread(C::NAME);
         self.guarded(context, "start", C::started);
         context.run_interval(C::TICK, Self::tick);
     }

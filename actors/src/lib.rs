@@ -69,6 +69,7 @@ pub use scrub::{ScrubHandle, ScrubOptions};
 pub use standing::{ActorStatus, Phase, SupervisionHandle};
 pub use start::{ActorOptions, Actors};
 pub use supervisor::SupervisionOptions;
+pub use threads::table as thread_table;
 
 /// Time, ids and facts of the host, as the binary hands them in.
 #[derive(Clone)]

@@ -4,12 +4,11 @@
 //! equal requests have equal hashes, and reading the spec back gives the same operation.
 
 mod canonical;
+mod key;
 mod question;
 mod words;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::sync::Mutex;
 
 pub use hindcast_causal::data::{Dataset, Format, Limits, Profile, Table};
 pub use hindcast_causal::discover::{DiscoverRequest, Discovery};
@@ -26,7 +25,6 @@ use serde::de::DeserializeOwned;
 pub use words::plain;
 
 use crate::circuit_breaker::services;
-use crate::lock::lock;
 use crate::results::{self, ResultKey};
 
 pub use canonical::Json;
@@ -40,9 +38,6 @@ pub const RESULT_SCHEMA: u16 = 1;
 /// Specs up to this many bytes are computed before they are recorded, when the operation is one
 /// of those that take microseconds.
 pub const CHEAP_SPEC_BYTES_MAX: usize = 4 * 1024;
-
-/// Validations whose canonical digest is remembered.
-const CANONICAL_SPECS_MAX: usize = 4_096;
 
 /// The largest seed, and the largest of any whole number: every reader of JSON takes it exactly.
 pub const SEED_MAX: u64 = (1 << 53) - 1;
@@ -237,8 +232,9 @@ impl Operation {
     #[must_use]
     pub fn key(&self, spec: Digest, seed: u64, sealed: KeyId) -> ResultKey {
         let what = match self {
-            Self::Validate(request) => canonical_spec(request, spec),
-            Self::Discover(_) | Self::Paths(_) => spec,
+            Self::Validate(request) => key::validate(request, spec),
+            Self::Discover(request) => key::discover(request, spec),
+            Self::Paths(_) => spec,
             #[cfg(test)]
             Self::Fault(_) => spec,
         };
@@ -339,26 +335,6 @@ impl Operation {
             Self::Fault(request) => request.execute(seed, control),
         }
     }
-}
-
-/// One digest for all validations that ask the same, given that of the spec. Reading a graph takes
-/// longer than answering from the cache, so the last ones are remembered.
-fn canonical_spec(request: &ValidateRequest, spec: Digest) -> Digest {
-    static KNOWN: Mutex<BTreeMap<Digest, Digest>> = Mutex::new(BTreeMap::new());
-    if let Some(known) = lock(&KNOWN).get(&spec) {
-        return *known;
-    }
-    let limits = identify::Limits::default();
-    let key = Prepared::new(request, &limits, &Uncontrolled)
-        .and_then(|prepared| prepared.canonical_key(&Uncontrolled));
-    // A request that cannot be read has a refusal of its own.
-    let key = key.map_or(spec, Digest);
-    let mut known = lock(&KNOWN);
-    if known.len() >= CANONICAL_SPECS_MAX {
-        known.clear();
-    }
-    known.insert(spec, key);
-    key
 }
 
 /// The first field with a whole number that not every reader of JSON takes exactly.

@@ -22,6 +22,20 @@ pub enum Phase {
     Stopped,
 }
 
+impl Phase {
+    /// As health reports write it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Restarting => "restarting",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
 /// One actor, as health reports show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActorStatus {

@@ -286,7 +286,8 @@ impl Supervisor {
             if child.evidence.is_none() {
                 let threads = threads::table();
                 let name = child.vitals.name;
-                tracing::warn!(actor = name, age_micros = age, ?handling, threads, "silent");
+                let handling = handling.map_or("nothing", |(kind, _)| kind);
+                tracing::warn!(actor = name, age_micros = age, handling, threads, "silent");
                 child.evidence = Some(threads);
             }
             if age <= micros(limit) {
@@ -327,7 +328,7 @@ impl Supervisor {
             actor = name,
             reason,
             backoff_micros = wait,
-            ?phase,
+            phase = phase.word(),
             "actor will be rebuilt"
         );
         let evidence = cut(child.evidence.take().unwrap_or_default());

@@ -7,7 +7,8 @@ use std::path::Path;
 
 /// A line for each thread: id, name, state, where in the kernel it waits, its system call, and
 /// its CPU time. Empty where the system does not say.
-pub(crate) fn table() -> String {
+#[must_use]
+pub fn table() -> String {
     let mut lines = String::from("thread name state waits_in system_call cpu_ticks\n");
     let Ok(tasks) = fs::read_dir("/proc/self/task") else {
         return String::new();

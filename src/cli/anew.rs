@@ -71,7 +71,8 @@ pub(crate) fn begin(
     reason: &str,
 ) -> io::Result<Infallible> {
     let next = next(begun, now, limits);
-    tracing::error!(reason, ?next, "the process begins anew");
+    let safe_mode = matches!(next, Next::SafeMode);
+    tracing::error!(reason, safe_mode, "the process begins anew");
     let mut own = std::env::args_os();
     let mut command = Command::new(ITSELF);
     command.arg0(own.next().unwrap_or_else(|| ITSELF.into()));

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use hindcast_actors::circuit_breaker::simulate::{simulate, since};
+use hindcast_actors::circuit_breaker::simulate::{SimulateError, simulate, since};
 use hindcast_actors::history::Source;
 use hindcast_actors::views::{self, BreakerView};
 use hindcast_model::{Seq, State, Stream};
@@ -164,7 +164,13 @@ fn simulated(
             Failure::Usage(message)
         })?,
     };
-    let found = simulate(files.reader(), (name, &set), (from, files.head()))?;
+    let found = simulate(files.reader(), (name, &set), (from, files.head()));
+    let found = found.map_err(
+        |error| match matches!(error, SimulateError::Setting { .. }) {
+            true => Failure::Usage(format!("--set: {error}")),
+            false => error.into(),
+        },
+    )?;
     super::history::print(output, &found, render::simulation)
 }
 

@@ -13,10 +13,8 @@ use serde::Serialize;
 use super::arguments::Global;
 use super::output::{Failure, Output};
 use crate::config::{Config, ConfigError};
-use crate::{clock, disk};
+use crate::{clock, descriptors, disk};
 
-/// Descriptors beside those of connections: segments, lookup store, blobs, threads.
-const DESCRIPTORS_BESIDE: u64 = 256;
 /// No clock is right that shows a time before this program was written.
 const WRITTEN_AT: UnixMicros = UnixMicros(1_767_225_600_000_000);
 /// Bytes of memory that a loaded server takes, beside its caches.
@@ -310,9 +308,8 @@ fn damaged(error: &LogError) -> Finding {
 }
 
 fn descriptors(config: &Config) -> Finding {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let wanted = config.http.connections_max as u64 + DESCRIPTORS_BESIDE;
-    match limit {
+    let wanted = (config.http.connections_max as u64).saturating_add(descriptors::BESIDE);
+    match descriptors::limit() {
         Some(limit) if limit < wanted => {
             let found = format!("{limit} descriptors, and up to {wanted} may be wanted");
             let advice = format!("ulimit -n {wanted}, or fewer http.connections_max");

@@ -161,7 +161,6 @@ async fn lab(
         Admission::Admitted { .. } if wait == Wait::Never => {
             Ok(accepted(run, "queued", seed, wait))
         }
-        // Apart from the rest, so that what is answered at once takes less room.
         Admission::Admitted { .. } => Box::pin(wait_for(app, running, (run, seeded), wait)).await,
         Admission::Deduplicated { original, .. } => {
             let answered = Box::pin(wait_for(app, running, (original, seeded), wait)).await;
@@ -257,7 +256,7 @@ async fn enter(
     (name, patience): (&str, &Patience),
 ) -> Result<Permit, Problem> {
     let left = patience.left();
-    let again = parameters::is_retry(request) || was_recorded(app, request);
+    let again = parameters::is_retry(request)? || was_recorded(app, request);
     let entered = gate(app, name).enter(again, left).await;
     entered.map_err(|shed| {
         if patience.left().is_some_and(|left| left.is_zero()) {
@@ -337,7 +336,8 @@ fn completed(answer: &Answer<'_>) -> HttpResponse {
         .body(answer.to_json())
 }
 
-/// The run's answer if it ends in time, else where to look for it.
+/// The run's answer if it ends in time, else where to look for it. It is boxed where it is awaited,
+/// so that what is answered at once takes less room.
 async fn wait_for(
     app: &App,
     running: &Running,

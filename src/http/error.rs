@@ -9,6 +9,7 @@ use actix_web::{HttpResponse, ResponseError};
 use hindcast_actors::SubmitFailure;
 use hindcast_actors::operation::{LabError, plain};
 use hindcast_log::{CommitError, LogError, PayloadError};
+use hindcast_model::breaker::BreakerState;
 use hindcast_model::{Refusal, RunId};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -296,6 +297,17 @@ pub(crate) fn from_framework(status: StatusCode, message: &str) -> Problem {
     Problem::new(kind, message)
 }
 
+/// Seconds after which to look again when only a person can change what is wrong.
+const PERSON_SECONDS: u64 = 60;
+
+/// The problem of a log that takes nothing, and why.
+pub(crate) fn read_only(why: &str) -> Problem {
+    let problem = Problem::new(&UNAVAILABLE, format!("the log is read-only: {why}"));
+    problem
+        .hint("reads are answered; writing begins with another start of the server".to_owned())
+        .retry_after(PERSON_SECONDS)
+}
+
 /// The problem of a body that is not JSON.
 pub(crate) fn malformed_json(error: serde_json::Error) -> Problem {
     Problem::new(&MALFORMED, error.to_string()).field("body")
@@ -377,14 +389,18 @@ impl From<Refusal> for Problem {
             }
             Refusal::BreakerOpen {
                 breaker,
+                state,
                 retry_micros,
-                ..
             } => Self::new(&BREAKER_OPEN, detail)
+                .retry_after(match retry_micros.div_ceil(1_000_000) {
+                    // Until somebody thinks otherwise.
+                    0 if state == BreakerState::ForcedOpen => PERSON_SECONDS,
+                    seconds => seconds.max(1),
+                })
                 .hint(format!(
                     "GET /api/v1/breakers/{breaker} tells why; `Hindcast-Fallback: allow` takes \
                      another algorithm where one is configured"
-                ))
-                .retry_after(retry_micros.div_ceil(1_000_000).max(1)),
+                )),
         };
         problem.counted()
     }
@@ -414,7 +430,8 @@ impl Problem {
                 .field("body")
                 .limit(*limit as u64),
             CommitError::NoRoom(_) => Self::new(&DISK_LOW, detail).retry_after(60),
-            CommitError::ReadOnly(_) | CommitError::Closed => Self::new(&UNAVAILABLE, detail),
+            CommitError::ReadOnly(why) => read_only(why),
+            CommitError::Closed => Self::new(&UNAVAILABLE, detail),
             CommitError::Panicked(_) => Self::new(&INTERNAL, detail),
         }
     }

@@ -65,7 +65,25 @@ pub(crate) async fn admit(
             }
             Err(forbidden(&detail).hint(format!("use a key of the role {least}")))
         }
+        Need::Role(_) if changes(method) => check_writable(app, template),
         Need::Role(_) | Need::Public => Ok(()),
+    }
+}
+
+/// What is done also where nothing can be recorded: it is how one finds out why, and leaves. Backups
+/// refuse by themselves, and say how to make one then.
+const WITHOUT_RECORD: [&str; 3] = ["/-/quit", "/debug/profile", "/api/v1/backups"];
+
+/// Refuses what would have to be recorded and cannot be, before anything is kept of it.
+fn check_writable(app: &Data<App>, template: Option<&str>) -> Result<(), Problem> {
+    let without = template.is_none_or(|template| WITHOUT_RECORD.contains(&template));
+    let why = app
+        .running
+        .get()
+        .and_then(|running| running.log.read_only());
+    match why.filter(|_| !without) {
+        Some(why) => Err(error::read_only(why)),
+        None => Ok(()),
     }
 }
 

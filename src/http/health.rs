@@ -1,19 +1,21 @@
 //! How the server is. Answers come from what was measured in the last second, so that they never
 //! wait for a busy actor, the disk or the log.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use actix_web::http::header::{ACCEPT, CACHE_CONTROL, VARY};
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
-use hindcast_actors::{ActorStatus, Phase, views};
+use hindcast_actors::{ActorStatus, Phase, thread_table, views};
+use hindcast_log::Stats;
 use metrics::gauge;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{App, Running, guard};
-use crate::disk;
 use crate::metrics::text::Format;
+use crate::stall::Found;
+use crate::{clock, disk};
 
 /// How the server is, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -49,6 +51,24 @@ pub(crate) struct Components {
     /// Files that are damaged, the first ones.
     pub(crate) damaged: Vec<DamageHealth>,
     pub(crate) slo: SloHealth,
+    /// When it was measured.
+    #[serde(skip)]
+    measured_micros: u64,
+}
+
+impl Components {
+    /// For how many seconds nothing could be measured, when that is too long: who measures may
+    /// hang on what it measures.
+    fn stale_seconds(&self) -> Option<u64> {
+        let age = clock::monotonic_micros().saturating_sub(self.measured_micros);
+        (age > MEASURED_AGE_MICROS_MAX).then_some(age / 1_000_000)
+    }
+
+    /// Whether work is taken.
+    fn take_work(&self) -> bool {
+        let has_room = self.log.wants_room.is_none() && !self.runs.intake_paused;
+        self.log.records() && has_room && self.stale_seconds().is_none()
+    }
 }
 
 /// Error budgets. A frozen one does not make the server unhealthy.
@@ -70,6 +90,37 @@ pub(crate) struct LogHealth {
     pub(crate) read_only: Option<String>,
     /// What waits for room on the disk, when something does.
     pub(crate) wants_room: Option<String>,
+    /// Milliseconds for which something waits to be recorded and nothing is answered; absent when
+    /// that is no more than usual.
+    pub(crate) stalled_ms: Option<u64>,
+}
+
+impl LogHealth {
+    fn of(app: &App, running: &Running, stats: &Stats) -> Self {
+        let stall = app.stall.lock();
+        let found = stall
+            .unwrap_or_else(PoisonError::into_inner)
+            .look(stats, clock::monotonic_micros());
+        if let Found::Stalled { is_news: true, .. } = found {
+            let threads = thread_table();
+            tracing::error!(threads, "the log does not answer: the disk may hang");
+        }
+        Self {
+            head: running.log.head().to_string(),
+            sequence: running.log.head().seq.0,
+            queued: stats.queued as u64,
+            read_only: running.log.read_only().map(str::to_owned),
+            wants_room: running.log.wants_room().map(str::to_owned),
+            stalled_ms: match found {
+                Found::Answers => None,
+                Found::Stalled { micros, .. } => Some(micros / 1_000),
+            },
+        }
+    }
+
+    fn records(&self) -> bool {
+        self.read_only.is_none() && self.stalled_ms.is_none()
+    }
 }
 
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -120,6 +171,12 @@ pub(crate) struct DiskHealth {
     pub(crate) reserve_bytes: u64,
 }
 
+/// Milliseconds without a heartbeat after which the supervisor builds an actor anew.
+const HEARTBEAT_AGE_MS_MAX: u64 = 3_000;
+
+/// Microseconds after which what was measured says nothing any more.
+const MEASURED_AGE_MICROS_MAX: u64 = 5_000_000;
+
 /// Damaged files in one answer.
 const DAMAGED_SHOWN: usize = 10;
 
@@ -129,7 +186,6 @@ pub(crate) type Measured = Arc<Components>;
 /// Measures everything, for health and for metrics. It may block for a moment.
 pub(crate) fn measure(app: &App, running: &Running) -> Measured {
     let stats = running.log.stats();
-    let head = running.log.head();
     let (in_flight, settings, intake_paused) = running
         .log
         .state(|state| (state.in_flight(), state.settings(), state.intake_paused()));
@@ -154,18 +210,19 @@ pub(crate) fn measure(app: &App, running: &Running) -> Measured {
         gauge!("disk_size_bytes").set(size as f64);
     }
     app.metrics.file_systems(&app.config.server.data_dir);
-    let actors = statuses.into_iter().map(ActorHealth::from).collect();
-    let read_only = running.log.read_only().map(str::to_owned);
-    let up = if read_only.is_none() { 1.0 } else { 0.0 };
+    let actors: Vec<ActorHealth> = statuses.into_iter().map(ActorHealth::from).collect();
+    let log = LogHealth::of(app, running, &stats);
+    let up = if log.records() { 1.0 } else { 0.0 };
     gauge!("up", "job" => "hindcast", "instance" => "log").set(up);
+    // It is the supervisor who says that an actor is up; it may be silent itself.
+    for actor in &actors {
+        if actor.phase == Phase::Running {
+            let up = if actor.is_silent() { 0.0 } else { 1.0 };
+            gauge!("up", "job" => "hindcast", "instance" => actor.name).set(up);
+        }
+    }
     Arc::new(Components {
-        log: LogHealth {
-            head: head.to_string(),
-            sequence: head.seq.0,
-            queued: stats.queued as u64,
-            read_only,
-            wants_room: running.log.wants_room().map(str::to_owned),
-        },
+        log,
         store: StoreHealth {
             applied_sequence: stats.applied.0,
             lag_events,
@@ -189,7 +246,16 @@ pub(crate) fn measure(app: &App, running: &Running) -> Measured {
             frozen: !freezes.is_empty(),
             reasons: freezes,
         },
+        measured_micros: clock::monotonic_micros(),
     })
+}
+
+impl ActorHealth {
+    /// Whether it has said nothing for so long that it should have been built anew.
+    fn is_silent(&self) -> bool {
+        let lives = matches!(self.phase, Phase::Running | Phase::Starting);
+        lives && self.heartbeat_age_ms > HEARTBEAT_AGE_MS_MAX
+    }
 }
 
 impl From<ActorStatus> for ActorHealth {
@@ -255,16 +321,29 @@ impl Health {
 
 fn reasons_of(found: &Components) -> Vec<String> {
     let mut reasons = Vec::new();
+    if let Some(seconds) = found.stale_seconds() {
+        reasons.push(format!("nothing could be measured for {seconds} s"));
+    }
     if let Some(what) = &found.log.wants_room {
         reasons.push(format!("the disk is full: {what}"));
     }
     if let Some(why) = &found.log.read_only {
         reasons.push(format!("the log is read-only: {why}"));
     }
+    if let Some(ms) = found.log.stalled_ms {
+        let seconds = ms / 1_000;
+        reasons.push(format!(
+            "the log answers nothing for {seconds} s: the disk may hang"
+        ));
+    }
     for actor in &found.actors {
         if !matches!(actor.phase, Phase::Running | Phase::Starting) {
             let why = actor.last_reason.as_deref().unwrap_or("no reason is known");
             reasons.push(format!("the {} actor is not running: {why}", actor.name));
+        } else if actor.is_silent() {
+            let seconds = actor.heartbeat_age_ms / 1_000;
+            let name = actor.name;
+            reasons.push(format!("the {name} actor says nothing for {seconds} s"));
         }
     }
     for DamageHealth { file, what, .. } in &found.damaged {
@@ -311,9 +390,12 @@ pub(crate) struct Probe {
 ))]
 pub(crate) async fn ready(app: Data<App>, request: HttpRequest) -> HttpResponse {
     let health = Health::of(&app);
-    let writable = |found: &Components| found.log.read_only.is_none();
     let serving = matches!(health.status, Status::Ok | Status::Degraded);
-    let good = serving && health.components.as_ref().is_some_and(writable);
+    let takes_work = health
+        .components
+        .as_ref()
+        .is_some_and(Components::take_work);
+    let good = serving && takes_work;
     health.told_to(&request).respond(good)
 }
 

@@ -1,5 +1,7 @@
 //! Access keys: made, listed, revoked.
 
+use std::io::ErrorKind;
+
 use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use hindcast_actors::views;
@@ -78,7 +80,14 @@ fn view(key: &AccessKey, now: UnixMicros) -> KeyView {
 
 impl From<KeyFileError> for Problem {
     fn from(error: KeyFileError) -> Self {
-        Self::new(&error::INTERNAL, error.to_string())
+        match &error {
+            KeyFileError::Io { source, .. } if source.kind() == ErrorKind::StorageFull => {
+                Self::new(&error::DISK_LOW, error.to_string()).retry_after(60)
+            }
+            KeyFileError::Io { .. } | KeyFileError::Readable(_) | KeyFileError::Format { .. } => {
+                Self::new(&error::INTERNAL, error.to_string())
+            }
+        }
     }
 }
 

@@ -60,6 +60,7 @@ use crate::access::{ANONYMOUS, Access};
 use crate::config::{Config, LiveConfig};
 use crate::metrics::Metrics;
 use crate::overload::{Gate, GateOptions};
+use crate::stall::Stall;
 use crate::tls::Certificate;
 use crate::{clock, ids};
 use body::BodyMemory;
@@ -104,6 +105,7 @@ pub struct App {
     running: OnceLock<Running>,
     recovering: Mutex<String>,
     measured: RwLock<Option<Measured>>,
+    stall: Mutex<Stall>,
     head: OnceLock<watch::Receiver<Seq>>,
     stopping: AtomicBool,
 }
@@ -143,6 +145,7 @@ impl App {
             running: OnceLock::new(),
             recovering: Mutex::default(),
             measured: RwLock::default(),
+            stall: Mutex::default(),
             head: OnceLock::new(),
             stopping: AtomicBool::new(false),
             config: LiveConfig::new(config.clone()),

@@ -36,7 +36,7 @@ pub(crate) struct LabHeaders {
     #[param(rename = "Hindcast-Deadline", minimum = 1, maximum = 86_400_000)]
     deadline: Option<u64>,
     /// How often the same request was sent before and turned away.
-    #[param(rename = "Hindcast-Retry-Attempt", minimum = 0)]
+    #[param(rename = "Hindcast-Retry-Attempt", minimum = 0, maximum = 1_000_000)]
     retry_attempt: Option<u32>,
     /// W3C trace context; its trace id becomes the correlation id of the events.
     traceparent: Option<String>,

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use hindcast_actors::views::{self, FallbackView, RunStatus};
 use hindcast_log::{PayloadError, Recorded};
-use hindcast_model::breaker::{CALLER_DEADLINE, DEADLINE_EXCEEDED};
+use hindcast_model::breaker::{CALLER_DEADLINE, DEADLINE_EXCEEDED, DEADLINE_UNSERVED};
 use hindcast_model::event::{Event, Outcome};
 use hindcast_model::{Digest, KeyId, Payload, RunId, Stream};
 use serde_json::value::RawValue;
@@ -170,7 +170,9 @@ pub(crate) fn failure(
                 None => problem,
             }
         }
-        (DEADLINE_EXCEEDED, _) => Problem::new(&error::DEADLINE, message).hint(hint),
+        (DEADLINE_EXCEEDED | DEADLINE_UNSERVED, _) => {
+            Problem::new(&error::DEADLINE, message).hint(hint)
+        }
         (CALLER_DEADLINE, _) => {
             let problem = Problem::new(&error::CALLER_DEADLINE, message);
             problem.field("header.hindcast-deadline").hint(hint)

@@ -75,9 +75,25 @@ pub(crate) fn deadline(request: &HttpRequest) -> Result<Option<Duration>, Proble
 const DEADLINE: HeaderName = HeaderName::from_static("hindcast-deadline");
 
 /// Whether the request says that it was sent before and turned away.
-pub(crate) fn is_retry(request: &HttpRequest) -> bool {
-    let value = request.headers().get(&RETRY_ATTEMPT);
-    value.is_some_and(|value| value.as_bytes() != b"0")
+pub(crate) fn is_retry(request: &HttpRequest) -> Result<bool, Problem> {
+    let mut values = request.headers().get_all(&RETRY_ATTEMPT);
+    let Some(value) = values.next() else {
+        return Ok(false);
+    };
+    let attempt = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.parse::<u64>().ok());
+    match (attempt, values.next()) {
+        (Some(attempt), None) if attempt <= RETRY_ATTEMPT_MAX => Ok(attempt > 0),
+        (_, _) => {
+            let detail = format!("a whole number from 0 to {RETRY_ATTEMPT_MAX} is expected");
+            let problem = Problem::new(&error::BAD_PARAMETER, detail);
+            Err(problem
+                .field("header.hindcast-retry-attempt")
+                .limit(RETRY_ATTEMPT_MAX))
+        }
+    }
 }
 
 /// The `Idempotency-Key` header.
@@ -159,6 +175,8 @@ pub(crate) static FALLBACK: HeaderName = HeaderName::from_static("hindcast-fallb
 pub(crate) static SUBJECT: HeaderName = HeaderName::from_static("hindcast-subject");
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
+/// Times that a request may say it was sent before.
+const RETRY_ATTEMPT_MAX: u64 = 1_000_000;
 const RETRY_ATTEMPT: HeaderName = HeaderName::from_static("hindcast-retry-attempt");
 /// The header, in lower case.
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");

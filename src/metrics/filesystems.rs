@@ -18,7 +18,8 @@ pub(super) fn show(data_dir: &Path) {
         else {
             continue;
         };
-        if let Some((free, size)) = disk::space(Path::new(&mount.point)) {
+        let point = Path::new(&mount.point);
+        if let (Some((free, _)), Some(size)) = (disk::space(point), disk::whole(point)) {
             let labels = [
                 ("device", mount.device.clone()),
                 ("fstype", mount.kind.clone()),

@@ -56,6 +56,41 @@ fn no_reply_leaves_before_its_frame_is_synced() {
     check(&std::fs::read_to_string(&trace).expect("a trace"), &runs);
 }
 
+/// A disk that hangs fails nothing: what waits for it waits, and health has to say so.
+#[test]
+fn a_disk_that_hangs_is_told() {
+    if strace().is_none() {
+        return;
+    }
+    let dir = temporary();
+    let server = Server::start(dir.path());
+    server.post(VALIDATE, &validation()).expect(200);
+    let mut hang = Command::new("strace");
+    let until = "inject=fdatasync:delay_enter=6000000:when=1";
+    hang.args(["-f", "-e", "trace=fdatasync", "-e", until, "-o"]);
+    hang.arg("/dev/null")
+        .args(["-p", &server.pid().to_string()]);
+    let mut hang = hang.stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut told = std::io::BufReader::new(hang.stderr.take().expect("its errors"));
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut told, &mut line).expect("a line");
+    assert!(line.contains("attached"), "{line}");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| server.post(VALIDATE, &validation()).status);
+        let health = server.wait_until("/health", |health| health["status"] == "degraded");
+        let reasons = health["reasons"].to_string();
+        assert!(reasons.contains("the log answers nothing"), "{reasons}");
+        server.get("/health/ready").expect(503);
+        let metrics = server.get("/metrics").body;
+        let down = "up{job=\"hindcast\",instance=\"log\"} 0";
+        assert!(metrics.contains(down), "{metrics}");
+        assert_eq!(waiting.join().expect("it ends"), 200);
+    });
+    server.wait_until("/health/ready", |health| health["status"] == "ok");
+    hang.kill().expect("it runs");
+    hang.wait().expect("it ends");
+}
+
 /// strace lets go of what it traces when it is killed: the server is ended first.
 fn stop_traced(strace: &Server) {
     let pid = strace.pid();

@@ -115,6 +115,51 @@ fn a_deadline_ends_a_run_with_a_clear_answer() {
 }
 
 #[test]
+fn deadlines_that_pass_while_no_server_runs_open_no_breaker() {
+    let dir = temporary();
+    let settings = [
+        "runs.deadline_ms=1000",
+        "runs.threads=1",
+        "breakers.consecutive_failures=2",
+        "breakers.minimum_calls=2",
+    ];
+    let mut server = Server::start_with(serve(dir.path(), &settings));
+    let asynchronous = [("prefer", "respond-async")];
+    let mut runs = Vec::new();
+    for seed in 0..4 {
+        let mut discovery = slow_discovery();
+        discovery["seed"] = seed.into();
+        let accepted = server.post_with(DISCOVER, &discovery, &asynchronous);
+        let url = accepted.expect(202)["status_url"].clone();
+        runs.push(url.as_str().expect("a URL").to_owned());
+    }
+    server.kill();
+    drop(server);
+    pause(Duration::from_millis(1_100));
+    let server = Server::start_with(serve(dir.path(), &settings));
+    for run in &runs {
+        let ended = server.wait_until(run, |run| run["status"] == "failed");
+        assert_eq!(ended["error"]["code"], "deadline_unserved", "{ended}");
+    }
+    let breaker = server.get("/api/v1/breakers/discovery_boss").expect(200);
+    assert_eq!(breaker["state"], "closed", "{breaker}");
+    assert_eq!(breaker["totals"]["failure"], 0, "{breaker}");
+}
+
+#[test]
+fn who_has_no_room_for_work_is_not_ready() {
+    let dir = temporary();
+    let all = "disk.reserve_bytes=17592186044416";
+    let server = Server::start_with(serve(dir.path(), &[all]));
+    let ready = server.wait_until("/health/ready", |ready| ready["status"] == "degraded");
+    assert_eq!(ready["components"]["runs"]["intake_paused"], true);
+    server.get("/health/ready").expect(503);
+    server.get("/-/ready").expect(503);
+    server.get("/health/live").expect(200);
+    server.post(VALIDATE, &validation()).expect(507);
+}
+
+#[test]
 fn a_full_house_is_told_to_come_back() {
     let dir = temporary();
     let server = Server::start_with(serve(

@@ -46,6 +46,15 @@ fn a_deadline_of_the_request_ends_the_run() {
     for wrong in ["0", "soon", "-1", "86400001"] {
         let reply = server.post_with(VALIDATE, &validation(), &[("hindcast-deadline", wrong)]);
         reply.expect_problem(400, "header.hindcast-deadline");
+        let reply = server.post_with(
+            VALIDATE,
+            &validation(),
+            &[("hindcast-retry-attempt", wrong)],
+        );
+        match wrong {
+            "0" => assert_eq!(reply.status, 200, "the first time"),
+            _ => drop(reply.expect_problem(400, "header.hindcast-retry-attempt")),
+        }
     }
     server
         .post_with(VALIDATE, &validation(), &[("hindcast-deadline", "60000")])

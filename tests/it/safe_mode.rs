@@ -1,5 +1,7 @@
 //! Actors that cannot live: the process begins anew, and at last answers reads only.
 
+use std::path::{Path, PathBuf};
+
 use serde_json::{Value, json};
 
 use crate::support::{Server, hindcast, listening, serve, temporary, validation};
@@ -99,6 +101,24 @@ fn safe_mode_can_be_asked_for_and_left() {
             .unwrap()
             .contains("looking around")
     );
+    // Nothing is kept of what is refused, and a profile can be taken all the same.
+    let files = || {
+        let mut files: Vec<_> = walkdir(dir.path());
+        files.sort();
+        files
+    };
+    let before = files();
+    server
+        .post("/api/v1/datasets", &json!([[1, 2]]))
+        .expect(503);
+    server
+        .post("/api/v1/keys", &json!({ "name": "ann", "role": "viewer" }))
+        .expect(503);
+    let late = server.post("/api/v1/drills", &json!({ "drill": "restore" }));
+    assert_eq!((late.status, late.header("retry-after")), (503, "60"));
+    assert_eq!(files(), before);
+    let profile = server.post("/debug/profile?seconds=1&format=folded", &json!({}));
+    assert_eq!(profile.status, 200, "{}", profile.body);
     // A backup by the server would be an event; one from the files is not.
     let problem = server.post("/api/v1/backups", &json!({})).expect(503);
     let hint = problem["hint"].as_str().expect("a hint");
@@ -130,4 +150,16 @@ fn safe_mode_can_be_asked_for_and_left() {
     server
         .post("/api/v1/causal/validate", &validation())
         .expect(200);
+}
+
+/// Every file below a directory.
+fn walkdir(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).expect("a directory");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    paths
+        .flat_map(|path| match path.is_dir() {
+            true => walkdir(&path),
+            false => vec![path],
+        })
+        .collect()
 }

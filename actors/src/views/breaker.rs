@@ -193,6 +193,8 @@ pub fn service(name: &str, it: &Breaker, now: UnixMicros) -> ServiceView {
     let shut = matches!(state, BreakerState::Open | BreakerState::ForcedOpen);
     let status = match rate {
         _ if shut => ServiceStatus::Failing,
+        // It was tried before, and failed again.
+        _ if state == BreakerState::HalfOpen && it.streak() > 1 => ServiceStatus::Failing,
         Some(rate) if rate < FAILING_PERCENT => ServiceStatus::Failing,
         Some(rate) if rate < HEALTHY_PERCENT => ServiceStatus::Degraded,
         _ if state == BreakerState::HalfOpen => ServiceStatus::Degraded,
@@ -213,19 +215,28 @@ pub fn service(name: &str, it: &Breaker, now: UnixMicros) -> ServiceView {
         last_error: last_failure(it),
         breaker_state: state.word(),
         action_needed: status == ServiceStatus::Failing || jump,
-        reason: reason((status, rate), (state, recent, jump)),
+        reason: reason((status, rate), (it, recent, jump)),
     }
 }
 
 fn reason(
     (status, rate): (ServiceStatus, Option<f64>),
-    (state, recent, jump): (BreakerState, u64, bool),
+    (it, recent, jump): (&Breaker, u64, bool),
 ) -> String {
+    let state = it.state();
+    // Calls that try an open breaker are not among those that are counted.
+    let which = match it.phase() {
+        Phase::Closed => "of the last calls",
+        Phase::Open { .. } | Phase::HalfOpen { .. } => "of the calls before it opened",
+    };
     let rate = rate.map_or_else(
         || "no calls to judge by".to_owned(),
-        |rate| format!("{rate:.1} % of the last calls succeeded"),
+        |rate| format!("{rate:.1} % {which} succeeded"),
     );
     let mut text = format!("{rate}, and the breaker is {state}");
+    if it.streak() > 1 {
+        text.push_str(&format!(", opened {} times in a row", it.streak()));
+    }
     if jump {
         text.push_str(&format!("; {recent} fallbacks in the last minute"));
     }

@@ -1,7 +1,7 @@
 //! One run, from its request to its end.
 
 use hindcast_log::{Body, Recorded};
-use hindcast_model::breaker::{CALLER_DEADLINE, DEADLINE_EXCEEDED};
+use hindcast_model::breaker::{CALLER_DEADLINE, DEADLINE_EXCEEDED, DEADLINE_UNSERVED};
 use hindcast_model::event::{
     Event, FallbackTaken, Instead, Outcome, OutcomeObserved, RunRequested,
 };
@@ -295,6 +295,7 @@ fn fold(view: &mut RunView, (key, event): (KeyId, &Event), read: &Read<'_>) {
             field: None,
             message: match failed.code.as_str() {
                 DEADLINE_EXCEEDED => "the deadline has passed".to_owned(),
+                DEADLINE_UNSERVED => "the deadline passed while no server ran".to_owned(),
                 other => other.to_owned(),
             },
             hint: None,

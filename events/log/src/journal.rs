@@ -67,6 +67,10 @@ pub struct Journal {
     /// Steps of the clock that there was no room to record yet.
     stepped: Vec<ClockStepped>,
     read_only: Option<String>,
+    /// Starts of servers that the log knew when it was opened, if any. Until the next one is
+    /// recorded no timer goes: what fell due while no server ran is to be told from what a server
+    /// let fall due.
+    starts_known: Option<u64>,
 }
 
 impl Journal {
@@ -75,8 +79,10 @@ impl Journal {
         let keeper = TimeKeeper::new(state.at());
         let at = state.at();
         let frame = vec![0; frame::HEADER_BYTES];
+        let starts = state.server().starts;
         Self {
             wal,
+            starts_known: (starts > 0).then_some(starts),
             state,
             keeper,
             at,
@@ -92,6 +98,12 @@ impl Journal {
     #[must_use]
     pub const fn state(&self) -> &State {
         &self.state
+    }
+
+    /// When the next timer goes, if it may.
+    pub(crate) fn next_timer(&self) -> Option<UnixMicros> {
+        let waits = self.starts_known == Some(self.state.server().starts);
+        self.state.next_timer().filter(|_| !waits)
     }
 
     /// The state with its place in the chain; everything in it is durable when nothing is staged.
@@ -124,7 +136,7 @@ impl Journal {
             }
             self.stepped.remove(0);
         }
-        if self.state.next_timer().is_some_and(|due| due <= at) {
+        if self.next_timer().is_some_and(|due| due <= at) {
             self.stage_own(Event::TimeReached(TimeReached {}), TIMER_BYTES);
         }
     }

@@ -104,6 +104,8 @@ pub(crate) struct Shared {
     pub(crate) blobs: Blobs,
     pub(crate) subscribers: Mutex<Vec<Subscriber>>,
     pub(crate) queued: AtomicUsize,
+    /// Submissions that were taken and have no answer yet.
+    pub(crate) unanswered: AtomicUsize,
     pub(crate) counters: Counters,
     pub(crate) read_only: Option<String>,
     pub(crate) room: Room,
@@ -203,6 +205,7 @@ impl Log {
             blobs,
             subscribers: Mutex::default(),
             queued: AtomicUsize::new(0),
+            unanswered: AtomicUsize::new(0),
             counters: Counters::default(),
             read_only: recovery.read_only.clone(),
             room: Room::default(),
@@ -240,12 +243,14 @@ impl Log {
             reply(Err(CommitError::ReadOnly(reason.clone())));
             return Ok(());
         }
-        self.0.shared.queued.fetch_add(1, Ordering::Relaxed);
+        let shared = &self.0.shared;
+        shared.taken();
         self.0
             .jobs
             .try_send(Job::Submit(submission, reply))
             .map_err(|error| {
-                let queued = self.0.shared.queued.fetch_sub(1, Ordering::Relaxed);
+                let queued = shared.queued.fetch_sub(1, Ordering::Relaxed);
+                shared.unanswered.fetch_sub(1, Ordering::Relaxed);
                 match error {
                     TrySendError::Full(_) => SubmitError::Full { queued: queued - 1 },
                     TrySendError::Disconnected(_) => SubmitError::Closed,
@@ -260,7 +265,7 @@ impl Log {
         }
         let (send, receive) = std::sync::mpsc::sync_channel(1);
         let reply: Reply = Box::new(move |result| drop(send.send(result)));
-        self.0.shared.queued.fetch_add(1, Ordering::Relaxed);
+        self.0.shared.taken();
         self.0
             .jobs
             .send(Job::Submit(submission, reply))

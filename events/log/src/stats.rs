@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hindcast_model::Seq;
 
-use crate::log::{Log, Shared};
+use crate::error::CommitError;
+use crate::log::{Log, Receipt, Reply, Shared};
 
 /// Figures about the log since it was opened, and its sizes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -14,6 +15,10 @@ pub struct Stats {
     /// Every event up to here is in the lookup store.
     pub applied: Seq,
     pub queued: usize,
+    /// Submissions that were taken and have no answer yet.
+    pub unanswered: usize,
+    /// Submissions that were answered.
+    pub answered: u64,
     pub frames: u64,
     pub events: u64,
     pub frame_bytes: u64,
@@ -28,6 +33,7 @@ pub struct Stats {
 
 #[derive(Default)]
 pub(crate) struct Counters {
+    pub(crate) answered: AtomicU64,
     pub(crate) frames: AtomicU64,
     pub(crate) events: AtomicU64,
     pub(crate) frame_bytes: AtomicU64,
@@ -39,6 +45,21 @@ pub(crate) struct Counters {
 /// Is told the microseconds of every write and fdatasync of a frame, on the committer's thread: it
 /// may neither wait nor panic.
 pub type SyncObserver = Box<dyn Fn(u64) + Send + Sync>;
+
+impl Shared {
+    /// A submission is queued.
+    pub(crate) fn taken(&self) {
+        self.queued.fetch_add(1, Ordering::Relaxed);
+        self.unanswered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Gives a submission its answer.
+    pub(crate) fn answer(&self, reply: Reply, result: Result<Receipt, CommitError>) {
+        self.counters.answered.fetch_add(1, Ordering::Relaxed);
+        self.unanswered.fetch_sub(1, Ordering::Relaxed);
+        reply(result);
+    }
+}
 
 impl Log {
     /// Adds the one observer of syncs; a second one is not taken.
@@ -61,6 +82,8 @@ impl Log {
             head: Seq(self.shared().head.load(Ordering::Acquire)),
             applied: store.applied(),
             queued: self.shared().queued.load(Ordering::Relaxed),
+            unanswered: self.shared().unanswered.load(Ordering::Relaxed),
+            answered: load(&counters.answered),
             frames: load(&counters.frames),
             events: load(&counters.events),
             frame_bytes: load(&counters.frame_bytes),

@@ -123,6 +123,7 @@ impl Committer {
     fn run(mut self, jobs: &Receiver<Job>, own: Vec<Event>) {
         for event in own {
             let submission = own_submission(event, &self.journal);
+            self.shared.unanswered.fetch_add(1, Ordering::Relaxed);
             self.commit_batch(vec![(submission, Box::new(drop))]);
         }
         loop {
@@ -141,14 +142,14 @@ impl Committer {
         // What was queued behind the close is refused.
         while let Ok(job) = jobs.try_recv() {
             if let Job::Submit(_, reply) = job {
-                reply(Err(CommitError::Closed));
+                self.shared.answer(reply, Err(CommitError::Closed));
             }
         }
     }
 
     fn wait(&self, jobs: &Receiver<Job>) -> Result<Job, RecvTimeoutError> {
-        let timer = self.journal.state().next_timer();
         // A log that is read-only has nothing to write when a timer is due.
+        let timer = self.journal.next_timer();
         let Some(due) = timer.filter(|_| self.shared.read_only.is_none()) else {
             return jobs.recv().map_err(|_| RecvTimeoutError::Disconnected);
         };
@@ -195,7 +196,7 @@ impl Committer {
                 .store(no_room, Ordering::Release);
             match staged {
                 Ok(range) => replies.push((reply, range)),
-                Err(error) => reply(Err(error)),
+                Err(error) => self.shared.answer(reply, Err(error)),
             }
         }
         self.write(replies);
@@ -282,7 +283,7 @@ fn follow_all(shared: &Shared, durable: &Receiver<Durable>, apply: &SyncSender<A
             segment_changed,
         }));
         for (reply, receipt) in answers {
-            reply(Ok(receipt));
+            shared.answer(reply, Ok(receipt));
         }
         let lags = || {
             let lag = first.0.saturating_sub(shared.store.applied().0);

@@ -1,7 +1,9 @@
 //! Decisions: the state and one observed event give the decided events. Total: every observed
 //! event gets an answer, if only that nothing follows.
 
-use crate::breaker::{Breakers, CALLER_DEADLINE, DEADLINE_EXCEEDED, Ended, Route, whose};
+use crate::breaker::{
+    Breakers, CALLER_DEADLINE, DEADLINE_EXCEEDED, DEADLINE_UNSERVED, Ended, Route, whose,
+};
 use crate::event::{
     BreakerChanged, CancelRequested, DatasetRefused, DatasetRegistered, DatasetUploaded,
     DiskSampled, Event, ExperimentAdmitted, ExperimentCompleted, ExperimentRefused,
@@ -252,6 +254,7 @@ impl State {
         for (_, run) in due.take(TIMERS_MAX) {
             let code = match self.caller_deadline(*run) {
                 true => CALLER_DEADLINE,
+                false if self.passed_unserved(*run) => DEADLINE_UNSERVED,
                 false => DEADLINE_EXCEEDED,
             };
             let changed = self.expire(&mut breakers, *run, (context.at, code));
@@ -281,6 +284,15 @@ impl State {
             }
         }
         events
+    }
+
+    /// Whether the run's time passed after the last server before this one was gone.
+    fn passed_unserved(&self, run: RunId) -> bool {
+        let started = self.server().started_at;
+        let open = self.runs.get(&run);
+        open.is_some_and(|open| {
+            open.requested.at < started && open.deadline.is_some_and(|deadline| deadline <= started)
+        })
     }
 
     /// What the end of a run without an outcome does to its breaker.

@@ -8,7 +8,8 @@ use hindcast_model::breaker::{
 };
 use hindcast_model::event::{
     BackupEnded, BackupKind, BackupRequested, BreakerChanged, BreakerCommanded,
-    ConfigurationLoaded, FallbackTaken, Instead, RunRefused, RunRequested, Service, Settings,
+    ConfigurationLoaded, FallbackTaken, Instead, RunRefused, RunRequested, ServerStarted, Service,
+    Settings,
 };
 use hindcast_model::{BackupId, Digest, Event, Payload, Refusal, Seq, State, UnixMicros};
 use proptest::collection::vec;
@@ -136,6 +137,34 @@ fn code(events: &[Event]) -> &str {
         None
     });
     found.expect("a failure")
+}
+
+#[test]
+fn a_deadline_that_passed_while_no_server_ran_says_nothing_about_the_service() {
+    let mut story = story(brisk());
+    for n in 0..4 {
+        story.when(timed(n, false));
+    }
+    story.later(2 * SECOND).when(server_started());
+    let decided = story.when(tick());
+    assert_eq!(names(&decided), ["run_failed"; 4]);
+    assert_eq!(code(&decided), "deadline_unserved");
+    let breaker = story.state.breakers().get(NOTEARS).expect("it");
+    assert_eq!((breaker.totals().failure, breaker.totals().ignored), (0, 4));
+    // What a server lets pass is its own, also when another one took the request.
+    story.when(timed(10, false));
+    story.later(SECOND / 2).when(server_started());
+    let decided = story.later(SECOND).when(tick());
+    assert_eq!(code(&decided), "deadline_exceeded");
+}
+
+fn server_started() -> Event {
+    Event::ServerStarted(ServerStarted {
+        binary_version: "test".to_owned(),
+        decider_version: 1,
+        numeric_profile: "test".to_owned(),
+        clean: false,
+    })
 }
 
 #[test]

@@ -397,6 +397,43 @@ fn deadline_passes_in_log_time_and_fails_the_run() {
 }
 
 #[test]
+fn no_timer_goes_before_the_next_server_has_started() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let clock = Arc::new(TestClock::default());
+    let open = || {
+        let opened = Log::open(
+            options(dir.path()),
+            Arc::clone(&clock) as _,
+            crate::support::LOG,
+            &|_| {},
+        );
+        opened.expect("opens").0
+    };
+    let log = open();
+    log.submit_and_wait(submission(1, start()))
+        .expect("recorded");
+    log.submit_and_wait(submission(2, request(1, Some(2_000_000))))
+        .expect("recorded");
+    log.close();
+    drop(log);
+    clock.advance(2_500_000);
+    let log = open();
+    log.submit_and_wait(submission(3, stop()))
+        .expect("recorded");
+    assert_eq!(log.state(|state| state.pending().count()), 1);
+    log.submit_and_wait(submission(4, start()))
+        .expect("recorded");
+    log.submit_and_wait(submission(5, stop()))
+        .expect("recorded");
+    let events = log.read_stream(Stream::run(run_id(1))).expect("read");
+    let last = events.last().and_then(Recorded::event).expect("events");
+    assert!(matches!(last, Event::RunFailed(failed) if failed.code == "deadline_unserved"));
+    let stats = log.stats();
+    assert_eq!((stats.unanswered, stats.answered), (0, 3));
+    log.close();
+}
+
+#[test]
 fn blobs_that_no_event_names_are_swept() {
     let dir = tempfile::tempdir().expect("a directory");
     let (log, _) = open(options(dir.path()));

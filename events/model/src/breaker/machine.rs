@@ -88,11 +88,17 @@ pub const CALLER_DEADLINE: &str = "caller_deadline";
 /// The code of a run that took longer than it may.
 pub const DEADLINE_EXCEEDED: &str = "deadline_exceeded";
 
+/// The code of a run whose time passed while no server ran.
+pub const DEADLINE_UNSERVED: &str = "deadline_unserved";
+
 /// Whether a failure with this code is the service's: a request that is wrong, too large or
-/// unreadable is not, nor is one whose caller did not wait.
+/// unreadable is not, nor is one whose caller did not wait, or that nobody worked on.
 #[must_use]
 pub fn is_failure(code: &str) -> bool {
-    !matches!(code, "invalid" | "too_large" | "sealed" | CALLER_DEADLINE)
+    !matches!(
+        code,
+        "invalid" | "too_large" | "sealed" | CALLER_DEADLINE | DEADLINE_UNSERVED
+    )
 }
 
 /// Whether a call passes.
@@ -371,7 +377,7 @@ impl Breaker {
         let span = u128::from(micros) * u128::from(settings.jitter_percent.min(100)) / 100;
         let span = u64::try_from(span).unwrap_or(0);
         let drawn = spread(name, self.openings) % (2 * span + 1);
-        (micros - span).saturating_add(drawn).max(1)
+        (micros - span).saturating_add(drawn).clamp(1, most.max(1))
     }
 }
 

@@ -14,8 +14,8 @@ mod word;
 pub(crate) use book::Route;
 pub use book::{Breakers, Diversion, OpenCall, whose};
 pub use machine::{
-    Admission, Breaker, CALLER_DEADLINE, CallTotals, DEADLINE_EXCEEDED, Ended, LastFailure,
-    Overlay, Phase, is_failure,
+    Admission, Breaker, CALLER_DEADLINE, CallTotals, DEADLINE_EXCEEDED, DEADLINE_UNSERVED, Ended,
+    LastFailure, Overlay, Phase, is_failure,
 };
 pub use settings::{BreakerKey, BreakerPlan, BreakerSettings, ConfiguredBreaker, Fallback};
 pub use word::{BreakerAction, BreakerCause, BreakerState};

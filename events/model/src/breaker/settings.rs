@@ -28,7 +28,7 @@ pub struct BreakerSettings {
     pub consecutive_failures: u32,
     /// How long it is open the first time.
     pub open_micros: u64,
-    /// How long it is open at most, before the jitter.
+    /// How long it is open at most.
     pub open_micros_max: u64,
     /// What the time is multiplied with whenever it opens again without having closed, in per cent.
     pub backoff_percent: u32,

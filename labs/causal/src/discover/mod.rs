@@ -15,6 +15,7 @@ mod coordinate;
 mod correlation;
 mod cpdag;
 mod dagma;
+mod defaults;
 mod discrete;
 mod eqvar;
 mod exponential;

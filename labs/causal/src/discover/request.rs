@@ -74,7 +74,7 @@ pub struct DiscoverRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turning: Option<bool>,
     /// boss, grasp: perturbed searches without improvement before it ends, 0 to 1000; default 20,
-    /// of grasp 5, with more than 200 variables 1000 over their number.
+    /// with more than 30 variables 8; of grasp 5, with more than 200 variables 1000 over their number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarts: Option<u32>,
     /// notears, dagma: weight of the L1 penalty, default 0.1 and 0.03.
