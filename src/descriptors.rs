@@ -5,6 +5,9 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 /// Descriptors beside those of connections: segments, lookup store, blobs, threads.
 pub(crate) const BESIDE: u64 = 256;
 
+/// Below this a server does not start.
+pub(crate) const LEAST: u64 = 64;
+
 /// How many may be open; none when there is no limit.
 pub(crate) fn limit() -> Option<u64> {
     getrlimit(Resource::Nofile).current

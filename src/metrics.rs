@@ -109,6 +109,11 @@ impl Metrics {
         if let Some(route) = routes.get(template) {
             return route;
         }
+        // There with zero from the start, so that the first error is seen as a rise.
+        for class in ["client", "server", "timeout", "overload", "breaker_open"] {
+            counter!("http_errors_total", "type" => class, "path" => template.to_owned())
+                .increment(0);
+        }
         let route: &'static Route = Box::leak(Box::new(Route {
             path: template.to_owned(),
             methods: METHODS

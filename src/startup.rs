@@ -201,14 +201,12 @@ fn http_server(
     let connections = app.clone();
     let tls = app.certificate.clone();
     let connections_max = descriptors::make_room(http.connections_max);
-    let named = || {
+    let server = HttpServer::new(move || {
         // It is made on the thread that uses it.
         if let Err(error) = rustix::thread::set_name(c"http-worker") {
             tracing::debug!(%error, "the thread has no name");
         }
-    };
-    let server = HttpServer::new(move || {
-        named();
+        app.workers.join();
         http::application(app.clone())
     })
     .workers(workers)

@@ -52,6 +52,16 @@ pub fn filter(text: &str) -> Result<EnvFilter, ParseError> {
     EnvFilter::builder().parse(format!("{ours},{text}"))
 }
 
+/// Whether settings and variables make sense; nothing begins.
+///
+/// # Errors
+/// One of them makes no sense.
+pub fn check(config: &TelemetryConfig, otlp: &OtlpConfig) -> Result<(), TelemetryProblem> {
+    filter(&config.filter)?;
+    otlp::Settings::read(otlp, &|name| std::env::var(name).ok())?;
+    Ok(())
+}
+
 /// Starts logging for this process. A second call changes nothing, so that several servers can
 /// live in one process.
 ///

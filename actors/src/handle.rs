@@ -310,7 +310,7 @@ impl Door {
                 "the experiment actor was rebuilt before it answered".to_owned(),
             )),
             Err(_) => Err(SubmitFailure::Unavailable(
-                "the log did not answer in time".to_owned(),
+                "the log did not answer in time; it may be recorded yet".to_owned(),
             )),
         }
     }

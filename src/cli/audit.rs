@@ -107,6 +107,8 @@ impl Search {
         let principal = event["principal"].as_str().unwrap_or_default();
         let wanted = self.principal.as_deref();
         event["observed"].as_bool() == Some(true)
+            // What a computation found is nobody's doing.
+            && event["type"] != "outcome_observed"
             && !OWN.contains(&principal)
             && wanted.is_none_or(|wanted| wanted == principal)
             && (!self.denied || event["data"]["outcome"].as_str() == Some("denied"))
@@ -121,6 +123,16 @@ fn entry(event: &Value) -> Value {
         true => (&data["verb"], &data["target"], &data["outcome"]),
         false => (&event["type"], &event["stream"], &Value::Null),
     };
+    // Of a command it is the action that tells, and what it was about.
+    let named = data["name"].as_str().or(data["cache"].as_str());
+    let target = match (audited, named) {
+        (false, Some(name)) => Value::from(name),
+        (_, _) => target.clone(),
+    };
+    let action = match audited {
+        true => None,
+        false => data["action"].as_str().or(data["verb"].as_str()),
+    };
     json!({
         "seq": event["seq"],
         "at": event["at"],
@@ -128,6 +140,7 @@ fn entry(event: &Value) -> Value {
         "role": data["role"],
         "key": data["key"],
         "verb": verb,
+        "action": action,
         "target": target,
         "outcome": outcome,
         "reason": data["reason"],
@@ -138,11 +151,12 @@ fn entry(event: &Value) -> Value {
 fn text(entry: &Value) -> String {
     let word = |name: &str| entry[name].as_str().unwrap_or_default();
     let line = format!(
-        "{:>8} {} {:<16} {:<22} {} {} {}",
+        "{:>8} {} {:<16} {:<22} {} {} {} {}",
         entry["seq"].as_u64().unwrap_or(0),
         word("at"),
         word("principal"),
         word("verb"),
+        word("action"),
         word("target"),
         word("outcome"),
         word("reason"),

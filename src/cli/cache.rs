@@ -31,7 +31,7 @@ const GIVEN: &[&str] = &[
 pub(crate) fn run(global: &Global, verb: Cache, output: &Output) -> Result<(), Failure> {
     match verb {
         Cache::Stats => {
-            let reply = within(global, |session| session.client.get("/cache/stats"))?;
+            let reply = look(global, "/cache/stats")?;
             print(output, &reply, render::caches)
         }
         Cache::Invalidate(wish) => invalidate(global, &wish, output),
@@ -52,10 +52,18 @@ pub(crate) fn run(global: &Global, verb: Cache, output: &Output) -> Result<(), F
                 Some(events) => format!("/cache/cacheable-report?events={events}"),
                 None => "/cache/cacheable-report".to_owned(),
             };
-            let reply = within(global, |session| session.client.get(&path))?;
+            let reply = look(global, &path)?;
             print(output, &reply, render::cacheable)
         }
     }
+}
+
+/// Asks a server for what changes nothing.
+fn look(global: &Global, path: &str) -> Result<Reply, Failure> {
+    let session = Session::look(global)?;
+    let reply = session.client.get(path);
+    session.close()?;
+    reply.map_err(|failure| failure.blaming(GIVEN))
 }
 
 /// Does something with a server, and ends the one that was started for it.

@@ -170,8 +170,10 @@ impl Connection {
 
     pub(super) fn unreachable(&self, error: &ureq::Error) -> Failure {
         let error = error.to_string();
+        let is_of_tls = error.contains("certificate") || error.contains("rustls");
         let hint = match error.contains(CA_AS_SERVER) {
             true => CA_HINT,
+            false if is_of_tls && self.base.starts_with("https:") => TLS_HINT,
             false => "is the server running? `hindcast serve` starts one",
         };
         Failure::Failed {
@@ -184,6 +186,8 @@ impl Connection {
 
 /// What the library says of a certificate that is marked as one of an authority and shown by a server.
 const CA_AS_SERVER: &str = "CaUsedAsEndEntity";
+const TLS_HINT: &str =
+    "--ca-file names the certificate to trust; a server without one is asked by http://";
 const CA_HINT: &str = "the server's certificate is that of an authority (CA:TRUE), which no server may show; make it \
     with `-addext basicConstraints=critical,CA:FALSE`, as docs/access.md says";
 

@@ -24,8 +24,14 @@ pub(crate) struct Directory {
 /// The data directory that the command line means, which has to be there.
 pub(crate) fn existing(global: &Global) -> Result<PathBuf, Failure> {
     let data_dir = global.configuration()?.server.data_dir;
+    check(&data_dir)?;
+    Ok(data_dir)
+}
+
+/// Whether a data directory is there.
+pub(crate) fn check(data_dir: &Path) -> Result<(), Failure> {
     if data_dir.is_dir() {
-        return Ok(data_dir);
+        return Ok(());
     }
     let message = format!("there is no data directory {}", data_dir.display());
     let hint = "name it with --data-dir, or a server with --server";

@@ -12,8 +12,11 @@ use serde::Serialize;
 
 use super::arguments::Global;
 use super::output::{Failure, Output};
+use crate::access::{self, Keys};
 use crate::config::{Config, ConfigError};
-use crate::{clock, descriptors, disk};
+use crate::privacy::master_key;
+use crate::tls::Certificate;
+use crate::{clock, descriptors, disk, telemetry};
 
 /// No clock is right that shows a time before this program was written.
 const WRITTEN_AT: UnixMicros = UnixMicros(1_767_225_600_000_000);
@@ -76,6 +79,13 @@ pub(crate) fn run(global: &Global, output: &Output) -> Result<(), Failure> {
         directory(&config.server.data_dir),
         space(&config),
         keys(&config.server.data_dir),
+        readable("access", Keys::read(&access::file(&config)).map(|_| ())),
+        readable("certificate", Certificate::open(&config).map(|_| ())),
+        readable("master_key", master_key(&config).map(|_| ())),
+        readable(
+            "telemetry",
+            telemetry::check(&config.telemetry, &config.otlp),
+        ),
         store(&config.server.data_dir),
         descriptors(&config),
         memory(&config),
@@ -176,8 +186,17 @@ fn port(config: &Config) -> Finding {
     match TcpListener::bind(address) {
         Ok(_) => Finding::ok("port", format!("{address} is free")),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            let advice = "a server may be running already; else choose another with server.listen";
-            Finding::not(Verdict::Warn, "port", format!("{address} is taken"), advice)
+            let found = format!("{address} is taken");
+            match is_open(&config.server.data_dir) {
+                true => {
+                    let advice = "a server runs over this data directory already";
+                    Finding::not(Verdict::Warn, "port", found, advice)
+                }
+                false => {
+                    let advice = "another program has it: choose another with server.listen";
+                    Finding::not(Verdict::Fail, "port", found, advice)
+                }
+            }
         }
         Err(error) => {
             let found = format!("{address}: {error}");
@@ -187,6 +206,17 @@ fn port(config: &Config) -> Finding {
                 found,
                 "choose another with server.listen",
             )
+        }
+    }
+}
+
+/// Whether what a server reads at its start can be read.
+fn readable<E: std::fmt::Display>(check: &'static str, read: Result<(), E>) -> Finding {
+    match read {
+        Ok(()) => Finding::ok(check, "what is configured can be read"),
+        Err(error) => {
+            let advice = "a server does not start like this: correct it";
+            Finding::not(Verdict::Fail, check, error.to_string(), advice)
         }
     }
 }
@@ -310,6 +340,15 @@ fn damaged(error: &LogError) -> Finding {
 fn descriptors(config: &Config) -> Finding {
     let wanted = (config.http.connections_max as u64).saturating_add(descriptors::BESIDE);
     match descriptors::limit() {
+        Some(limit) if limit < descriptors::LEAST => {
+            let found = format!("{limit} descriptors, which a server cannot start with");
+            Finding::not(
+                Verdict::Fail,
+                "descriptors",
+                found,
+                format!("ulimit -n {wanted}"),
+            )
+        }
         Some(limit) if limit < wanted => {
             let found = format!("{limit} descriptors, and up to {wanted} may be wanted");
             let advice = format!("ulimit -n {wanted}, or fewer http.connections_max");

@@ -52,7 +52,10 @@ impl RoleWord {
 }
 
 pub(crate) fn run(global: &Global, verb: &Keys, output: &Output) -> Result<(), Failure> {
-    let session = Session::open(global)?;
+    let session = match verb {
+        Keys::List => Session::look(global)?,
+        Keys::Create { .. } | Keys::Revoke { .. } => Session::open(global)?,
+    };
     let reply = match verb {
         Keys::Create {
             name,

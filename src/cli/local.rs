@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::arguments::Global;
 use super::client::Client;
+use super::directory;
 use super::output::Failure;
 use crate::config::Config;
 use crate::startup::{self, Ended, Moment, ServeError};
@@ -99,13 +100,31 @@ impl Drop for LocalServer {
 impl Session {
     /// The server that the command line names, or one in this process.
     pub(crate) fn open(global: &Global) -> Result<Self, Failure> {
+        Self::over(global, |_| Ok(()))
+    }
+
+    /// The same to look at what is there: a server in this process records nothing.
+    pub(crate) fn look(global: &Global) -> Result<Self, Failure> {
+        Self::over(global, |config| {
+            directory::check(&config.server.data_dir)?;
+            "somebody only looks".clone_into(&mut config.server.safe_mode);
+            Ok(())
+        })
+    }
+
+    fn over(
+        global: &Global,
+        prepare: impl FnOnce(&mut Config) -> Result<(), Failure>,
+    ) -> Result<Self, Failure> {
         if let Some(url) = &global.server {
             return Ok(Self {
                 client: Client::to(url, global)?.for_subject(global.subject.as_deref()),
                 server: None,
             });
         }
-        let server = LocalServer::start(global.configuration()?)?;
+        let mut config = global.configuration()?;
+        prepare(&mut config)?;
+        let server = LocalServer::start(config)?;
         Ok(Self {
             client: Client::new(&format!("http://{}", server.address))?
                 .for_subject(global.subject.as_deref()),

@@ -38,7 +38,10 @@ fn read(global: &Global, SloAt { at }: &SloAt) -> Result<Value, Failure> {
     if let Some(url) = &global.server {
         let at = at.as_ref().map(|at| format!("?at={}", encoded(at)));
         let path = format!("/api/v1/slo{}", at.unwrap_or_default());
-        return Client::to(url, global)?.get(&path)?.value();
+        let reply = Client::to(url, global)?.get(&path);
+        return reply
+            .map_err(|failure| failure.blaming(&["query"]))?
+            .value();
     }
     let when = match at {
         Some(at) => parsed("--at", at)?,

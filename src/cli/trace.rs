@@ -37,7 +37,9 @@ pub(crate) fn run(global: &Global, verb: &Trace, output: &Output) -> Result<(), 
         None => format!("http://{}", global.configuration()?.server.listen),
     };
     let path = format!("/debug/traces?slow={at_least_ms}&failed={failed}&limit={limit}");
-    let found = Client::new(&url)?.get(&path)?.value()?;
+    let reply = Client::new(&url)?.get(&path);
+    let reply = reply.map_err(|failure| failure.blaming(&["query"]))?;
+    let found = reply.value()?;
     output.either(&found.to_string(), || Ok(text(&found)))
 }
 

@@ -247,12 +247,7 @@ pub(crate) async fn command(
     // Asking twice for the same is the same as asking once, so the key needs no memory.
     let wish: BreakerCommand = body::asked(&app, &request, payload).await?;
     one(running, &name)?;
-    if wish.reason.chars().count() > BREAKER_REASON_CHARS_MAX {
-        let problem = Problem::new(&error::OVER_LIMIT, "the reason is too long");
-        return Err(problem
-            .field("reason")
-            .limit(BREAKER_REASON_CHARS_MAX as u64));
-    }
+    parameters::check_reason(&wish.reason, BREAKER_REASON_CHARS_MAX)?;
     let action = BreakerAction::from(wish.action);
     let ttl_micros = match &wish.ttl {
         None => 0,

@@ -167,10 +167,7 @@ async fn record(
     (name, verb): (Name, CacheVerb),
     (detail, reason): (Value, String),
 ) -> Result<(), Problem> {
-    if reason.chars().count() > REASON_CHARS_MAX {
-        let problem = Problem::new(&error::OVER_LIMIT, "the reason is too long");
-        return Err(problem.field("reason").limit(REASON_CHARS_MAX as u64));
-    }
+    parameters::check_reason(&reason, REASON_CHARS_MAX)?;
     let event = Event::CacheCommanded(CacheCommanded {
         cache: name.word().to_owned(),
         verb,

@@ -46,7 +46,7 @@ pub(crate) async fn admit(
     let name = principal.name;
     let role = principal.role;
     request.extensions_mut().insert(principal.clone());
-    if let Some(rates) = &app.rates {
+    if let Some(rates) = app.rates.as_ref().filter(|_| !is_operators(template)) {
         let left = rates.take(request, &principal)?;
         request.extensions_mut().insert(left);
     }
@@ -85,6 +85,13 @@ fn check_writable(app: &Data<App>, template: Option<&str>) -> Result<(), Problem
         Some(why) => Err(error::read_only(why)),
         None => Ok(()),
     }
+}
+
+/// What an operator needs also while somebody sends too much, perhaps from the same address.
+fn is_operators(template: Option<&str>) -> bool {
+    let template = template.unwrap_or("");
+    let starts = ["/health", "/metrics", "/model-metrics", "/-/"];
+    starts.iter().any(|start| template.starts_with(start))
 }
 
 fn changes(method: &str) -> bool {

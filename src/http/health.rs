@@ -12,6 +12,7 @@ use metrics::gauge;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::workers::WorkersHealth;
 use super::{App, Running, guard};
 use crate::metrics::text::Format;
 use crate::stall::Found;
@@ -51,6 +52,8 @@ pub(crate) struct Components {
     /// Files that are damaged, the first ones.
     pub(crate) damaged: Vec<DamageHealth>,
     pub(crate) slo: SloHealth,
+    /// The threads that answer requests.
+    pub(crate) http_workers: WorkersHealth,
     /// When it was measured.
     #[serde(skip)]
     measured_micros: u64,
@@ -246,6 +249,7 @@ pub(crate) fn measure(app: &App, running: &Running) -> Measured {
             frozen: !freezes.is_empty(),
             reasons: freezes,
         },
+        http_workers: app.workers.look(clock::monotonic_micros()),
         measured_micros: clock::monotonic_micros(),
     })
 }
@@ -334,6 +338,18 @@ fn reasons_of(found: &Components) -> Vec<String> {
         let seconds = ms / 1_000;
         reasons.push(format!(
             "the log answers nothing for {seconds} s: the disk may hang"
+        ));
+    }
+    let workers = &found.http_workers;
+    if workers.silent > 0 {
+        let WorkersHealth {
+            count,
+            silent,
+            heartbeat_age_ms,
+        } = workers;
+        let seconds = heartbeat_age_ms / 1_000;
+        reasons.push(format!(
+            "{silent} of {count} threads that answer requests say nothing for {seconds} s"
         ));
     }
     for actor in &found.actors {

@@ -16,7 +16,10 @@ pub(crate) fn of(kind: &Kind, allow: Option<&str>) -> Option<String> {
         "conflict" => "look at what is there now, and ask again if it still has to be",
         "cancelled" => "send the request again with another Idempotency-Key, or without one",
         "busy" => "try again after the seconds in `Retry-After`",
-        "unavailable" => "try again a little later; /health says how the server is",
+        "unavailable" => {
+            "try again a little later, with the same Idempotency-Key: it may be recorded already; \
+             /health says how the server is"
+        }
         "backup-failed" => "look at the target; docs/backups.md says how",
         "deadline-exceeded" => "ask for less, or raise runs.deadline_ms",
         "caller-deadline" => "give it more time in `Hindcast-Deadline`, or ask for less",

@@ -39,6 +39,7 @@ mod stream;
 mod unique;
 mod vaults;
 mod whatif;
+mod workers;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -66,6 +67,7 @@ use crate::{clock, ids};
 use body::BodyMemory;
 use error::Problem;
 use health::Measured;
+use workers::Workers;
 
 pub(crate) use backups::wanted;
 pub use early::ComesAgain;
@@ -106,6 +108,7 @@ pub struct App {
     recovering: Mutex<String>,
     measured: RwLock<Option<Measured>>,
     stall: Mutex<Stall>,
+    pub workers: Workers,
     head: OnceLock<watch::Receiver<Seq>>,
     stopping: AtomicBool,
 }
@@ -146,6 +149,7 @@ impl App {
             recovering: Mutex::default(),
             measured: RwLock::default(),
             stall: Mutex::default(),
+            workers: Workers::default(),
             head: OnceLock::new(),
             stopping: AtomicBool::new(false),
             config: LiveConfig::new(config.clone()),

@@ -264,6 +264,8 @@ fn apart(path: &str, status: u16, problem: Option<&Problem>) -> Option<Apart> {
 fn class(status: u16, slug: &str) -> &'static str {
     match status {
         _ if slug.contains("breaker") || slug.contains("circuit") => "breaker_open",
+        // Its sender's own doing.
+        429 if slug == error::RATE_LIMITED.slug => "client",
         408 | 504 => "timeout",
         429 | 503 | 507 => "overload",
         400..=499 => "client",

@@ -125,6 +125,21 @@ pub(crate) fn idempotency_key(
     Ok(Some(text.to_owned()))
 }
 
+/// Checks a reason that somebody gives: it stands in the audit trail, a line for each.
+pub(crate) fn check_reason(reason: &str, chars_max: usize) -> Result<(), Problem> {
+    if reason.chars().count() > chars_max {
+        let problem = Problem::new(&error::OVER_LIMIT, "the reason is too long");
+        return Err(problem.field("reason").limit(chars_max as u64));
+    }
+    match reason.chars().any(char::is_control) {
+        true => {
+            let detail = "a reason has no control characters and is one line";
+            Err(Problem::new(&error::INVALID, detail).field("reason"))
+        }
+        false => Ok(()),
+    }
+}
+
 /// What a subject may be called.
 pub(crate) const SUBJECT_RULE: &str =
     "a subject has 1 to 16 letters, digits, dots, dashes or underscores";

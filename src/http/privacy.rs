@@ -58,10 +58,7 @@ pub(crate) async fn redact(
     let NewRedaction { subject, reason } = body::asked(&app, &request, payload).await?;
     let name = parameters::subject_name(&subject)
         .ok_or_else(|| Problem::new(&error::INVALID, parameters::SUBJECT_RULE).field("subject"))?;
-    if reason.chars().count() > REASON_CHARS_MAX {
-        let problem = Problem::new(&error::OVER_LIMIT, "the reason is too long");
-        return Err(problem.field("reason").limit(REASON_CHARS_MAX as u64));
-    }
+    parameters::check_reason(&reason, REASON_CHARS_MAX)?;
     let identity = identity(&request)?;
     match running.experiment.redact(name, identity, reason).await? {
         Some(redacted) => Ok(HttpResponse::Ok().json(Redaction {

@@ -61,6 +61,7 @@ impl Rates {
             return None;
         }
         let per_second = NonZeroU32::new(requests_per_second)?;
+        metrics::counter!("rate_limited_total").increment(0);
         let burst = NonZeroU32::new(requests_burst.max(requests_per_second))?;
         let quota = Quota::per_second(per_second).allow_burst(burst);
         Some(Self {

@@ -304,10 +304,7 @@ pub(crate) async fn cancellation(
     body::require_json(request)?;
     body::check_depth(&body.bytes, app.config.http.json_depth_max)?;
     let cancellation: Cancellation = body::typed(&body.bytes)?;
-    if cancellation.reason.chars().count() > NAME_CHARS_MAX {
-        let problem = Problem::new(&error::OVER_LIMIT, "the reason is too long");
-        return Err(problem.field("reason").limit(NAME_CHARS_MAX as u64));
-    }
+    parameters::check_reason(&cancellation.reason, NAME_CHARS_MAX)?;
     Ok(cancellation)
 }
 

@@ -159,7 +159,7 @@ impl MixName {
 #[derive(Debug, Clone)]
 struct Body {
     before: String,
-    after: &'static str,
+    after: String,
 }
 
 #[derive(Debug, Clone)]
@@ -272,9 +272,21 @@ fn bodies(endpoint: Endpoint, which: Bodies, seed: u64) -> Vec<Body> {
         Bodies::Many | Bodies::Fresh => BODIES,
     };
     let mut random = Random::new(seed, endpoint as u64);
-    let body = |_| Body {
-        before: format!("{{{},\"seed\":", make(&mut random)),
-        after: "}",
+    let body = |_| {
+        let asked = make(&mut random);
+        if endpoint != Endpoint::Paths {
+            return Body {
+                before: format!("{{{asked},\"seed\":"),
+                after: "}".to_owned(),
+            };
+        }
+        // Nothing about paths is random: another question needs another graph, so that a node
+        // beside the others has the number for a name.
+        let (head, tail) = asked.split_once("dag { ").unwrap_or((&asked, ""));
+        Body {
+            before: format!("{{{head}dag {{ n"),
+            after: format!("; {tail}}}"),
+        }
     };
     (0..count).map(body).collect()
 }
@@ -336,7 +348,12 @@ mod tests {
             match endpoint.route().0 {
                 "POST" => {
                     let parsed = serde_json::from_str::<serde_json::Value>(&body);
-                    assert!(parsed.expect("JSON")["seed"].is_u64(), "{body}");
+                    let parsed = parsed.expect("JSON");
+                    let is_numbered = match endpoint == Endpoint::Paths {
+                        true => parsed["graph"].as_str().expect("text").contains("{ n"),
+                        false => parsed["seed"].is_u64(),
+                    };
+                    assert!(is_numbered, "{body}");
                 }
                 _ => assert_eq!(body, ""),
             }

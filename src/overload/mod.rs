@@ -86,6 +86,11 @@ impl Gate {
     #[must_use]
     pub fn new(name: &'static str, options: &GateOptions) -> Arc<Self> {
         let gauge = |of: &'static str| metrics::gauge!(of, "lane" => name);
+        // There with zero from the start, so that the first one is seen as a rise.
+        for shed in [Shed::NoRoom, Shed::WaitedTooLong, Shed::TooManyRetries] {
+            let labels = [("lane", name), ("reason", shed.word())];
+            metrics::counter!("overload_shed_total", &labels).increment(0);
+        }
         let adaptive = Adaptive::new(options.concurrency_min, options.concurrency_max);
         let limit = gauge("overload_concurrency_limit");
         limit.set(adaptive.most() as f64);
@@ -131,6 +136,10 @@ impl Gate {
         let now = clock::monotonic_micros();
         let mut inner = self.lock();
         if inner.line.len() == 0 && inner.in_flight < inner.limit(now) {
+            if !inner.line.fits(now, is_retry) {
+                return Err(Shed::TooManyRetries);
+            }
+            inner.line.take(is_retry);
             inner.in_flight += 1;
             drop(inner);
             return Ok(Entry::Permit(self.permit(now)));

@@ -172,13 +172,22 @@ fn the_doctor_names_what_is_wrong_and_what_to_do() {
         (Some(0), &Value::Bool(true)),
         "{report}"
     );
-    assert_eq!(report["checks"].as_array().map(Vec::len), Some(11));
+    assert_eq!(report["checks"].as_array().map(Vec::len), Some(15));
     let (report, code) = look(&["disk.reserve_bytes=17592186044416"]);
     assert_eq!(
         (code, verdict(&report, "disk")),
         (Some(1), "fail".into()),
         "{report}"
     );
+    for (wrong, check) in [
+        ("server.tls_key_file=/nowhere", "certificate"),
+        ("privacy.master_key_file=/nowhere", "master_key"),
+        ("otlp.endpoint=ftp://x", "telemetry"),
+    ] {
+        let (report, code) = look(&[wrong]);
+        let found = verdict(&report, check);
+        assert_eq!((code, found), (Some(1), "fail".into()), "{report}");
+    }
     // What is wrong in the configuration is a line of the list, and the rest is looked at too.
     for wrong in [
         "runs.threads=none",

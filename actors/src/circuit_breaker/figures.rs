@@ -33,10 +33,31 @@ impl Series {
             seed_health: gauge!("isl_service_health_status", "service" => name.clone()),
             calls: ["success", "failure", "slow", "rejected", "ignored"].map(calls),
             refused_early: counter!("circuit_breaker_refused_early_total", "name" => name.clone()),
-            changes: BTreeMap::new(),
+            changes: USUAL.map(|way| (way, changes(&name, way))).into(),
             fallbacks: BTreeMap::new(),
         }
     }
+}
+
+/// Ways that breakers go by themselves, and those that operators ask for most. They are there with
+/// zero from the start, so that the first time is seen as a rise.
+const USUAL: [(BreakerState, BreakerState); 6] = [
+    (BreakerState::Closed, BreakerState::Open),
+    (BreakerState::Open, BreakerState::HalfOpen),
+    (BreakerState::HalfOpen, BreakerState::Open),
+    (BreakerState::HalfOpen, BreakerState::Closed),
+    (BreakerState::Closed, BreakerState::ForcedOpen),
+    (BreakerState::ForcedOpen, BreakerState::Closed),
+];
+
+fn changes(name: &str, (from, to): (BreakerState, BreakerState)) -> Counter {
+    counter!("circuit_breaker_transitions_total",
+        "name" => name.to_owned(), "from" => from.word(), "to" => to.word())
+}
+
+fn fallbacks(name: &str, state: BreakerState) -> [Counter; 2] {
+    ["fallback_triggered_total", "isl_fallback_triggered_total"]
+        .map(|metric| counter!(metric, "service" => name.to_owned(), "reason" => state.word()))
 }
 
 /// All series.
@@ -81,18 +102,21 @@ impl Figures {
 
 fn moves(series: &mut Series, name: &str, breaker: &Breaker) {
     for (from, to, count) in breaker.changes() {
-        let made = || {
-            counter!("circuit_breaker_transitions_total",
-                "name" => name.to_owned(), "from" => from.word(), "to" => to.word())
-        };
-        let counter = series.changes.entry((from, to)).or_insert_with(made);
-        counter.absolute(count);
+        let way = (from, to);
+        let counter = series.changes.entry(way);
+        counter
+            .or_insert_with(|| changes(name, way))
+            .absolute(count);
+    }
+    if !breaker.fallbacks().is_empty() {
+        for state in [BreakerState::Open, BreakerState::HalfOpen] {
+            let counters = series.fallbacks.entry(state);
+            counters.or_insert_with(|| fallbacks(name, state));
+        }
     }
     for (state, count) in breaker.fallbacks_taken() {
-        let made = |metric: &'static str| counter!(metric, "service" => name.to_owned(), "reason" => state.word());
-        let both = series.fallbacks.entry(state).or_insert_with(|| {
-            ["fallback_triggered_total", "isl_fallback_triggered_total"].map(made)
-        });
+        let both = series.fallbacks.entry(state);
+        let both = both.or_insert_with(|| fallbacks(name, state));
         both.iter().for_each(|counter| counter.absolute(count));
     }
 }

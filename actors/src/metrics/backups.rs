@@ -11,6 +11,9 @@ use crate::supervisor::as_f64;
 /// Targets with series of their own; further ones share the last.
 const TARGETS_MAX: usize = 32;
 
+/// What the names of breakers of targets begin with.
+const BREAKER_PREFIX: &str = "backup_";
+
 #[derive(Default)]
 pub(super) struct BackupMetrics {
     targets: Vec<String>,
@@ -23,6 +26,19 @@ impl BackupMetrics {
             .backups()
             .map(|(target, known)| (target.to_owned(), known.verified_at))
             .collect();
+        // Each target has a breaker: these are all that are configured.
+        let targets = state.breakers().all().filter_map(|(name, _)| {
+            let target = name.strip_prefix(BREAKER_PREFIX)?;
+            Some(target.to_owned())
+        });
+        for target in targets.collect::<Vec<_>>() {
+            let target = self.label(&target);
+            // From the start, so that the first failure is seen as a rise.
+            for kind in BackupKind::ALL {
+                let labels = [("kind", kind.word().to_owned()), ("target", target.clone())];
+                metrics::counter!("backup_failures_total", &labels).increment(0);
+            }
+        }
         for (target, at) in known {
             let target = self.label(&target);
             metrics::gauge!("backup_last_verified_timestamp_seconds", "target" => target)

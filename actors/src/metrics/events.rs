@@ -1,7 +1,7 @@
 //! What each event adds to the metrics. Every series is looked up once, when the first event of
 //! its kind comes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use hindcast_log::{Body, Recorded};
@@ -19,6 +19,8 @@ const OPERATIONS_MAX: usize = 64;
 
 struct Computations {
     completed: Counter,
+    /// Answered with the result of an earlier one.
+    cached: Counter,
     failed: Counter,
     /// Their callers' own deadlines passed.
     given_up: Counter,
@@ -38,6 +40,7 @@ impl Computations {
         };
         Self {
             completed: ended("completed"),
+            cached: ended("cached"),
             failed: ended("failed"),
             given_up: ended(CALLER_DEADLINE),
             cancelled: ended("cancelled"),
@@ -59,6 +62,8 @@ pub(super) struct EventMetrics {
     computations: Vec<Computations>,
     /// Open runs and where their operation stands in `computations`.
     runs: BTreeMap<RunId, usize>,
+    /// Open runs that are answered with an earlier result: they end in the same frame.
+    reused: BTreeSet<RunId>,
     experiments: [Counter; 3],
     datasets_registered: Counter,
     backups: BackupMetrics,
@@ -92,6 +97,7 @@ impl EventMetrics {
             operations: BTreeMap::new(),
             computations: Vec::new(),
             runs: BTreeMap::new(),
+            reused: BTreeSet::new(),
             experiments: ["admitted", "refused", "completed"].map(experiments),
             datasets_registered: metrics::counter!("datasets_registered_total"),
             backups: BackupMetrics::default(),
@@ -231,6 +237,13 @@ impl EventMetrics {
             return;
         };
         let computations = &self.computations[index];
+        if let Outcome::Reused { .. } = observed.outcome {
+            // Nothing is computed: what completes it counts here, and no more.
+            computations.cached.increment(1);
+            self.runs.remove(&observed.run);
+            self.reused.insert(observed.run);
+            return;
+        }
         computations.queued.record(seconds(observed.queued_micros));
         // What was turned down at once would make the computation look fast.
         if let Outcome::Completed { .. } = observed.outcome {
@@ -246,6 +259,9 @@ impl EventMetrics {
         operation: &dyn Fn(RunId) -> Option<String>,
         count: fn(&Computations) -> &Counter,
     ) {
+        if self.reused.remove(&run) {
+            return;
+        }
         if let Some(index) = self.index(run, operation) {
             self.runs.remove(&run);
             count(&self.computations[index]).increment(1);
@@ -344,6 +360,21 @@ mod tests {
         })
     }
 
+    fn reused() -> Event {
+        Event::OutcomeObserved(OutcomeObserved {
+            run: RunId::default(),
+            outcome: Outcome::Reused {
+                original: RunId::default(),
+                result_hash: Digest::default(),
+                schema: 1,
+                algorithm_version: String::new(),
+            },
+            numeric_profile: String::new(),
+            queued_micros: 0,
+            computed_micros: 0,
+        })
+    }
+
     /// Every series that has moved: name, labels and value. Reading empties the histograms.
     fn series(recorder: &DebuggingRecorder) -> Vec<(String, String, String)> {
         let snapshot = recorder.snapshotter().snapshot().into_vec();
@@ -367,6 +398,9 @@ mod tests {
         let recorder = DebuggingRecorder::new();
         metrics::with_local_recorder(&recorder, || {
             let mut metrics = EventMetrics::new();
+            for event in [requested(), reused(), completed()] {
+                metrics.observe(&recorded(event), &|_| None);
+            }
             for event in [requested(), observed(), completed()] {
                 metrics.observe(&recorded(event), &|_| None);
             }
@@ -385,7 +419,11 @@ mod tests {
         };
         assert_eq!(
             of("causal_computations_total"),
-            ["discover cpu completed: 1", "validate cpu completed: 1"]
+            [
+                "discover cpu cached: 1",
+                "discover cpu completed: 1",
+                "validate cpu completed: 1"
+            ]
         );
         assert_eq!(
             of("causal_computation_duration_seconds"),
@@ -394,9 +432,9 @@ mod tests {
         assert_eq!(
             of("events_total"),
             [
-                "outcome_observed: 1",
-                "run_completed: 3",
-                "run_requested: 1"
+                "outcome_observed: 2",
+                "run_completed: 4",
+                "run_requested: 2"
             ]
         );
     }

@@ -302,6 +302,14 @@ pub enum BackupKind {
 }
 
 impl BackupKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [
+        Self::Full,
+        Self::Incremental,
+        Self::Verification,
+        Self::Shipping,
+    ];
+
     /// The word in JSON and in metrics.
     #[must_use]
     pub const fn word(self) -> &'static str {
