@@ -372,7 +372,14 @@ fn wrong_wishes_are_named() {
     wish(json!({ "action": "reset", "ttl": "5m" })).expect_problem(422, "ttl");
     wish(json!({ "action": "disable", "ttl": "soon" })).expect_problem(422, "ttl");
     wish(json!({ "action": "disable", "ttl": "31d" })).expect_problem(422, "ttl");
-    wish(json!({ "action": "disable", "reason": "x".repeat(257) })).expect_problem(422, "reason");
+    // The audit trail has a line for each.
+    for wrong in [
+        "x".repeat(257),
+        "a\n 90 revoked".to_owned(),
+        "\u{1b}[31m".to_owned(),
+    ] {
+        wish(json!({ "action": "disable", "reason": wrong })).expect_problem(422, "reason");
+    }
     wish(json!({})).expect_problem(422, "action");
     let nobody = "/health/circuit-breakers/nobody";
     let problem = server.post(nobody, &json!({ "action": "reset" }));

@@ -118,7 +118,7 @@ fn a_deadline_ends_a_run_with_a_clear_answer() {
 fn deadlines_that_pass_while_no_server_runs_open_no_breaker() {
     let dir = temporary();
     let settings = [
-        "runs.deadline_ms=1000",
+        "runs.deadline_ms=3000",
         "runs.threads=1",
         "breakers.consecutive_failures=2",
         "breakers.minimum_calls=2",
@@ -135,7 +135,7 @@ fn deadlines_that_pass_while_no_server_runs_open_no_breaker() {
     }
     server.kill();
     drop(server);
-    pause(Duration::from_millis(1_100));
+    pause(Duration::from_millis(3_100));
     let server = Server::start_with(serve(dir.path(), &settings));
     for run in &runs {
         let ended = server.wait_until(run, |run| run["status"] == "failed");

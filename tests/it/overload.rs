@@ -81,8 +81,21 @@ fn a_principal_that_sends_too_much_is_told_when_to_come_back() {
     let problem = refused.expect_problem(429, "");
     assert_eq!(problem["limit"], 1);
     assert_ne!(refused.header("retry-after"), "");
-    for probe in ["/health/live", "/health/ready", "/-/healthy"] {
+    for probe in ["/health/live", "/health/ready", "/-/healthy", "/health"] {
         server.get(probe).expect(200);
+    }
+    // An operator looks all the same, and sees no overload.
+    let metrics = server.get("/metrics");
+    assert_eq!(metrics.status, 200, "{}", metrics.body);
+    let errors =
+        |kind: &str| format!("http_errors_total{{type=\"{kind}\",path=\"/api/v1/runs\"}} ");
+    for (kind, count) in [("client", 2), ("overload", 0)] {
+        let line = format!("{}{count}", errors(kind));
+        assert!(
+            metrics.body.lines().any(|shown| shown == line),
+            "{line}: {}",
+            metrics.body
+        );
     }
 }
 

@@ -1,6 +1,7 @@
 //! The thread that sends. It waits for a batch, sends it, tries again for a while when that fails,
 //! and then gives the batch up. Between batches it sends the metrics when they are due.
 
+use std::cell::Cell;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,8 @@ pub(super) struct Sender {
     sent: [Counter; 3],
     failed: [Counter; 3],
     started_micros: u64,
+    /// Whether the last attempt failed.
+    failing: Cell<bool>,
 }
 
 /// What came of an attempt.
@@ -54,6 +57,7 @@ impl Sender {
             sent: Signal::ALL.map(sent),
             failed: Signal::ALL.map(failed),
             started_micros: clock::wall().0,
+            failing: Cell::new(false),
             settings,
             queue,
         }
@@ -134,11 +138,14 @@ impl Sender {
         let request = encode::metrics(self.resource.clone(), all.recorder(), times);
         // They are sent again soon, so that one attempt is enough.
         match self.attempt(Signal::Metrics, &request.encode_to_vec()) {
-            Attempt::Done => self.sent[Signal::Metrics as usize].increment(1),
+            Attempt::Done => {
+                self.arrived();
+                self.sent[Signal::Metrics as usize].increment(1);
+            }
             Attempt::Again(why) | Attempt::Refused(why) => {
                 self.failed[Signal::Metrics as usize].increment(1);
                 self.queue.dropped(Signal::Metrics, 1);
-                tracing::debug!(why, "metrics are not sent");
+                self.lost(Signal::Metrics, &why);
             }
         }
     }
@@ -146,7 +153,10 @@ impl Sender {
     fn deliver(&self, signal: Signal, body: &[u8], count: usize) {
         for attempt in 0..ATTEMPTS_MAX {
             match self.attempt(signal, body) {
-                Attempt::Done => return self.sent[signal as usize].increment(count as u64),
+                Attempt::Done => {
+                    self.arrived();
+                    return self.sent[signal as usize].increment(count as u64);
+                }
                 Attempt::Refused(why) => {
                     self.failed[signal as usize].increment(1);
                     tracing::warn!(signal = signal.word(), why, "telemetry is refused");
@@ -154,7 +164,7 @@ impl Sender {
                 }
                 Attempt::Again(why) => {
                     self.failed[signal as usize].increment(1);
-                    tracing::debug!(signal = signal.word(), why, "telemetry is not sent");
+                    self.lost(signal, &why);
                     if attempt + 1 == ATTEMPTS_MAX || self.pause(attempt) {
                         break;
                     }
@@ -162,6 +172,21 @@ impl Sender {
             }
         }
         self.queue.dropped(signal, count as u64);
+    }
+
+    /// Told once, until something arrives again: the rest is in the counters.
+    fn lost(&self, signal: Signal, why: &str) {
+        let signal = signal.word();
+        match self.failing.replace(true) {
+            false => tracing::warn!(signal, why, "the collector does not take telemetry"),
+            true => tracing::debug!(signal, why, "telemetry is not sent"),
+        }
+    }
+
+    fn arrived(&self) {
+        if self.failing.replace(false) {
+            tracing::info!("the collector takes telemetry again");
+        }
     }
 
     /// Waits for the next attempt; true when the process ends and there is none.
