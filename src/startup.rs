@@ -251,9 +251,11 @@ async fn recover(app: &Data<App>) -> Result<(Log, Actors), ServeError> {
         .await
         .map_err(|error| ServeError::Interrupted(error.to_string()))??;
     tell_repairs(&recovery);
+    let opened_at = log.head().seq;
     record_start(&log, &recovery, &config).await?;
     let environment = environment(&config, log.state(|state| state.shredded().collect()))?;
-    let options = (actor_options(&config), backups::options(&config)?);
+    let mut options = (actor_options(&config), backups::options(&config)?);
+    options.0.counted_after = Some(opened_at);
     let actors = Actors::start(&log, options, &environment)?;
     metrics::server_started(&app.address.to_string(), clock::wall());
     app.ready(Running {

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use hindcast_log::Log;
+use hindcast_model::Seq;
 
 use crate::Environment;
 use crate::backup::{self, Backup, BackupHandle, BackupOptions, Desk};
@@ -28,6 +29,8 @@ pub struct ActorOptions {
     pub computation: ComputationOptions,
     pub results: ResultCacheOptions,
     pub scrub: ScrubOptions,
+    /// Events after this one are counted by kind: those of this process. From here on when absent.
+    pub counted_after: Option<Seq>,
 }
 
 /// The running actors.
@@ -52,7 +55,7 @@ impl Actors {
     ) -> std::io::Result<Self> {
         let mut supervisor = Supervisor::new(log.clone(), options.supervision, environment.clone());
 
-        start_metrics(&mut supervisor, log);
+        start_metrics(&mut supervisor, log, options.counted_after);
 
         let results = ResultCache::start(options.results, log.clone(), environment.clone())?;
         let slot = supervisor.slot::<Computation>(1, options.computation.mailbox_max);
@@ -117,7 +120,7 @@ impl Actors {
 }
 
 /// The gates follow what is durable from the log's own thread, before callers are answered.
-fn start_metrics(supervisor: &mut Supervisor, log: &Log) {
+fn start_metrics(supervisor: &mut Supervisor, log: &Log, after: Option<Seq>) {
     let slot = supervisor.slot::<Metrics>(0, metrics::MAILBOX_MAX);
     let weak = Arc::downgrade(&slot);
     let from = log.subscribe(Box::new(move |batch| {
@@ -128,7 +131,7 @@ fn start_metrics(supervisor: &mut Supervisor, log: &Log) {
         let _ = slot.send(metrics::Request::Durable(Arc::clone(batch)));
         true
     }));
-    let seen = Arc::new(AtomicU64::new(from.seq.0));
+    let seen = Arc::new(AtomicU64::new(after.unwrap_or(from.seq).0));
     metrics::observe_syncs(log);
     let log = log.clone();
     supervisor.start(&slot, move || Metrics::new(log.clone(), Arc::clone(&seen)));

@@ -379,7 +379,10 @@ pub(crate) enum Experiment {
     },
     /// Show one experiment and its runs.
     #[command(after_help = "Examples:\n  hindcast experiment show ID")]
-    Show { id: String },
+    Show {
+        /// Its id; `experiment list` has all.
+        id: String,
+    },
     /// List experiments, newest first.
     #[command(after_help = "Examples:\n  hindcast experiment list --limit 10")]
     List {
@@ -390,6 +393,7 @@ pub(crate) enum Experiment {
     /// Withdraw the runs of an experiment that have not ended.
     #[command(after_help = "Examples:\n  hindcast experiment cancel ID --reason 'wrong data'")]
     Cancel {
+        /// Its id; `experiment list` has all.
         id: String,
         /// Recorded with the request.
         #[arg(long, default_value = "")]

@@ -30,7 +30,10 @@ pub(crate) enum Keys {
     List,
     /// End a key.
     #[command(after_help = "Examples:\n  hindcast keys revoke ci")]
-    Revoke { name: String },
+    Revoke {
+        /// Its name; `keys list` has all.
+        name: String,
+    },
 }
 
 /// What somebody may do; each includes what stands before it.

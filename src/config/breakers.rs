@@ -80,6 +80,10 @@ impl BreakersConfig {
                 return Err(ConfigError::value("breakers.fallbacks", message));
             }
         }
+        if self.open_ms_max < self.open_ms {
+            let message = format!("it is below breakers.open_ms, which is {}", self.open_ms);
+            return Err(ConfigError::value("breakers.open_ms_max", message));
+        }
         let names = services::names(&targets(backup));
         let mut seen = BTreeSet::new();
         for (index, own) in self.own.iter().enumerate() {

@@ -91,6 +91,7 @@ pub(crate) enum Backup {
     #[command(after_help = "Examples:\n  hindcast backup verify ID\n  \
         hindcast backup verify ID --target /mnt/backup --key-file backup.key")]
     Verify {
+        /// Its id; `backup list` has all.
         id: String,
         #[command(flatten)]
         target: AnyTarget,

@@ -30,10 +30,16 @@ pub(crate) enum Breaker {
     List,
     /// Show one breaker: counts, rates, last failure, next probe, settings.
     #[command(after_help = "Examples:\n  hindcast breaker show notears_discovery")]
-    Show { name: String },
+    Show {
+        /// Such as notears_discovery; `breaker list` has all.
+        name: String,
+    },
     /// Show every change of a breaker with its cause.
     #[command(after_help = "Examples:\n  hindcast breaker history notears_discovery --json")]
-    History { name: String },
+    History {
+        /// Such as notears_discovery; `breaker list` has all.
+        name: String,
+    },
     /// Close a breaker and forget the calls that it has counted.
     #[command(after_help = "Examples:\n  \
         hindcast breaker reset notears_discovery --reason 'library updated'")]
@@ -59,6 +65,7 @@ pub(crate) enum Breaker {
         --since 2026-11-22T00:00:00Z --json"
     )]
     Simulate {
+        /// Such as notears_discovery; `breaker list` has all.
         name: String,
         /// The event after which calls are looked at, or a time; the beginning if left out.
         #[arg(long, value_name = "SEQ or TIME")]
@@ -74,5 +81,8 @@ pub(crate) enum Service {
     List,
     /// Show one service.
     #[command(after_help = "Examples:\n  hindcast service show notears_discovery")]
-    Show { name: String },
+    Show {
+        /// Such as notears_discovery; `service list` has all.
+        name: String,
+    },
 }

@@ -28,7 +28,10 @@ pub(crate) enum Events {
     },
     /// Show one event with everything that is recorded of it.
     #[command(after_help = "Examples:\n  hindcast events show 17")]
-    Show { sequence: u64 },
+    Show {
+        /// Its place in the log, from 1 on.
+        sequence: u64,
+    },
     /// Write every event, one JSON object on a line.
     #[command(after_help = "Examples:\n  hindcast events export > events.jsonl\n  \
                             hindcast events export --format cloudevents | head -1")]
