@@ -160,7 +160,11 @@ impl<'w> Timeline<'w> {
         };
         let until = self.time(first.context.at);
         let starts = begins_process(frame);
-        if starts || !self.stopped {
+        // No timer goes before a server that follows another one has said that it started, nor in
+        // the frame in which it says so, of which this may be the rest.
+        let server = self.state.server();
+        let waits = server.starts > 0 && (starts || server.started_at == until);
+        if !waits && (starts || !self.stopped) {
             let recorded = (&expired(frame)[..], &timed_breakers(frame)[..]);
             self.fire(until, recorded, starts, out);
         }
