@@ -290,11 +290,11 @@ impl Engine {
             tracing::info!(run = %job.run, seq, trace_id, code, message, "run failed");
         }
         let kept = match (&outcome, ending) {
-            (Outcome::Completed { .. }, Ending::Computed(computed)) => Some(Kept::Computed {
+            (Outcome::Completed { .. }, Ending::Computed(computed)) => Some(Kept {
                 original: job.run,
                 computed,
             }),
-            (outcome, _) => Kept::refusal(outcome),
+            (_, _) => None,
         };
         Finished {
             command: self.observed(job, (outcome, key), timing),

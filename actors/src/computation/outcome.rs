@@ -24,11 +24,8 @@ pub(crate) enum Ending {
 }
 
 impl From<Kept> for Ending {
-    fn from(kept: Kept) -> Self {
-        match kept {
-            Kept::Computed { original, computed } => Self::Reused { original, computed },
-            Kept::Refused(outcome) => Self::Failed(outcome),
-        }
+    fn from(Kept { original, computed }: Kept) -> Self {
+        Self::Reused { original, computed }
     }
 }
 

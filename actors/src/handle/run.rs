@@ -170,7 +170,7 @@ async fn lead_cheap(
     };
     let admission = record_ended(door, asked, ended).await?;
     if let (Admission::Completed { run, .. }, Some(computed)) = (&admission, computed) {
-        lead.finish(Kept::Computed {
+        lead.finish(Kept {
             original: *run,
             computed,
         });
@@ -256,9 +256,8 @@ async fn record_ended(
     let (outcome, key, pinned) = outcome(door, seal, &ended).await?;
     let manner = match &outcome {
         Outcome::Completed { .. } => Manner::Computed,
-        // A refusal that is kept was computed as well, and would be again.
-        Outcome::Failed { .. } if computed_micros > 0 => Manner::Computed,
-        Outcome::Failed { .. } | Outcome::Reused { .. } => Manner::Cached,
+        Outcome::Failed { .. } => Manner::Computed,
+        Outcome::Reused { .. } => Manner::Cached,
     };
     let (result, original) = match ended {
         Ending::Computed(computed) => (Ok(computed), None),

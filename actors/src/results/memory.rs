@@ -245,7 +245,7 @@ mod tests {
             schema: 1,
             algorithm_version: "fault/1".to_owned(),
         };
-        let kept = Kept::Computed {
+        let kept = Kept {
             original: RunId(Uuid::from_u128(u128::from(n))),
             computed: Arc::new(computed),
         };

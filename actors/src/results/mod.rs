@@ -25,7 +25,6 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use hindcast_log::Log;
-use hindcast_model::event::Outcome;
 use hindcast_model::{Digest, KeyId, RunId};
 
 pub use command::{Invalidated, Resize};
@@ -109,35 +108,18 @@ pub(crate) fn key(
     Digest(*hasher.finalize().as_bytes())
 }
 
-/// How a run ended that others may be answered with.
+/// A result that others may be answered with. What a lab refuses is not kept: it is found out again
+/// at once, and its record could not point to the first run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Kept {
-    Computed {
-        /// The run that the result was computed for.
-        original: RunId,
-        computed: Arc<Computed>,
-    },
-    /// The lab refused the request, and would again.
-    Refused(Outcome),
+pub(crate) struct Kept {
+    /// The run that the result was computed for.
+    pub(crate) original: RunId,
+    pub(crate) computed: Arc<Computed>,
 }
 
 impl Kept {
     fn bytes(&self) -> u64 {
-        ENTRY_BYTES
-            + match self {
-                Self::Computed { computed, .. } => computed.json.len() as u64,
-                Self::Refused(_) => 0,
-            }
-    }
-
-    /// A failure that depends on nothing but the request.
-    pub(crate) fn refusal(outcome: &Outcome) -> Option<Self> {
-        match outcome {
-            Outcome::Failed { code, .. } if code == "invalid" || code == "too_large" => {
-                Some(Self::Refused(outcome.clone()))
-            }
-            Outcome::Failed { .. } | Outcome::Completed { .. } | Outcome::Reused { .. } => None,
-        }
+        ENTRY_BYTES + self.computed.json.len() as u64
     }
 }
 
@@ -391,7 +373,7 @@ impl ResultCache {
         if inner.flights.get(&key).is_some_and(|flight| flight.discard) {
             return;
         }
-        if let Kept::Computed { original, .. } = &kept
+        if let Kept { original, .. } = &kept
             && tags.shelved
             && self.disk.is_ready()
         {
@@ -481,10 +463,7 @@ fn named(key: &ResultKey, entry: &Entry) -> TopKey {
         key: key.to_string(),
         operation: entry.tags.operation,
         algorithm: entry.tags.algorithm.clone(),
-        original: match &entry.kept {
-            Kept::Computed { original, .. } => Some(original.to_string()),
-            Kept::Refused(_) => None,
-        },
+        original: Some(entry.kept.original.to_string()),
         hits: entry.hits,
         bytes: entry.bytes,
     }

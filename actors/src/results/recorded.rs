@@ -79,7 +79,7 @@ pub(super) fn read_back(log: &Log, environment: &Environment, run: RunId) -> Opt
     Some(ReadBack {
         key: operation.key(spec_hash, request.seed, asked_key),
         tags: Tags::of(&operation, request.experiment, true),
-        kept: Kept::Computed {
+        kept: Kept {
             original: run,
             computed: Arc::new(computed),
         },

@@ -72,7 +72,7 @@ impl Verdict {
                 "something else was computed in its place: see `hindcast breaker list`"
             }
             Self::TooLarge => "the result is larger than cache.results_bytes_max",
-            Self::Failed => "it failed for a reason that lies not in the request: nothing to keep",
+            Self::Failed => "it failed: nothing to keep",
             Self::Cancelled => "it was cancelled: nothing to keep",
             Self::Refused => "it was not admitted: nothing to keep",
             Self::Deduplicated => "the same idempotency key as before: answered with that run",
@@ -233,9 +233,6 @@ impl Pass {
         asked.verdict = match &observed.outcome {
             Outcome::Reused { .. } => Verdict::Hit,
             Outcome::Failed { .. } if asked.cached => Verdict::Hit,
-            Outcome::Failed { code, .. } if code == "invalid" || code == "too_large" => {
-                Verdict::Kept
-            }
             Outcome::Failed { .. } => Verdict::Failed,
             Outcome::Completed { result, .. } => {
                 let known = !self.computed.insert(asked.identity);

@@ -264,7 +264,7 @@ fn what_is_being_computed_while_it_is_invalidated_is_not_kept() {
             Start::Lead(lead) => lead,
             Start::Known(_) | Start::Busy => panic!("nobody computes it"),
         };
-        let kept = || Kept::Computed {
+        let kept = || Kept {
             original: RunId::default(),
             computed: Arc::new(Computed {
                 json: crate::operation::Json::of("{}".to_owned()).unwrap(),
