@@ -39,7 +39,7 @@ pub enum Verdict {
     Fallback,
     /// The result takes more than the whole cache may.
     TooLarge,
-    /// A failure that an equal request need not meet: a deadline, a fault, a panic.
+    /// It failed; what a lab refuses is found out again.
     Failed,
     /// Ended by somebody.
     Cancelled,
