@@ -31,8 +31,8 @@ usage: cargo xtask VERB
   tools [--bench]                install what the tests (and the benchmarks) call
   bench NAME [ARGS...]           run benches/src/bin/NAME.rs in release, print its one JSON line
   bench --list                   names of all benchmarks
-  graphs [PYTHON:SCRIPT]         the tables of docs/methods/causal-graphs.md, with other programs
-                                 beside ours where a script runs them";
+  graphs [--write] [PYTHON:SCRIPT]  the tables of docs/methods on causal graphs, with other programs
+                                 beside ours where a script runs them; --write puts them there";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -64,8 +64,10 @@ fn run(arguments: &[String]) -> anyhow::Result<()> {
             tools::ensure(&session, tools::FOR_BENCHES, tools::WhenMissing::Install)
         }
         ["bench", "--list"] => bench::list(&session),
-        ["graphs"] => graphs::run(&session, None),
-        ["graphs", peers] => graphs::run(&session, Some(peers)),
+        ["graphs"] => graphs::run(&session, None, false),
+        ["graphs", "--write"] => graphs::run(&session, None, true),
+        ["graphs", "--write", peers] => graphs::run(&session, Some(peers), true),
+        ["graphs", peers] => graphs::run(&session, Some(peers), false),
         ["bench", name, rest @ ..] => bench::run(&session, name, rest),
         _ => bail!("not understood: {}\n\n{USAGE}", words.join(" ")),
     }

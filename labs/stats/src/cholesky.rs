@@ -1,6 +1,8 @@
 //! Cholesky factors of symmetric positive matrices: solving, inverting, and finding which columns
 //! are linear combinations of others.
 
+use std::convert::Infallible;
+
 use crate::Matrix;
 
 /// Lower triangular L with L L^T = A.
@@ -13,17 +15,36 @@ impl Cholesky {
     /// `None` when a pivot is not above `floor` times its diagonal entry: the matrix is singular
     /// to that precision.
     pub fn new(matrix: &Matrix, floor: f64) -> Option<Self> {
-        Self::from_fn(matrix.rows(), floor, |i, j| matrix[(i, j)])
+        let Ok(factor) = Self::new_within(matrix, floor, || Ok::<(), Infallible>(()));
+        factor
+    }
+
+    /// The same for a large matrix: `check` is asked before each of its n rows, which cost up to n^2
+    /// operations each, and ends it with its error.
+    pub fn new_within<E>(
+        matrix: &Matrix,
+        floor: f64,
+        check: impl Fn() -> Result<(), E>,
+    ) -> Result<Option<Self>, E> {
+        Self::from_fn(matrix.rows(), floor, |i, j| matrix[(i, j)], check)
     }
 
     /// The factor of the rows and columns `keep`, in that order.
     pub fn of_principal(matrix: &Matrix, keep: &[usize], floor: f64) -> Option<Self> {
-        Self::from_fn(keep.len(), floor, |i, j| matrix[(keep[i], keep[j])])
+        let value = |i: usize, j: usize| matrix[(keep[i], keep[j])];
+        let Ok(factor) = Self::from_fn(keep.len(), floor, value, || Ok::<(), Infallible>(()));
+        factor
     }
 
-    fn from_fn(n: usize, floor: f64, value: impl Fn(usize, usize) -> f64) -> Option<Self> {
+    fn from_fn<E>(
+        n: usize,
+        floor: f64,
+        value: impl Fn(usize, usize) -> f64,
+        check: impl Fn() -> Result<(), E>,
+    ) -> Result<Option<Self>, E> {
         let mut lower = Matrix::zeros(n, n);
         for i in 0..n {
+            check()?;
             let (above, here) = lower.values_mut().split_at_mut(i * n);
             let row = &mut here[..n];
             for j in 0..i {
@@ -34,11 +55,11 @@ impl Cholesky {
             let whole = value(i, i);
             let rest = whole - crate::dot(&row[..i], &row[..i]);
             if rest.is_nan() || rest <= floor * whole.abs() {
-                return None;
+                return Ok(None);
             }
             row[i] = libm::sqrt(rest);
         }
-        Some(Self { lower })
+        Ok(Some(Self { lower }))
     }
 
     pub fn lower(&self) -> &Matrix {
@@ -61,9 +82,16 @@ impl Cholesky {
 
     /// The inverse of L, lower triangular.
     pub fn lower_inverse(&self) -> Matrix {
+        let Ok(inverse) = self.lower_inverse_within(|| Ok::<(), Infallible>(()));
+        inverse
+    }
+
+    /// The same for a large matrix, as in [`Self::new_within`].
+    pub fn lower_inverse_within<E>(&self, check: impl Fn() -> Result<(), E>) -> Result<Matrix, E> {
         let n = self.lower.rows();
         let mut inverse = Matrix::zeros(n, n);
         for i in 0..n {
+            check()?;
             let (above, here) = inverse.values_mut().split_at_mut(i * n);
             let (row, lower) = (&mut here[..=i], self.lower.row(i));
             for (k, factor) in lower[..i].iter().enumerate() {
@@ -74,7 +102,7 @@ impl Cholesky {
                 *x /= lower[i];
             }
         }
-        inverse
+        Ok(inverse)
     }
 
     /// The inverse of A.
@@ -96,12 +124,24 @@ impl PivotedCholesky {
     /// A column is dependent when less than `tolerance` of its own diagonal is left. Ties are
     /// broken by the smaller index.
     pub fn new(matrix: &Matrix, tolerance: f64) -> Self {
+        let Ok(found) = Self::new_within(matrix, tolerance, || Ok::<(), Infallible>(()));
+        found
+    }
+
+    /// The same for a large matrix: `check` is asked before each column is taken, which costs up to
+    /// n^2 operations.
+    pub fn new_within<E>(
+        matrix: &Matrix,
+        tolerance: f64,
+        check: impl Fn() -> Result<(), E>,
+    ) -> Result<Self, E> {
         let n = matrix.rows();
         let mut rest: Vec<f64> = (0..n).map(|i| matrix[(i, i)]).collect();
         let mut free: Vec<bool> = (0..n).map(|i| matrix[(i, i)] > 0.0).collect();
         let mut factors: Vec<Vec<f64>> = Vec::new();
         let mut taken = Vec::new();
         loop {
+            check()?;
             let candidate = (0..n)
                 .filter(|&i| free[i] && rest[i] > tolerance * matrix[(i, i)])
                 .reduce(|best, i| if rest[i] > rest[best] { i } else { best });
@@ -122,7 +162,7 @@ impl PivotedCholesky {
             taken.push(pivot);
         }
         let dependent = (0..n).filter(|i| free[*i]).collect();
-        Self { taken, dependent }
+        Ok(Self { taken, dependent })
     }
 }
 

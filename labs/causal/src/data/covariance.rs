@@ -208,21 +208,29 @@ impl Covariance {
 
     /// Sets of columns with an exact linear relation: for each redundant column itself and those
     /// that it is a combination of. Constant columns are not counted.
-    pub fn collinear_groups(&self) -> Vec<Vec<usize>> {
+    ///
+    /// # Errors
+    /// What `check` ends it with.
+    pub fn collinear_groups(
+        &self,
+        check: impl Fn() -> Result<(), Stop>,
+    ) -> Result<Vec<Vec<usize>>, Stop> {
         let live: Vec<usize> = (0..self.width()).filter(|&j| !self.constant[j]).collect();
         let matrix = self.correlation.principal(&live);
-        let found = PivotedCholesky::new(&matrix, COLLINEAR_TOLERANCE);
+        let found = PivotedCholesky::new_within(&matrix, COLLINEAR_TOLERANCE, &check)?;
         if found.dependent.is_empty() {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         let basis = matrix.principal(&found.taken);
-        let Some(factor) = hindcast_stats::Cholesky::new(&basis, COLLINEAR_TOLERANCE / 10.0) else {
-            return vec![live];
+        let floor = COLLINEAR_TOLERANCE / 10.0;
+        let Some(factor) = hindcast_stats::Cholesky::new_within(&basis, floor, &check)? else {
+            return Ok(vec![live]);
         };
         found
             .dependent
             .iter()
             .map(|&column| {
+                check()?;
                 let mut weights: Vec<f64> =
                     found.taken.iter().map(|&t| matrix[(column, t)]).collect();
                 factor.solve(&mut weights);
@@ -234,7 +242,7 @@ impl Covariance {
                 let mut group: Vec<usize> = used.map(|(&t, _)| live[t]).collect();
                 group.push(live[column]);
                 group.sort_unstable();
-                group
+                Ok(group)
             })
             .collect()
     }
@@ -356,7 +364,9 @@ mod tests {
     fn collinear_group_holds_exactly_the_columns_of_the_relation() {
         let (a, b, c) = (noise(200, 0), noise(200, 1), noise(200, 2));
         let total: Vec<f64> = a.iter().zip(&b).map(|(x, y)| 2.0 * x - y).collect();
-        let groups = moments(&[a, c, b, total]).collinear_groups();
+        let groups = moments(&[a, c, b, total])
+            .collinear_groups(|| Ok(()))
+            .expect("nobody says stop");
         assert_eq!(groups, [[0, 2, 3]]);
     }
 }

@@ -97,7 +97,9 @@ impl Table {
             .collect();
         let name = |i: &usize| numeric[*i].name.clone();
         let moments = Covariance::new(&values, || Ok(())).expect("nobody says stop");
-        let groups = moments.collinear_groups();
+        let groups = moments
+            .collinear_groups(|| Ok(()))
+            .expect("nobody says stop");
         groups
             .iter()
             .map(|group| group.iter().map(name).collect())

@@ -70,7 +70,8 @@ impl Dataset {
             return Err(LabError::invalid_with_hint("missing", message, hint));
         }
         let correlation = found.moments.correlation();
-        if hindcast_stats::Cholesky::new(correlation, DEFINITE).is_none() {
+        let check = || control.check();
+        if hindcast_stats::Cholesky::new_within(correlation, DEFINITE, check)?.is_none() {
             return Err(LabError::invalid_with_hint(
                 "missing",
                 format!(

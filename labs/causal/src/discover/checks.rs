@@ -7,12 +7,12 @@ use super::bootstrap::Stability;
 use super::options::{DiscoverOptions, TestChoice};
 use super::regression::SINGULAR;
 use super::result::{IndexedEdge, Outcome, Warning, WarningCode};
-use super::scoring::ScoreChoice;
+use super::scoring::ScoreOptions;
 use super::{NOTEARS_VARIABLES_MAX, VARIABLES_MAX};
-use crate::control::Control;
+use crate::control::{Control, Stop};
 use crate::data::Dataset;
 use crate::error::LabError;
-use crate::graph::{EdgeType, GraphKind};
+use crate::graph::{EdgeType, GraphKind, NodeSet};
 
 /// Varsortability above which the order may be read off the units; by chance it is 0.5.
 const VARSORTABILITY_MAX: f64 = 0.8;
@@ -43,7 +43,7 @@ pub(super) fn check(
     warnings.extend(warn_of_duplicates(data, &duplicates(data)));
     // With as few rows every column is a combination of the others.
     if data.rows() > d + 1 {
-        let groups = moments.collinear_groups();
+        let groups = moments.collinear_groups(|| control.check())?;
         if !groups.is_empty() {
             let message = format!(
                 "columns with an exact linear relation: {}",
@@ -97,8 +97,7 @@ fn reads_categories(options: &DiscoverOptions) -> bool {
     if let DiscoverOptions::Pc(options) | DiscoverOptions::Fci(options) = options {
         return options.test == TestChoice::GSquare;
     }
-    let choice = options.score().map(|score| score.choice);
-    matches!(choice, Some(ScoreChoice::Bdeu | ScoreChoice::DiscreteBic))
+    options.score().is_some_and(ScoreOptions::reads_categories)
 }
 
 fn check_categories(data: &Dataset, control: &dyn Control) -> Result<Option<Warning>, LabError> {
@@ -153,14 +152,14 @@ fn refuse_width(d: usize, options: &DiscoverOptions) -> Result<(), LabError> {
     Ok(())
 }
 
-/// Adds what can only be said once there is a graph.
+/// What can only be said once there is a graph.
 pub(super) fn judge(
     data: &Dataset,
     options: &DiscoverOptions,
     outcome: &Outcome,
-    warnings: &mut Vec<Warning>,
-) {
-    warnings.extend(outcome.warnings.iter().cloned());
+    control: &dyn Control,
+) -> Result<Vec<Warning>, Stop> {
+    let mut warnings = outcome.warnings.clone();
     if !outcome.convergence.converged {
         let message = format!("the search ended early: {}", outcome.convergence.reason);
         warnings.push(Warning::new(WarningCode::NotConverged, None, message));
@@ -169,7 +168,7 @@ pub(super) fn judge(
         options,
         DiscoverOptions::Notears(_) | DiscoverOptions::Eqvar(_) | DiscoverOptions::Dagma(_)
     ) {
-        let sorted = varsortability(data, &outcome.edges);
+        let sorted = varsortability(data, &outcome.edges, control)?;
         if let Some(value) = sorted.filter(|value| *value >= VARSORTABILITY_MAX) {
             let message = "variances rise along the edges: the order may come from the units of \
                            measurement; compare with boss, which does not see them";
@@ -181,7 +180,7 @@ pub(super) fn judge(
         }
     }
     if options.graph_kind() == GraphKind::Dag {
-        let sorted = r2_sortability(data, &outcome.edges);
+        let sorted = r2_sortability(data, &outcome.edges, control)?;
         if let Some(value) = sorted.filter(|value| *value >= VARSORTABILITY_MAX) {
             let message = "what the others explain of a variable rises along the edges, whatever \
                            the units: the order may come from that alone, as in many simulations";
@@ -189,6 +188,7 @@ pub(super) fn judge(
             warnings.push(Warning::new(code, Some(value), message));
         }
     }
+    Ok(warnings)
 }
 
 /// What the bootstrap says of replicates that gave no graph.
@@ -307,47 +307,69 @@ fn standardised(data: &Dataset, options: &DiscoverOptions) -> Option<Warning> {
 /// Part of the pairs (ancestor, descendant), counted once for each length of path between them,
 /// whose variance rises; ties count half (Reisach, Seiler and Weichwald, NeurIPS 2021). `None`
 /// without an edge.
-fn varsortability(data: &Dataset, edges: &[IndexedEdge]) -> Option<f64> {
+fn varsortability(
+    data: &Dataset,
+    edges: &[IndexedEdge],
+    control: &dyn Control,
+) -> Result<Option<f64>, Stop> {
     let moments = data.covariance().covariance();
     let variances: Vec<f64> = (0..data.width()).map(|j| moments[(j, j)]).collect();
-    sortability(&variances, edges)
+    sortability(&variances, edges, control)
 }
 
 /// The same with the part of each variable's variance that all others explain (Reisach, Tami, Seiler,
 /// Chambaz and Weichwald, NeurIPS 2023), which does not depend on units. `None` when the others
 /// cannot be told apart.
-fn r2_sortability(data: &Dataset, edges: &[IndexedEdge]) -> Option<f64> {
-    let moments = data.covariance();
+fn r2_sortability(
+    data: &Dataset,
+    edges: &[IndexedEdge],
+    control: &dyn Control,
+) -> Result<Option<f64>, Stop> {
+    let (moments, check) = (data.covariance(), || control.check());
     if moments.rows() <= moments.width() + 1 {
-        return None;
+        return Ok(None);
     }
-    let factor = hindcast_stats::Cholesky::new(moments.correlation(), SINGULAR)?;
-    let inverse = factor.inverse();
-    let explained: Vec<f64> = (0..data.width())
-        .map(|j| 1.0 - 1.0 / inverse[(j, j)])
-        .collect();
-    sortability(&explained, edges)
+    let correlation = moments.correlation();
+    let Some(factor) = hindcast_stats::Cholesky::new_within(correlation, SINGULAR, check)? else {
+        return Ok(None);
+    };
+    let root = factor.lower_inverse_within(check)?;
+    let mut diagonal = vec![0.0; data.width()];
+    for i in 0..data.width() {
+        for (sum, x) in diagonal.iter_mut().zip(&root.row(i)[..=i]) {
+            *sum += x * x;
+        }
+    }
+    let explained: Vec<f64> = diagonal.iter().map(|x| 1.0 - 1.0 / x).collect();
+    sortability(&explained, edges, control)
 }
 
-fn sortability(values: &[f64], edges: &[IndexedEdge]) -> Option<f64> {
+fn sortability(
+    values: &[f64],
+    edges: &[IndexedEdge],
+    control: &dyn Control,
+) -> Result<Option<f64>, Stop> {
     let d = values.len();
     let variance = |j: usize| values[j];
-    let mut children = vec![Vec::new(); d];
+    let mut children = vec![NodeSet::empty(d); d];
     for edge in edges.iter().filter(|e| e.kind == EdgeType::Directed) {
-        children[edge.from].push(edge.to);
+        children[edge.from].insert(edge.to);
     }
     let (mut rising, mut all) = (0.0, 0.0);
     for start in 0..d {
-        let mut reached = vec![start];
+        let mut reached = NodeSet::empty(d);
+        reached.insert(start);
         // No path of an acyclic graph is longer than this.
         for _ in 1..d {
-            let mut next: Vec<usize> = reached.iter().flat_map(|&v| children[v].clone()).collect();
-            next.sort_unstable();
-            next.dedup();
+            control.check()?;
+            let mut next = NodeSet::empty(d);
+            for node in reached.iter() {
+                next.add(&children[node]);
+            }
             if next.is_empty() {
                 break;
             }
-            for &end in &next {
+            for end in next.iter() {
                 let ratio = variance(end) / variance(start);
                 let tie = (ratio - 1.0).abs() < 1e-9;
                 rising += if tie {
@@ -360,7 +382,7 @@ fn sortability(values: &[f64], edges: &[IndexedEdge]) -> Option<f64> {
             reached = next;
         }
     }
-    (all > 0.0).then(|| rising / all)
+    Ok((all > 0.0).then(|| rising / all))
 }
 
 fn list_groups(data: &Dataset, groups: &[Vec<usize>]) -> String {

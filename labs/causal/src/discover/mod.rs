@@ -109,8 +109,7 @@ pub fn discover_with(
         control,
     };
     let outcome = search(setting, options)?;
-    checks::judge(data, options, &outcome, &mut warnings);
-    control.check()?;
+    warnings.extend(checks::judge(data, options, &outcome, control)?);
     let stability = stability(setting, options, handling.bootstrap)?;
     warnings.extend(stability.as_ref().and_then(checks::failed_replicates));
     let digest = data.digest_within(control)?;

@@ -8,8 +8,9 @@ use crate::data::Dataset;
 use crate::error::LabError;
 use crate::graph::GraphKind;
 
-/// Searches of boss that may bring nothing. Above 30 variables the graph is the same after 8 as
-/// after 40 in made data of degree 4 to 8, and restarts are most of the time.
+/// Searches of boss that may bring nothing. With more than 30 variables that are numbers the graph is
+/// the same after 8 as after 40 in made data of degree 4 to 8, and restarts are most of the time; with
+/// categories it is not.
 const BOSS_RESTARTS_DEFAULT: u32 = 20;
 const BOSS_RESTARTS_OF_MANY_VARIABLES: u32 = 8;
 const BOSS_VARIABLES_OF_ALL_RESTARTS: usize = 30;
@@ -265,14 +266,13 @@ impl DiscoverOptions {
 }
 
 impl BossOptions {
-    /// Restarts, for data of so many variables.
+    /// Restarts, for data of so many variables; the score is resolved.
     pub(super) fn restarts_for(&self, width: usize) -> u32 {
-        self.restarts
-            .unwrap_or(if width <= BOSS_VARIABLES_OF_ALL_RESTARTS {
-                BOSS_RESTARTS_DEFAULT
-            } else {
-                BOSS_RESTARTS_OF_MANY_VARIABLES
-            })
+        let all = self.score.reads_categories() || width <= BOSS_VARIABLES_OF_ALL_RESTARTS;
+        self.restarts.unwrap_or(match all {
+            true => BOSS_RESTARTS_DEFAULT,
+            false => BOSS_RESTARTS_OF_MANY_VARIABLES,
+        })
     }
 }
 

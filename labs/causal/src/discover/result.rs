@@ -14,7 +14,7 @@ use crate::error::LabError;
 use crate::graph::{EdgeType, GraphKind};
 
 /// Raised when a change alters what an algorithm answers.
-pub const ALGORITHM_VERSION: u32 = 5;
+pub const ALGORITHM_VERSION: u32 = 6;
 
 /// A learned graph and how it came about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

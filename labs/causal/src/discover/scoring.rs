@@ -51,6 +51,14 @@ pub struct ScoreOptions {
 }
 
 impl ScoreOptions {
+    /// Whether it counts categories.
+    pub(super) fn reads_categories(&self) -> bool {
+        match self.choice {
+            ScoreChoice::Bdeu | ScoreChoice::DiscreteBic => true,
+            ScoreChoice::Auto | ScoreChoice::Bic => false,
+        }
+    }
+
     /// The score that fits the data, its parameters filled in.
     pub(super) fn resolved(&self, data: &Dataset) -> Result<Self, LabError> {
         let mut options = self.clone();

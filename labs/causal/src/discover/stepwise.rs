@@ -7,7 +7,7 @@ use hindcast_stats::Cholesky;
 
 use super::knowledge::Knowledge;
 use super::regression::{Bic, Regression, SINGULAR};
-use crate::control::Control;
+use crate::control::{Control, Stop};
 use crate::data::Covariance;
 use crate::error::LabError;
 
@@ -40,7 +40,7 @@ pub(super) fn along_order(
     order: &[usize],
     control: &dyn Control,
 ) -> Result<Vec<(usize, Regression)>, LabError> {
-    let starts = significant_parents(bic, order)
+    let starts = significant_parents(bic, order, control)?
         .ok_or_else(|| LabError::Internal("an order without ties has a singular factor".into()))?;
     let mut fits = Vec::with_capacity(order.len());
     for (place, &head) in order.iter().enumerate() {
@@ -57,9 +57,16 @@ pub(super) fn along_order(
 /// inverse factor are the coefficients, and the sums of squares of its columns down to row k - 1
 /// are the diagonal of the inverse of the predecessors' correlations. `None` when those are
 /// linearly dependent.
-pub(super) fn significant_parents(bic: &Bic<'_>, order: &[usize]) -> Option<Vec<Vec<usize>>> {
-    let factor = Cholesky::new(&bic.correlation.principal(order), SINGULAR / 10.0)?;
-    let inverse = factor.lower_inverse();
+pub(super) fn significant_parents(
+    bic: &Bic<'_>,
+    order: &[usize],
+    control: &dyn Control,
+) -> Result<Option<Vec<Vec<usize>>>, Stop> {
+    let (correlation, check) = (bic.correlation.principal(order), || control.check());
+    let Some(factor) = Cholesky::new_within(&correlation, SINGULAR / 10.0, check)? else {
+        return Ok(None);
+    };
+    let inverse = factor.lower_inverse_within(check)?;
     let mut diagonal = vec![0.0; order.len()];
     let mut chosen = Vec::with_capacity(order.len());
     for place in 0..order.len() {
@@ -78,7 +85,7 @@ pub(super) fn significant_parents(bic: &Bic<'_>, order: &[usize]) -> Option<Vec<
         }
         chosen.push(parents);
     }
-    Some(chosen)
+    Ok(Some(chosen))
 }
 
 /// Adds and drops parents one at a time while that improves BIC. Required parents stay, and those

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::independence::{Independence, Question};
 use super::pag::{End, Pag};
 use super::skeleton::{self, Known as _, Skeleton, gather};
-use crate::control::Control;
+use crate::control::{Control, Stop};
 use crate::discover::knowledge::Knowledge;
 use crate::error::LabError;
 
@@ -76,7 +76,7 @@ pub(in crate::discover) fn learn(
         }
     }
     pag.colliders(&skeleton);
-    pag.close(&skeleton);
+    pag.close(&skeleton, control)?;
     Ok(Learned { pag, skeleton })
 }
 
@@ -88,7 +88,11 @@ fn possible_d_sep(
 ) -> Result<(), LabError> {
     let width = skeleton.width();
     let first = Pag::with_colliders(skeleton);
-    let pools: Vec<Vec<usize>> = (0..width).map(|x| first.possible_separators(x)).collect();
+    let pools = (0..width).map(|x| {
+        control.check()?;
+        Ok(first.possible_separators(x))
+    });
+    let pools = pools.collect::<Result<Vec<_>, Stop>>()?;
     // Where the pool is the neighbourhood every subset was tested already.
     let wider: Vec<usize> = (0..width)
         .filter(|&x| pools[x].len() > skeleton.neighbours(x).len())

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 
 use super::skeleton::Skeleton;
+use crate::control::{Control, Stop};
 use crate::graph::EdgeType;
 
 /// What an edge has at one end.
@@ -123,19 +124,28 @@ impl Pag {
     }
 
     /// All rules until none applies.
-    pub(in crate::discover) fn close(&mut self, skeleton: &Skeleton) {
+    pub(in crate::discover) fn close(
+        &mut self,
+        skeleton: &Skeleton,
+        control: &dyn Control,
+    ) -> Result<(), Stop> {
         loop {
             let before = self.conflicts;
             self.conflicts = 0;
             let mut changed = self.away_from_collider();
+            control.check()?;
             changed |= self.away_from_cycle();
+            control.check()?;
             changed |= self.double_triangle();
+            control.check()?;
             changed |= self.discriminating_paths(skeleton);
+            control.check()?;
             changed |= self.tails();
+            control.check()?;
             // A rule that contradicts an end does so again in every round.
             self.conflicts += before;
             if !changed {
-                return;
+                return Ok(());
             }
             self.conflicts = before;
         }

@@ -48,7 +48,7 @@ pub(super) fn run(
         options.penalty_discount,
     );
     let columns: Vec<usize> = (0..data.width()).collect();
-    if stepwise::significant_parents(&bic, &columns).is_none() {
+    if stepwise::significant_parents(&bic, &columns, control)?.is_none() {
         return Err(stepwise::collinear());
     }
     let order = Search::new(data, moments, knowledge, control)?.order()?;
