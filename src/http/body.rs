@@ -1,7 +1,9 @@
 //! Bodies of requests, with every limit checked before memory is spent: the announced length at
 //! once, the real one while it streams, the time it takes, and how deep JSON nests.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use actix_web::HttpRequest;
@@ -98,7 +100,11 @@ pub(crate) async fn read(
     let announced = check_announced(request, config)?;
     require_plain(request)?;
     let deadline = Duration::from_millis(config.body_timeout_ms);
-    let reading = collect(payload, announced, memory, config);
+    let mut reading = pin!(collect(payload, announced, memory, config));
+    // A small body is there with its head: no timer is made for it.
+    if let Poll::Ready(read) = futures_util::poll!(reading.as_mut()) {
+        return read;
+    }
     match tokio::time::timeout(deadline, reading).await {
         Ok(read) => read,
         Err(_) => {

@@ -248,7 +248,7 @@ impl App {
 }
 
 /// Requests of each lane that are always worked on at once.
-const CONCURRENCY_MIN: usize = 4;
+const CONCURRENCY_MIN: usize = 2;
 
 fn gate(lane: &'static str, config: &Config) -> Arc<Gate> {
     let overload = &config.overload;

@@ -9,10 +9,14 @@ const WINDOW_MICROS: u64 = 100_000;
 const SAMPLES_MIN: usize = 20;
 /// Further samples of a window change nothing.
 const SAMPLES_MAX: usize = 512;
-/// A median over so many times that of an idle server is too slow.
+/// Of the latencies of a window the one that counts: this part of them is below it.
+const QUANTILE: f64 = 0.95;
+/// What is over so many times that of an idle server is too slow.
 const SLOW: f64 = 2.0;
 /// What is quicker than this, in microseconds, is not told apart.
 const FLOOR_MICROS: f64 = 500.0;
+/// Nobody waits longer than so many microseconds while more comes than can be done.
+const PATIENCE_MICROS_MAX: f64 = 20_000.0;
 /// The limit is multiplied by this when requests are too slow.
 const DECREASE: f64 = 0.9;
 /// A window with more requests at once is none of an idle server.
@@ -26,7 +30,7 @@ pub(super) struct Adaptive {
     limit: f64,
     least: f64,
     most: f64,
-    /// The median of an idle server, in microseconds.
+    /// The quantile of an idle server, in microseconds.
     idle: Option<f64>,
     samples: Vec<u64>,
     began: u64,
@@ -73,6 +77,20 @@ impl Adaptive {
         self.most as usize
     }
 
+    /// How long somebody may wait for a place while more comes than can be done, in microseconds: as
+    /// long as a request takes alone. It takes up to twice that when it is worked on among others, so
+    /// that all of it is three times that of an idle server.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is between two positive bounds"
+    )]
+    pub(super) fn patience_micros(&self) -> u64 {
+        let idle = self.idle.unwrap_or(PATIENCE_MICROS_MAX);
+        idle.clamp(FLOOR_MICROS, PATIENCE_MICROS_MAX) as u64
+    }
+
     /// One request took `latency_micros`, with `in_flight` at once when it ended, itself included.
     pub(super) fn sample(&mut self, now_micros: u64, latency_micros: u64, in_flight: usize) {
         if self.samples.is_empty() {
@@ -89,18 +107,23 @@ impl Adaptive {
     }
 
     fn look(&mut self) {
-        let middle = self.samples.len() / 2;
-        let (_, median, _) = self.samples.select_nth_unstable(middle);
-        let median = *median as f64;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "below the number of samples"
+        )]
+        let place = (self.samples.len() as f64 * QUANTILE) as usize;
+        let (_, slow, _) = self.samples.select_nth_unstable(place);
+        let slow = *slow as f64;
         let peak = self.peak as f64;
         // A server with much to do says nothing about an idle one, unless it is quicker.
         let idle = match self.idle {
-            None => median,
-            Some(idle) if peak <= IDLE_PEAK => idle + WEIGHT * (median - idle),
-            Some(idle) => idle.min(median),
+            None => slow,
+            Some(idle) if peak <= IDLE_PEAK => idle + WEIGHT * (slow - idle),
+            Some(idle) => idle.min(slow),
         };
         self.idle = Some(idle);
-        if median > SLOW * idle.max(FLOOR_MICROS) {
+        if slow > SLOW * idle.max(FLOOR_MICROS) {
             self.limit = (self.limit * DECREASE).max(self.least);
         } else if peak >= self.limit.floor() {
             self.limit = (self.limit + 1.0).min(self.most);

@@ -12,8 +12,6 @@ use std::collections::VecDeque;
 const LAST_FIRST_MICROS: u64 = 1_000_000;
 /// When people are turned away for so many microseconds, it is more than a rush.
 const LASTING_MICROS: u64 = 500_000;
-/// From then on nobody waits longer than so many microseconds.
-const PATIENCE_MICROS: u64 = 20_000;
 /// Microseconds over which retries are counted.
 const RETRY_WINDOW_MICROS: u64 = 1_000_000;
 /// Retries that are always let in within that time.
@@ -111,11 +109,12 @@ impl<T> Line<T> {
         self.window.2 += is_retry as u64;
     }
 
-    /// Who is next. Dropped are those who have waited for too long.
-    pub(super) fn next(&mut self, now: u64) -> Option<T> {
+    /// Who is next. When it has been too much for a while, those are dropped who have waited for
+    /// more than `patience` microseconds.
+    pub(super) fn next(&mut self, now: u64, patience: u64) -> Option<T> {
         let shedding = self.is_shedding(now);
         if shedding {
-            self.turn_away_the_patient(now);
+            self.turn_away_the_patient(now, patience);
         }
         loop {
             let (_, is_retry, who) = match shedding {
@@ -129,11 +128,11 @@ impl<T> Line<T> {
         }
     }
 
-    fn turn_away_the_patient(&mut self, now: u64) {
+    fn turn_away_the_patient(&mut self, now: u64, patience: u64) {
         if now.saturating_sub(self.began) < LASTING_MICROS {
             return;
         }
-        let over = |since: u64| now.saturating_sub(since) > PATIENCE_MICROS;
+        let over = |since: u64| now.saturating_sub(since) > patience;
         while self.waiting.front().is_some_and(|(since, ..)| over(*since)) {
             self.waiting.pop_front();
             self.overflowed = Some(now);
@@ -145,6 +144,8 @@ impl<T> Line<T> {
 mod tests {
     use super::*;
 
+    const PATIENCE_MICROS: u64 = 20_000;
+
     fn nobody(_: &u32) -> bool {
         false
     }
@@ -155,7 +156,8 @@ mod tests {
         for n in 1..=3 {
             assert_eq!(line.join(n, (0, false), nobody), Joined::Waits);
         }
-        let order: Vec<u32> = std::iter::from_fn(|| line.next(5_000_000)).collect();
+        let order: Vec<u32> =
+            std::iter::from_fn(|| line.next(5_000_000, PATIENCE_MICROS)).collect();
         assert_eq!(order, [1, 2, 3]);
     }
 
@@ -166,10 +168,10 @@ mod tests {
             line.join(n, (0, false), nobody);
         }
         assert_eq!(line.join(4, (0, false), nobody), Joined::Evicted(1));
-        assert_eq!(line.next(10), Some(4));
+        assert_eq!(line.next(10, PATIENCE_MICROS), Some(4));
         assert_eq!(line.len(), 2);
         // A second later it is as before.
-        assert_eq!(line.next(LAST_FIRST_MICROS), Some(2));
+        assert_eq!(line.next(LAST_FIRST_MICROS, PATIENCE_MICROS), Some(2));
     }
 
     #[test]
@@ -179,12 +181,12 @@ mod tests {
         for n in 1..=4 {
             line.join(n, (0, false), nobody);
         }
-        assert_eq!(line.next(late), Some(4), "a rush");
+        assert_eq!(line.next(late, PATIENCE_MICROS), Some(4), "a rush");
         for n in 5..=6 {
             line.join(n, (LASTING_MICROS, false), nobody);
         }
         assert_eq!(
-            line.next(LASTING_MICROS + late),
+            line.next(LASTING_MICROS + late, PATIENCE_MICROS),
             None,
             "all have waited for too long"
         );
@@ -192,13 +194,13 @@ mod tests {
         let later = LASTING_MICROS + LAST_FIRST_MICROS;
         line.join(7, (later, false), nobody);
         line.join(8, (later, false), nobody);
-        assert_eq!(line.next(later), Some(8));
-        assert_eq!(line.next(later), Some(7));
+        assert_eq!(line.next(later, PATIENCE_MICROS), Some(8));
+        assert_eq!(line.next(later, PATIENCE_MICROS), Some(7));
         // Without it everybody waits as before.
         let after = later + LAST_FIRST_MICROS;
         line.join(9, (after, false), nobody);
         line.join(10, (after, false), nobody);
-        assert_eq!(line.next(after + LASTING_MICROS), Some(9));
+        assert_eq!(line.next(after + LASTING_MICROS, PATIENCE_MICROS), Some(9));
     }
 
     #[test]
@@ -219,7 +221,7 @@ mod tests {
             let is_retry = n % 10 > 0;
             line.join(n, (u64::from(n) / 100, is_retry), nobody);
             if n % 10 == 9 {
-                let taken = line.next(u64::from(n) / 100);
+                let taken = line.next(u64::from(n) / 100, PATIENCE_MICROS);
                 retries += usize::from(taken.is_some_and(|n| n % 10 > 0));
             }
         }

@@ -192,8 +192,9 @@ impl Gate {
                 .sample(now, now.saturating_sub(since), in_flight);
         }
         inner.in_flight -= 1;
+        let patience = inner.adaptive.patience_micros();
         while inner.in_flight < inner.limit(now) {
-            let Some(next) = inner.line.next(now) else {
+            let Some(next) = inner.line.next(now, patience) else {
                 break;
             };
             // Who does not wait any more is passed over.
