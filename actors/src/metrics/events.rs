@@ -213,6 +213,7 @@ impl EventMetrics {
             | Event::SloBurnChanged(_)
             | Event::CacheCommanded(_)
             | Event::CapacityMeasured(_)
+            | Event::AnswerKept(_)
             | Event::RunAdmitted(_)
             | Event::DatasetRefused(_)
             | Event::IntakePaused(_)
