@@ -17,6 +17,7 @@ use utoipa::ToSchema;
 use super::causal::REPLAYED;
 use super::error::{self, Problem};
 use super::parameters::{self, Query, Wait};
+use super::repeated::was_asked;
 use super::{App, Running, audit, blocking, body, identity};
 use crate::ids;
 
@@ -237,9 +238,17 @@ async fn work_on(
 ) -> Result<HttpResponse, Problem> {
     let running = app.running()?;
     let wait = parameters::wait(request, &app.config.http);
+    let (principal, idempotency) = (wanted.identity.principal, wanted.idempotency);
+    // A verification has the id of its backup, so that only the key tells a repeated one.
+    let turn = match idempotency {
+        Some(key) => Some(app.turns.take((principal, key.key)).await),
+        None => None,
+    };
+    let before = was_asked(running, principal, idempotency);
     let requested = running.backup.request(&running.experiment, wanted).await?;
+    drop(turn);
     let (id, repeated) = match requested {
-        Requested::Admitted(id) => (id, false),
+        Requested::Admitted(id) => (id, before),
         Requested::Repeated(id) => (id, true),
     };
     let patience = match wait {
@@ -395,19 +404,26 @@ pub(crate) async fn verify(
     struct Nothing {}
     let (Nothing {}, idempotency) = read(&app, (&request, payload), "backups/verify").await?;
     let id = backup_id(&id)?;
+    let identity = identity(&request)?;
     let view = blocking(&app, move |running| {
         let view = find(running, id)?;
+        // What was verified before is told also when it has gone since.
+        if was_asked(running, identity.principal, idempotency) {
+            return Ok(view);
+        }
         is_there(running, &view)?;
-        Ok(view)
+        match view.status {
+            "completed" => Ok(view),
+            other => {
+                let detail = format!("the backup is {other}");
+                Err(Problem::new(&error::CONFLICT, detail).field("path.id"))
+            }
+        }
     });
     let view = view.await?;
-    if view.status != "completed" {
-        let detail = format!("the backup is {}", view.status);
-        return Err(Problem::new(&error::CONFLICT, detail).field("path.id"));
-    }
     let wanted = BackupRequest {
         backup: id,
-        identity: identity(&request)?,
+        identity,
         target: Some(view.target),
         kind: BackupKind::Verification,
         idempotency,

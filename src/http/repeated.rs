@@ -17,10 +17,10 @@ use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{Data, Payload};
 use actix_web::{Error, HttpRequest, HttpResponse, Route, rt};
 use hindcast_actors::{DoneAnswer, Identity, trace};
-use hindcast_model::Seq;
 use hindcast_model::event::{AnswerKept, Event, Idempotency};
 use hindcast_model::memory::FirstAnswer;
 use hindcast_model::state::IdempotencyKey;
+use hindcast_model::{Name16, Seq};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use super::body::{self, Body};
@@ -185,6 +185,18 @@ async fn known(
     }
 }
 
+/// Whether the same request was made before, under the key that the event which asks for something
+/// has.
+pub(crate) fn was_asked(running: &Running, principal: Name16, key: Option<Idempotency>) -> bool {
+    let known = |key| {
+        let now = clock::wall();
+        running
+            .log
+            .state(|state| state.was_asked(principal, &key, now))
+    };
+    key.is_some_and(known)
+}
+
 /// An answer as it was kept.
 struct Found {
     status: StatusCode,
@@ -274,7 +286,7 @@ pub(crate) struct Turns(Arc<Mutex<Keys>>);
 type Keys = BTreeMap<IdempotencyKey, Arc<AsyncMutex<()>>>;
 
 /// A place in the line of a key, and the turn once it has come.
-struct Turn {
+pub(crate) struct Turn {
     keys: Arc<Mutex<Keys>>,
     key: IdempotencyKey,
     place: Option<Arc<AsyncMutex<()>>>,
@@ -282,7 +294,8 @@ struct Turn {
 }
 
 impl Turns {
-    async fn take(&self, key: IdempotencyKey) -> Turn {
+    /// Waits until nobody else is at this key.
+    pub(crate) async fn take(&self, key: IdempotencyKey) -> Turn {
         let place = Arc::clone(
             self.0
                 .lock()
@@ -318,8 +331,6 @@ impl Drop for Turn {
 
 #[cfg(test)]
 mod tests {
-    use hindcast_model::Name16;
-
     use super::*;
 
     #[actix_web::test]

@@ -56,6 +56,14 @@ impl State {
         fresh.then_some(first)
     }
 
+    /// Whether the same request was made under this key before, if it is remembered.
+    #[must_use]
+    pub fn was_asked(&self, principal: Name16, idempotency: &Idempotency, now: UnixMicros) -> bool {
+        let known = self.idempotency.get(&(principal, idempotency.key));
+        let ttl = self.settings.idempotency_ttl_micros;
+        known.is_some_and(|known| known.body == idempotency.body && now.since(known.at) < ttl)
+    }
+
     /// Whether any key is remembered at all.
     #[must_use]
     pub const fn remembers_keys(&self) -> bool {
