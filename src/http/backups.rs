@@ -239,16 +239,15 @@ async fn work_on(
     let running = app.running()?;
     let wait = parameters::wait(request, &app.config.http);
     let (principal, idempotency) = (wanted.identity.principal, wanted.idempotency);
-    // A verification has the id of its backup, so that only the key tells a repeated one.
+    // A verification has the id of its backup: of two at once, the second sees that it was asked for.
     let turn = match idempotency {
         Some(key) => Some(app.turns.take((principal, key.key)).await),
         None => None,
     };
-    let before = was_asked(running, principal, idempotency);
     let requested = running.backup.request(&running.experiment, wanted).await?;
     drop(turn);
     let (id, repeated) = match requested {
-        Requested::Admitted(id) => (id, before),
+        Requested::Admitted(id) => (id, false),
         Requested::Repeated(id) => (id, true),
     };
     let patience = match wait {

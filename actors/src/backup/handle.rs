@@ -81,6 +81,17 @@ impl BackupHandle {
         if let Some(why) = self.desk.log.read_only() {
             return Err(BackupRefusal::ReadOnly(why.to_owned()));
         }
+        // A second event of a verification, which has its backup's id, would look as one not ended.
+        let principal = request.identity.principal;
+        let now = self.desk.environment.clock.wall();
+        let before = self.desk.log.state(|state| {
+            let key = request.idempotency?;
+            let asked = state.was_asked(principal, &key, now);
+            state.first_backup(principal, &key).filter(|_| asked)
+        });
+        if let Some((first, true)) = before {
+            return Ok(Requested::Repeated(first));
+        }
         let limit = BACKUPS_OPEN_MAX as u64;
         if self.open() >= limit {
             return Err(BackupRefusal::TooMany { limit });
