@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 use super::causal::REPLAYED;
 use super::error::{self, Problem};
 use super::parameters::{self, Query, Wait};
-use super::repeated::was_asked;
+use super::repeated::is_known;
 use super::{App, Running, audit, blocking, body, identity};
 use crate::ids;
 
@@ -406,8 +406,8 @@ pub(crate) async fn verify(
     let identity = identity(&request)?;
     let view = blocking(&app, move |running| {
         let view = find(running, id)?;
-        // What was verified before is told also when it has gone since.
-        if was_asked(running, identity.principal, idempotency) {
+        // What was verified before is told also when it has gone since, and that the key is another's.
+        if is_known(running, identity.principal, idempotency) {
             return Ok(view);
         }
         is_there(running, &view)?;

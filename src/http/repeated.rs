@@ -185,16 +185,15 @@ async fn known(
     }
 }
 
-/// Whether the same request was made before, under the key that the event which asks for something
-/// has.
-pub(crate) fn was_asked(running: &Running, principal: Name16, key: Option<Idempotency>) -> bool {
-    let known = |key| {
-        let now = clock::wall();
-        running
+/// Whether the key is remembered, whatever was asked for under it.
+pub(crate) fn is_known(running: &Running, principal: Name16, key: Option<Idempotency>) -> bool {
+    let now = clock::wall();
+    key.is_some_and(|key| {
+        let before = running
             .log
-            .state(|state| state.was_asked(principal, &key, now))
-    };
-    key.is_some_and(known)
+            .state(|state| state.asked_before(principal, &key, now));
+        before.is_some()
+    })
 }
 
 /// An answer as it was kept.

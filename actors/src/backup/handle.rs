@@ -86,11 +86,13 @@ impl BackupHandle {
         let now = self.desk.environment.clock.wall();
         let before = self.desk.log.state(|state| {
             let key = request.idempotency?;
-            let asked = state.was_asked(principal, &key, now);
-            state.first_backup(principal, &key).filter(|_| asked)
+            state.asked_before(principal, &key, now)?;
+            state.first_backup(principal, &key)
         });
-        if let Some((first, true)) = before {
-            return Ok(Requested::Repeated(first));
+        match before {
+            None => {}
+            Some((first, true)) => return Ok(Requested::Repeated(first)),
+            Some((_, false)) => return Err(BackupRefusal::KeyReused),
         }
         let limit = BACKUPS_OPEN_MAX as u64;
         if self.open() >= limit {

@@ -56,12 +56,18 @@ impl State {
         fresh.then_some(first)
     }
 
-    /// Whether the same request was made under this key before, if it is remembered.
+    /// Whether the request that was made under this key before was the same; none when the key is
+    /// not remembered.
     #[must_use]
-    pub fn was_asked(&self, principal: Name16, idempotency: &Idempotency, now: UnixMicros) -> bool {
-        let known = self.idempotency.get(&(principal, idempotency.key));
-        let ttl = self.settings.idempotency_ttl_micros;
-        known.is_some_and(|known| known.body == idempotency.body && now.since(known.at) < ttl)
+    pub fn asked_before(
+        &self,
+        principal: Name16,
+        idempotency: &Idempotency,
+        now: UnixMicros,
+    ) -> Option<bool> {
+        let known = self.idempotency.get(&(principal, idempotency.key))?;
+        let fresh = now.since(known.at) < self.settings.idempotency_ttl_micros;
+        fresh.then_some(known.body == idempotency.body)
     }
 
     /// Whether any key is remembered at all.

@@ -62,6 +62,14 @@ fn a_key_of_an_answer_is_refused_where_it_asks_for_something() {
         })]
     );
     let backup = key(1, 1).expect("a key");
+    let before = |key: &Idempotency, later| {
+        let now = UnixMicros(story.now + later);
+        story.state.asked_before(story.principal, key, now)
+    };
+    assert_eq!(before(&backup, 0), Some(true));
+    assert_eq!(before(&backup, 24 * HOUR), None);
+    assert_eq!(before(&key(1, 2).expect("a key"), 0), Some(false));
+    assert_eq!(before(&key(2, 1).expect("a key"), 0), None);
     let told = story.state.first_backup(story.principal, &backup);
     assert_eq!(told, Some((BackupId::default(), false)));
 }
