@@ -205,7 +205,7 @@ fn every_post_is_done_once_also_over_a_restart() {
     let (server, authorization, ids) = prepared(dir.path());
     let admin = [("authorization", authorization.as_str())];
     let taken = [admin[0], ("idempotency-key", "taken")];
-    post(&server, (WARM, "{}"), &taken).expect(200);
+    post(&server, (WARM, r#"{"runs_max":9}"#), &taken).expect(200);
     let mut done = first_of_each((&server, &authorization), &ids);
     assert!(done.len() >= 24, "{}", done.len());
     let quit = done.pop().expect("the last");

@@ -105,6 +105,8 @@ impl BackupHandle {
             idempotency,
             ..
         } = request;
+        // A backup that has ended is let go of, or a verification of it would count as taken up.
+        self.desk.take_up();
         let event = Event::BackupRequested(BackupRequested {
             backup,
             target,
