@@ -4,6 +4,7 @@
 //! A cheap run is computed here, on the caller's thread, and then recorded together with its
 //! outcome in one frame. Every other run is recorded first.
 
+mod answer;
 mod dataset;
 mod experiment;
 pub(crate) mod request;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use hindcast_causal::LabError;
 use hindcast_log::{Log, LogError, Receipt};
 use hindcast_model::event::{CancelRequested, Event, SubjectRedacted};
-use hindcast_model::{KeyId, Name16, RunId, State, Submission};
+use hindcast_model::{KeyId, Name16, RunId, Seq, State, Submission};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::Environment;
@@ -29,8 +30,8 @@ use crate::operation::{Lane, Operation};
 use crate::results::report::{self, CacheableReport, CacheableRequest};
 use crate::results::{Invalidated, Resize, ResultCache, ResultCacheStats, Selector, WarmStats};
 use request::{
-    Admission, CancelAnswer, DatasetAnswer, ExperimentAnswer, ExperimentRequest, Identity, NOBODY,
-    Redacted, RunRequest, SEALED_NAME, SubmitFailure, Upload,
+    Admission, CancelAnswer, DatasetAnswer, DoneAnswer, ExperimentAnswer, ExperimentRequest,
+    Identity, NOBODY, Redacted, RunRequest, SEALED_NAME, SubmitFailure, Upload,
 };
 
 /// The experiment actor, whichever incarnation lives.
@@ -165,6 +166,19 @@ impl ExperimentHandle {
             seq: receipt.first,
             keys: vec![key],
         }))
+    }
+
+    /// Keeps the answer of a request with an idempotency key; durable when this returns. Where it
+    /// stands. Of one that is larger than `ANSWER_BYTES_MAX` only the key is kept.
+    ///
+    /// # Errors
+    /// It could not be stored or recorded: the request may be done again.
+    pub async fn keep_answer(
+        &self,
+        identity: Identity,
+        answer: DoneAnswer,
+    ) -> Result<Seq, SubmitFailure> {
+        answer::record(&self.door, identity, answer).await
     }
 
     /// Hands any submission to the log and waits until it is durable.

@@ -52,8 +52,8 @@ pub use experiment::ExperimentOptions;
 pub use experiment::watch::RunWatch;
 pub use handle::ExperimentHandle;
 pub use handle::request::{
-    Admission, CancelAnswer, DatasetAnswer, ExperimentAnswer, ExperimentRequest, Identity,
-    Redacted, RunRequest, SubmitFailure, Upload,
+    Admission, CancelAnswer, DatasetAnswer, DoneAnswer, ExperimentAnswer, ExperimentRequest,
+    Identity, Redacted, RunRequest, SubmitFailure, Upload,
 };
 pub use metrics::describe;
 pub use operation::{Computed, Lane, Operation};

@@ -3,8 +3,9 @@
 use hindcast_log::Blobs;
 use hindcast_model::command::Expect;
 use hindcast_model::event::{
-    CancelRequested, ConfigurationLoaded, DatasetUploaded, DiskSampled, ExperimentRequested,
-    Idempotency, Outcome, OutcomeObserved, RequestsShed, RunRequested, Settings,
+    AnswerKept, CancelRequested, ConfigurationLoaded, DatasetUploaded, DiskSampled,
+    ExperimentRequested, Idempotency, Outcome, OutcomeObserved, RequestsShed, RunRequested,
+    Settings,
 };
 use hindcast_model::{
     Command, Digest, Event, EventId, ExperimentId, KeyId, Name16, Payload, RunId, State, Stream,
@@ -244,6 +245,15 @@ impl Workload {
             let reason = "x".repeat(60_000);
             let run = self.known_run(random);
             return self.single(Event::CancelRequested(CancelRequested { run, reason }));
+        }
+        if let Some(idempotency) = idempotency(random) {
+            return self.single(Event::AnswerKept(AnswerKept {
+                idempotency,
+                request: "POST /chaos".to_owned(),
+                status: 200,
+                media: "application/json".to_owned(),
+                answer: random.once_in(2).then(|| payload(random)),
+            }));
         }
         self.single(Event::RequestsShed(RequestsShed {
             overloaded: random.below(9),

@@ -17,6 +17,7 @@ use utoipa::ToSchema;
 use super::causal::REPLAYED;
 use super::error::{self, Problem};
 use super::parameters::{self, Query, Wait};
+use super::repeated::is_known;
 use super::{App, Running, audit, blocking, body, identity};
 use crate::ids;
 
@@ -237,7 +238,14 @@ async fn work_on(
 ) -> Result<HttpResponse, Problem> {
     let running = app.running()?;
     let wait = parameters::wait(request, &app.config.http);
+    let (principal, idempotency) = (wanted.identity.principal, wanted.idempotency);
+    // A verification has the id of its backup: of two at once, the second sees that it was asked for.
+    let turn = match idempotency {
+        Some(key) => Some(app.turns.take((principal, key.key)).await),
+        None => None,
+    };
     let requested = running.backup.request(&running.experiment, wanted).await?;
+    drop(turn);
     let (id, repeated) = match requested {
         Requested::Admitted(id) => (id, false),
         Requested::Repeated(id) => (id, true),
@@ -395,19 +403,26 @@ pub(crate) async fn verify(
     struct Nothing {}
     let (Nothing {}, idempotency) = read(&app, (&request, payload), "backups/verify").await?;
     let id = backup_id(&id)?;
+    let identity = identity(&request)?;
     let view = blocking(&app, move |running| {
         let view = find(running, id)?;
+        // What was verified before is told also when it has gone since, and that the key is another's.
+        if is_known(running, identity.principal, idempotency) {
+            return Ok(view);
+        }
         is_there(running, &view)?;
-        Ok(view)
+        match view.status {
+            "completed" => Ok(view),
+            other => {
+                let detail = format!("the backup is {other}");
+                Err(Problem::new(&error::CONFLICT, detail).field("path.id"))
+            }
+        }
     });
     let view = view.await?;
-    if view.status != "completed" {
-        let detail = format!("the backup is {}", view.status);
-        return Err(Problem::new(&error::CONFLICT, detail).field("path.id"));
-    }
     let wanted = BackupRequest {
         backup: id,
-        identity: identity(&request)?,
+        identity,
         target: Some(view.target),
         kind: BackupKind::Verification,
         idempotency,

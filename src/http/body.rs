@@ -222,8 +222,7 @@ pub(crate) fn typed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         .map_err(|error| error::unfitting_json(&error.path().to_string(), error.inner()))
 }
 
-/// The JSON body of a command or question that may be repeated: its idempotency key needs no memory.
-/// Everything is checked that comes with it.
+/// The JSON body of a command or question. Everything is checked that comes with it.
 pub(crate) async fn asked<T: DeserializeOwned>(
     app: &App,
     request: &HttpRequest,

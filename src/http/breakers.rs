@@ -244,7 +244,6 @@ pub(crate) async fn command(
     name: Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let running = app.running()?;
-    // Asking twice for the same is the same as asking once, so the key needs no memory.
     let wish: BreakerCommand = body::asked(&app, &request, payload).await?;
     one(running, &name)?;
     parameters::check_reason(&wish.reason, BREAKER_REASON_CHARS_MAX)?;
@@ -357,7 +356,6 @@ pub(crate) async fn simulate(
     name: Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let running = app.running()?;
-    // The same question has the same answer, so that a repeated one needs no memory.
     parameters::subject(&request)?;
     let asked: SimulationRequest = body::asked(&app, &request, payload).await?;
     let since_chars = asked.since.as_ref().map_or(0, |text| text.chars().count());

@@ -140,7 +140,6 @@ pub(crate) async fn record(
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
     let running = app.running()?;
-    // The last measurement of a kind is the one that counts: repeating one changes nothing.
     let sent: NewMeasurement = body::asked(&app, &request, payload).await?;
     sent.check()?;
     let beside = request

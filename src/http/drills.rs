@@ -92,7 +92,6 @@ pub(crate) async fn practise(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    // Asking again while it waits asks for nothing more.
     let DrillBody { drill, target } = body::asked(&app, &request, payload).await?;
     let DrillWord::Restore = drill.unwrap_or(DrillWord::Restore);
     let target = target.unwrap_or_else(|| LOCAL.to_owned());

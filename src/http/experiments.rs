@@ -229,7 +229,6 @@ pub(crate) async fn cancel(
     let running = app.running()?;
     Query::read(&request, &[])?;
     parameters::require_json_accepted(&request)?;
-    parameters::idempotency_key(&request, &app.config.http)?;
     let cancellation = runs::cancellation(&app, &request, payload).await?;
     let experiment = experiment_id(&id)?;
     blocking(&app, move |running| view(running, experiment)).await?;

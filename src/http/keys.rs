@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 use super::error::{self, Problem};
 use super::parameters::{self, Query};
+use super::repeated::Keep;
 use super::{App, audit, body};
 use crate::access::{self, AccessKey, KeyFileError, KeyRefusal, Role};
 use crate::clock;
@@ -54,8 +55,10 @@ pub(crate) struct KeyView {
 /// A key that was just made.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct MadeKey {
-    /// To be sent as `Authorization: Bearer KEY`. It is shown this once, and cannot be found again.
-    key: String,
+    /// To be sent as `Authorization: Bearer KEY`. It is shown this once, and cannot be found again: null
+    /// when the answer is repeated for the same `Idempotency-Key`.
+    #[schema(required = true)]
+    key: Option<String>,
     #[serde(flatten)]
     view: KeyView,
 }
@@ -121,7 +124,8 @@ async fn change<R: Send + 'static>(
 /// Make an access key. It is shown once.
 ///
 /// What is kept of it is an argon2id hash. Repeating the request makes no second key: its name is
-/// taken.
+/// taken. With the same `Idempotency-Key` it is answered as before, but `key` is null then: whoever
+/// did not get it revokes the key and makes another.
 #[utoipa::path(
     post, path = "/api/v1/keys", tag = "keys", operation_id = "create_key",
     request_body = NewKey,
@@ -165,12 +169,19 @@ pub(crate) async fn create(
         .await?;
         return Err(problem);
     }
-    Ok(HttpResponse::Created()
+    let shown = MadeKey {
+        key: Some(token.reveal()),
+        view: made,
+    };
+    let mut response = HttpResponse::Created()
         .insert_header((actix_web::http::header::CACHE_CONTROL, "no-store"))
-        .json(MadeKey {
-            key: token.reveal(),
-            view: made,
-        }))
+        .json(&shown);
+    // No file may hold what proves a key.
+    let without = MadeKey { key: None, ..shown };
+    let without = serde_json::to_string(&without)
+        .map_err(|error| Problem::new(&error::INTERNAL, error.to_string()))?;
+    response.extensions_mut().insert(Keep::Instead(without));
+    Ok(response)
 }
 
 fn moment(text: &str, now: UnixMicros) -> Result<UnixMicros, Problem> {
@@ -220,7 +231,6 @@ pub(crate) async fn revoke(
     app.running()?;
     Query::read(&request, &[])?;
     parameters::require_json_accepted(&request)?;
-    parameters::idempotency_key(&request, &app.config.http)?;
     let now = clock::wall();
     let target = name.into_inner();
     let whose = target.clone();

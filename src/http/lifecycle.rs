@@ -144,8 +144,6 @@ pub(crate) async fn reload(app: Data<App>, request: HttpRequest) -> Result<HttpR
     app.running()?;
     Query::read(&request, &[])?;
     parameters::require_json_accepted(&request)?;
-    // Reading twice is the same as reading once.
-    parameters::idempotency_key(&request, &app.config.http)?;
     match renew(&app, identity(&request)?).await {
         Ok(reloaded) => Ok(HttpResponse::Ok().json(reloaded)),
         Err(problem) => {
@@ -169,7 +167,6 @@ pub(crate) async fn quit(app: Data<App>, request: HttpRequest) -> Result<HttpRes
     app.running()?;
     Query::read(&request, &[])?;
     parameters::require_json_accepted(&request)?;
-    parameters::idempotency_key(&request, &app.config.http)?;
     let told = audit::record(&app, &request, ("quit", ""), (AuditOutcome::Done, "")).await;
     if let Err(problem) = told {
         // A log that cannot be written must not keep a server from being stopped.
@@ -208,7 +205,6 @@ pub(crate) async fn rotate_logs(
     app.running()?;
     Query::read(&request, &[])?;
     parameters::require_json_accepted(&request)?;
-    parameters::idempotency_key(&request, &app.config.http)?;
     let files = telemetry::log_file().ok_or_else(|| {
         let detail = "log lines go to standard error: there is no file to begin anew";
         Problem::new(&error::CONFLICT, detail).field("telemetry.log_file")

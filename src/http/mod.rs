@@ -30,6 +30,7 @@ mod parameters;
 mod privacy;
 mod profile;
 mod rate;
+mod repeated;
 mod roles;
 mod routes;
 mod runs;
@@ -89,6 +90,7 @@ pub struct App {
     /// Where a reload reads the configuration.
     source: Option<ConfigSource>,
     renewing: tokio::sync::Mutex<()>,
+    turns: repeated::Turns,
     quit: Notify,
     rates: Option<rate::Rates>,
     /// Validations and questions about paths.
@@ -159,6 +161,7 @@ impl App {
             certificate,
             source,
             renewing: tokio::sync::Mutex::default(),
+            turns: repeated::Turns::default(),
             quit: Notify::new(),
             rates: rate::Rates::new(config),
             cheap: gate("cheap", config),

@@ -129,7 +129,8 @@ impl IntoResponses for Problems {
         title = "Hindcast",
         description = "Causal experiments over an event log that can be replayed.\n\n\
             Every answer with a status of 400 or more is an RFC 9457 problem: it names the \
-            offending field, the limit and what to do. Every POST takes an Idempotency-Key. Long \
+            offending field, the limit and what to do. Every POST takes an Idempotency-Key: \
+            repeated with it, a request is answered as before, with Idempotency-Replayed. Long \
             work answers within `Prefer: wait=N` or with 202, a Location and progress as \
             server-sent events.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::error::{self, Problem};
 use super::parameters;
+use super::repeated::Keep;
 use super::{App, body, identity};
 
 /// Characters of a reason, at most.
@@ -54,18 +55,22 @@ pub(crate) async fn redact(
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
     let running = app.running()?;
-    // A second time there is nothing left, so the key needs no memory.
     let NewRedaction { subject, reason } = body::asked(&app, &request, payload).await?;
     let name = parameters::subject_name(&subject)
         .ok_or_else(|| Problem::new(&error::INVALID, parameters::SUBJECT_RULE).field("subject"))?;
     parameters::check_reason(&reason, REASON_CHARS_MAX)?;
     let identity = identity(&request)?;
     match running.experiment.redact(name, identity, reason).await? {
-        Some(redacted) => Ok(HttpResponse::Ok().json(Redaction {
-            subject,
-            sequence: redacted.seq.0,
-            keys: redacted.keys.iter().map(|key| key.0).collect(),
-        })),
+        Some(redacted) => {
+            let mut response = HttpResponse::Ok().json(Redaction {
+                subject,
+                sequence: redacted.seq.0,
+                keys: redacted.keys.iter().map(|key| key.0).collect(),
+            });
+            // Sealed for the subject, it would bring a key of the subject's back.
+            response.extensions_mut().insert(Keep::Readable);
+            Ok(response)
+        }
         None => {
             let detail = format!("nothing readable is kept for the subject '{subject}'");
             let damaged = running.vault.damaged().first().map(|key| {

@@ -53,8 +53,6 @@ impl Drop for Waiting {
 pub(crate) async fn take(app: Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     app.running()?;
     let query = Query::read(&request, &["seconds", "format"])?;
-    // A profile changes nothing, and each is taken anew.
-    parameters::idempotency_key(&request, &app.config.http)?;
     let expected = format!("a whole number from 1 to {SECONDS_MAX}");
     let seconds = query
         .parse("seconds", &expected)?

@@ -8,6 +8,7 @@ use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{App as WebApp, Error, HttpRequest, Resource, Route, guard};
 
 use super::error::{self, Problem};
+use super::repeated::once;
 use super::{
     App, backups, breakers, cache, cacheable, capacity, causal, datasets, debug, drills, events,
     experiments, health, history, keys, lifecycle, observe, pages, privacy, profile, runs, slo,
@@ -65,11 +66,11 @@ fn routes(config: &mut ServiceConfig) {
         .service(at("/api/v1/causal/discover", POST).route(web::post().to(causal::discover)))
         .service(at("/api/v1/causal/validate", POST).route(web::post().to(causal::validate)))
         .service(at("/api/v1/causal/paths", POST).route(web::post().to(causal::paths)))
-        .service(at("/api/v1/redactions", POST).route(web::post().to(privacy::redact)))
+        .service(at("/api/v1/redactions", POST).route(once(web::post().to(privacy::redact))))
         .service(at("/debug/actors", GET).route(get().to(debug::actors)))
         .service(at("/debug/memory", GET).route(get().to(debug::memory)))
         .service(at("/debug/config", GET).route(get().to(debug::config)))
-        .service(at("/debug/profile", POST).route(web::post().to(profile::take)))
+        .service(at("/debug/profile", POST).route(once(web::post().to(profile::take))))
         .service(at("/debug/traces", GET).route(get().to(debug::traces)))
         .configure(caches)
         .configure(guarded)
@@ -88,10 +89,12 @@ fn caches(config: &mut ServiceConfig) {
         .service(
             at("/cache/cacheable-report", GET_POST)
                 .route(get().to(cacheable::report))
-                .route(web::post().to(cacheable::question)),
+                .route(once(web::post().to(cacheable::question))),
         )
-        .service(at("/cache/{name}/invalidate", POST).route(web::post().to(cache::invalidate)))
-        .service(at("/cache/{name}/warm", POST).route(web::post().to(cache::warm)))
+        .service(
+            at("/cache/{name}/invalidate", POST).route(once(web::post().to(cache::invalidate))),
+        )
+        .service(at("/cache/{name}/warm", POST).route(once(web::post().to(cache::warm))))
         .service(at("/cache/{name}", PATCH).route(web::patch().to(cache::resize)));
 }
 
@@ -101,13 +104,15 @@ fn guarded(config: &mut ServiceConfig) {
         .service(at("/health/services", GET).route(get().to(breakers::services)))
         .service(at("/health/circuit-breakers", GET).route(get().to(breakers::health)))
         .service(
-            at("/health/circuit-breakers/{name}", POST).route(web::post().to(breakers::command)),
+            at("/health/circuit-breakers/{name}", POST)
+                .route(once(web::post().to(breakers::command))),
         )
         .service(at("/api/v1/breakers", GET).route(get().to(breakers::list)))
         .service(at("/api/v1/breakers/{name}", GET).route(get().to(breakers::show)))
         .service(at("/api/v1/breakers/{name}/history", GET).route(get().to(breakers::history)))
         .service(
-            at("/api/v1/breakers/{name}/simulate", POST).route(web::post().to(breakers::simulate)),
+            at("/api/v1/breakers/{name}/simulate", POST)
+                .route(once(web::post().to(breakers::simulate))),
         )
         .service(at("/api/v1/slo", GET).route(get().to(slo::list)))
         .service(at("/api/v1/slo/{name}", GET).route(get().to(slo::show)));
@@ -117,7 +122,9 @@ fn guarded(config: &mut ServiceConfig) {
 fn measured(config: &mut ServiceConfig) {
     config
         .service(at("/api/v1/capacity", GET).route(get().to(capacity::show)))
-        .service(at("/api/v1/capacity/measurements", POST).route(web::post().to(capacity::record)));
+        .service(
+            at("/api/v1/capacity/measurements", POST).route(once(web::post().to(capacity::record))),
+        );
 }
 
 /// The life of the process.
@@ -125,9 +132,9 @@ fn lifecycle(config: &mut ServiceConfig) {
     config
         .service(at("/-/healthy", GET).route(get().to(lifecycle::healthy)))
         .service(at("/-/ready", GET).route(get().to(lifecycle::ready)))
-        .service(at("/-/reload", POST).route(web::post().to(lifecycle::reload)))
-        .service(at("/-/logs/rotate", POST).route(web::post().to(lifecycle::rotate_logs)))
-        .service(at("/-/quit", POST).route(web::post().to(lifecycle::quit)));
+        .service(at("/-/reload", POST).route(once(web::post().to(lifecycle::reload))))
+        .service(at("/-/logs/rotate", POST).route(once(web::post().to(lifecycle::rotate_logs))))
+        .service(at("/-/quit", POST).route(once(web::post().to(lifecycle::quit))));
 }
 
 /// Who may do what.
@@ -136,9 +143,9 @@ fn access(config: &mut ServiceConfig) {
         .service(
             at("/api/v1/keys", GET_POST)
                 .route(get().to(keys::list))
-                .route(web::post().to(keys::create)),
+                .route(once(web::post().to(keys::create))),
         )
-        .service(at("/api/v1/keys/{name}/revoke", POST).route(web::post().to(keys::revoke)));
+        .service(at("/api/v1/keys/{name}/revoke", POST).route(once(web::post().to(keys::revoke))));
 }
 
 fn stored(config: &mut ServiceConfig) {
@@ -158,7 +165,8 @@ fn stored(config: &mut ServiceConfig) {
         .service(at("/api/v1/experiments/stats", GET).route(get().to(experiments::stats)))
         .service(at("/api/v1/experiments/{id}", GET).route(get().to(experiments::show)))
         .service(
-            at("/api/v1/experiments/{id}/cancel", POST).route(web::post().to(experiments::cancel)),
+            at("/api/v1/experiments/{id}/cancel", POST)
+                .route(once(web::post().to(experiments::cancel))),
         );
 }
 
@@ -175,9 +183,9 @@ fn kept(config: &mut ServiceConfig) {
         .service(
             at("/api/v1/drills", GET_POST)
                 .route(get().to(drills::list))
-                .route(web::post().to(drills::practise)),
+                .route(once(web::post().to(drills::practise))),
         )
-        .service(at("/api/v1/restore", POST).route(web::post().to(backups::plan_restore)))
+        .service(at("/api/v1/restore", POST).route(once(web::post().to(backups::plan_restore))))
         .service(at("/api/v1/vaults/{name}/objects", GET).route(get().to(vaults::list)))
         .service(
             at("/api/v1/vaults/{name}/objects/{object}*", GET_PUT_DELETE)
@@ -191,7 +199,7 @@ fn history(config: &mut ServiceConfig) {
     config
         .service(at("/api/v1/runs", GET).route(get().to(runs::list)))
         .service(at("/api/v1/runs/{id}", GET).route(get().to(runs::show)))
-        .service(at("/api/v1/runs/{id}/cancel", POST).route(web::post().to(runs::cancel)))
+        .service(at("/api/v1/runs/{id}/cancel", POST).route(once(web::post().to(runs::cancel))))
         .service(at("/api/v1/runs/{id}/events", GET).route(get().to(runs::progress)))
         .service(at("/api/v1/events", GET).route(get().to(events::list)))
         .service(at("/api/v1/events/{sequence}", GET).route(get().to(events::show)))
@@ -201,7 +209,7 @@ fn history(config: &mut ServiceConfig) {
         .service(
             at("/api/v1/state/{kind}/{id}/diff", GET).route(get().to(history::stream_difference)),
         )
-        .service(at("/api/v1/whatif", POST).route(web::post().to(whatif::ask)))
+        .service(at("/api/v1/whatif", POST).route(once(web::post().to(whatif::ask))))
         .service(at("/api/v1/provenance/{id}", GET).route(get().to(history::provenance)));
 }
 

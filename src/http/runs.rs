@@ -240,8 +240,6 @@ pub(crate) async fn cancel(
     let running = app.running()?;
     Query::read(&request, &[])?;
     parameters::require_json_accepted(&request)?;
-    // Cancelling twice is the same as cancelling once, so the key needs no memory.
-    parameters::idempotency_key(&request, &app.config.http)?;
     let cancellation = cancellation(&app, &request, payload).await?;
     let run = run_id(&id)?;
     match running

@@ -1,5 +1,6 @@
-//! What would have been. The question is recorded; nothing of the answer is. It is worked out from
-//! the files of the log on a thread that may read the disk, and the running state is not touched.
+//! What would have been. The question is recorded; nothing of the answer is, unless it is kept for an
+//! idempotency key. It is worked out from the files of the log on a thread that may read the disk, and
+//! the running state is not touched.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,7 +58,7 @@ impl Drop for Waiting {
 /// happens only where its cause does. An outcome that was never recorded is computed again, or drawn
 /// from recorded outcomes of its operation; `basis` says which. The answer tells what vanished,
 /// appeared and changed, which runs ended otherwise and how the state differs. The log itself only
-/// gets an event that this was asked.
+/// gets an event that this was asked, and the answer when it is kept for an `Idempotency-Key`.
 #[utoipa::path(
     post, path = "/api/v1/whatif", tag = "history", operation_id = "whatif",
     request_body = WhatIfRequest,
@@ -73,7 +74,6 @@ pub(crate) async fn ask(
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
     let running = app.running()?;
-    // The same question has the same answer, so that a repeated one needs no memory.
     let question: WhatIfRequest = body::asked(&app, &request, payload).await?;
     let permit = app.whatif.clone().try_acquire_owned().map_err(|_| {
         let message = "as many questions of what would have been are worked on as may be at once";

@@ -9,7 +9,7 @@ use crate::support::{
 use ureq::http::Method;
 
 /// A right request to a route that changes something: its path and body, once `ids` are known.
-fn request(route: &str, ids: &Ids) -> (String, Value) {
+pub(crate) fn request(route: &str, ids: &Ids) -> (String, Value) {
     let body = match route {
         DISCOVER => json!({ "dataset": ids.dataset, "algorithm": "correlation", "seed": 2 }),
         VALIDATE | "/api/v1/causal/paths" => validation(),
@@ -23,10 +23,10 @@ fn request(route: &str, ids: &Ids) -> (String, Value) {
         "/api/v1/keys" => json!({ "name": "new", "role": "viewer" }),
         "/cache/{name}/invalidate" => json!({ "select": { "all": true } }),
         "/cache/{name}" => json!({ "bytes_max": 1_000_000 }),
-        "/api/v1/capacity/measurements" => json!({
-            "scenario": "sustained", "mix": "cached", "users": 50, "seconds": 10, "requests": 1_000,
-            "failures": 0, "turned_away": 0, "rps": 100, "p50_ms": 1, "p95_ms": 2, "p99_ms": 3,
-        }),
+        "/api/v1/capacity/measurements" => measurement(),
+        "/cache/cacheable-report" => {
+            json!({ "operation": "causal.validate", "request": validation() })
+        }
         "/api/v1/backups"
         | "/api/v1/drills"
         | "/api/v1/backups/{id}/verify"
@@ -35,6 +35,7 @@ fn request(route: &str, ids: &Ids) -> (String, Value) {
         | "/api/v1/keys/{name}/revoke"
         | "/debug/profile"
         | "/cache/{name}/warm"
+        | "/api/v1/breakers/{name}/simulate"
         | "/-/logs/rotate"
         | "/-/reload"
         | "/-/quit" => json!({}),
@@ -46,7 +47,7 @@ fn request(route: &str, ids: &Ids) -> (String, Value) {
         _ => &ids.experiment,
     };
     let name = match route {
-        "/health/circuit-breakers/{name}" => "path_analysis",
+        "/health/circuit-breakers/{name}" | "/api/v1/breakers/{name}/simulate" => "path_analysis",
         route if route.starts_with("/cache/") => "results",
         _ => "old",
     };
@@ -61,13 +62,21 @@ fn request(route: &str, ids: &Ids) -> (String, Value) {
     )
 }
 
+/// What a load run measured.
+pub(crate) fn measurement() -> Value {
+    json!({
+        "scenario": "sustained", "mix": "cached", "users": 50, "seconds": 10, "requests": 1_000,
+        "failures": 0, "turned_away": 0, "rps": 100, "p50_ms": 1, "p95_ms": 2, "p99_ms": 3,
+    })
+}
+
 /// A POST because of its body; nothing is changed.
 const READS: [&str; 2] = [
     "/api/v1/breakers/{name}/simulate",
     "/cache/cacheable-report",
 ];
 
-struct Ids {
+pub(crate) struct Ids {
     dataset: String,
     run: String,
     experiment: String,
@@ -75,16 +84,21 @@ struct Ids {
     request: u64,
 }
 
+/// A server that asks for keys and writes its log lines into a file.
+pub(crate) fn guarded(dir: &std::path::Path) -> Server {
+    let log_file = format!("telemetry.log_file={}/logs/hindcast.log", dir.display());
+    let settings = ["access.required_on_loopback=true", &log_file];
+    Server::start_with(serve(dir, &settings))
+}
+
 /// A server with an admin, and what its routes can be asked about.
-fn prepared(dir: &std::path::Path) -> (Server, String, Ids) {
+pub(crate) fn prepared(dir: &std::path::Path) -> (Server, String, Ids) {
     let mut command = hindcast(&["keys", "create", "root", "--role", "admin", "--data-dir"]);
     command.arg(dir);
     let (key, errors, code) = finish(command, &[]);
     assert_eq!(code, Some(0), "{errors}");
     let authorization = format!("Bearer {}", key.trim());
-    let log_file = format!("telemetry.log_file={}/logs/hindcast.log", dir.display());
-    let settings = ["access.required_on_loopback=true", &log_file];
-    let server = Server::start_with(serve(dir, &settings));
+    let server = guarded(dir);
     let headers = [("authorization", authorization.as_str())];
     let post = |path: &str, body: &Value| server.post_with(path, body, &headers);
     let csv = [headers[0], ("content-type", "text/csv")];
@@ -141,7 +155,11 @@ fn every_call_that_changes_something_names_who_made_it() {
         }
     }
     // The server is gone after the last one, and a new backup takes the place of the old.
-    routes.sort_by_key(|(route, _)| (*route == "/-/quit", !route.ends_with("/verify")));
+    // What is cancelled has to be open.
+    routes.sort_by_key(|(route, _)| {
+        let cancels = route.ends_with("/cancel");
+        (*route == "/-/quit", !cancels, !route.ends_with("/verify"))
+    });
     let mut traces = Vec::new();
     for (n, (route, method)) in routes.iter().enumerate() {
         let (path, body) = request(route, &ids);

@@ -26,6 +26,7 @@ mod overload;
 mod redact;
 mod reload;
 mod repair;
+mod repeated;
 mod retention;
 mod runbook;
 mod runs;

@@ -81,6 +81,19 @@ impl BackupHandle {
         if let Some(why) = self.desk.log.read_only() {
             return Err(BackupRefusal::ReadOnly(why.to_owned()));
         }
+        // A second event of a verification, which has its backup's id, would look as one not ended.
+        let principal = request.identity.principal;
+        let now = self.desk.environment.clock.wall();
+        let before = self.desk.log.state(|state| {
+            let key = request.idempotency?;
+            state.asked_before(principal, &key, now)?;
+            state.first_backup(principal, &key)
+        });
+        match before {
+            None => {}
+            Some((first, true)) => return Ok(Requested::Repeated(first)),
+            Some((_, false)) => return Err(BackupRefusal::KeyReused),
+        }
         let limit = BACKUPS_OPEN_MAX as u64;
         if self.open() >= limit {
             return Err(BackupRefusal::TooMany { limit });
@@ -92,6 +105,8 @@ impl BackupHandle {
             idempotency,
             ..
         } = request;
+        // A backup that has ended is let go of, or a verification of it would count as taken up.
+        self.desk.take_up();
         let event = Event::BackupRequested(BackupRequested {
             backup,
             target,

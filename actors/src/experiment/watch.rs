@@ -144,6 +144,7 @@ pub(crate) const fn ended_run(event: &Event) -> Option<RunId> {
         | Event::Restored(_)
         | Event::BackupRequested(_)
         | Event::DrillEnded(_)
+        | Event::AnswerKept(_)
         | Event::RunAdmitted(_)
         | Event::DatasetRegistered(_)
         | Event::DatasetRefused(_)

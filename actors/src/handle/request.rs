@@ -37,6 +37,19 @@ pub struct Redacted {
     pub keys: Vec<KeyId>,
 }
 
+/// What a request with an idempotency key was answered with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DoneAnswer {
+    pub idempotency: Idempotency,
+    /// Method and path.
+    pub request: String,
+    pub status: u16,
+    /// The media type of the answer.
+    pub media: String,
+    /// The body of the answer as it is to be repeated; none when it cannot be kept.
+    pub text: Option<String>,
+}
+
 /// One computation to run.
 #[derive(Debug, Clone)]
 pub struct RunRequest {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hindcast_log::{Body, Recorded};
 use hindcast_model::breaker::CALLER_DEADLINE;
-use hindcast_model::event::{Event, Outcome, OutcomeObserved, RequestsShed};
+use hindcast_model::event::{Audited, Event, Outcome, OutcomeObserved, RequestsShed};
 use hindcast_model::{RunId, State};
 use metrics::{Counter, Gauge, Histogram};
 
@@ -183,9 +183,7 @@ impl EventMetrics {
             Event::ConfigurationLoaded(e) => self.configured(recorded.context.at.0, e.generation),
             Event::BackupEnded(e) => self.backups.ended(recorded.context.at, e),
             Event::DrillEnded(e) => self.backups.drilled(recorded.context.at, e),
-            Event::Audited(e) => metrics::counter!("audit_events_total",
-                "verb" => e.verb.clone(), "outcome" => e.outcome.word())
-            .increment(1),
+            Event::Audited(e) => audited(e),
             Event::ServerStarted(_)
             | Event::ServerStopped(_)
             | Event::Restored(_)
@@ -213,6 +211,7 @@ impl EventMetrics {
             | Event::SloBurnChanged(_)
             | Event::CacheCommanded(_)
             | Event::CapacityMeasured(_)
+            | Event::AnswerKept(_)
             | Event::RunAdmitted(_)
             | Event::DatasetRefused(_)
             | Event::IntakePaused(_)
@@ -292,6 +291,11 @@ impl EventMetrics {
 
 fn seconds(micros: u64) -> f64 {
     Duration::from_micros(micros).as_secs_f64()
+}
+
+fn audited(event: &Audited) {
+    let (verb, outcome) = (event.verb.clone(), event.outcome.word());
+    metrics::counter!("audit_events_total", "verb" => verb, "outcome" => outcome).increment(1);
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The actors over a real log in a temporary directory, with faults put in where they hurt.
 
+mod answers;
 mod breakers;
 mod caching;
 mod edge;

@@ -125,7 +125,7 @@ fn known(mut event: Event, key: KeyId, read: &Read<'_>) -> Value {
     // Nobody reads a payload as text in text, or ciphertext as a list of numbers.
     *payload = Payload::Inline(String::new());
     let mut data = plain(&event);
-    for place in ["/spec", "/outcome/completed/result"] {
+    for place in ["/spec", "/outcome/completed/result", "/answer"] {
         if let Some(place) = data.pointer_mut(place) {
             place.clone_from(&shown);
         }

@@ -413,6 +413,7 @@ fn remembered(remembered: &Remembered) -> Value {
         Subject::Dataset(digest) => format!("dataset/{digest}"),
         Subject::Experiment(id) => format!("experiment/{id}"),
         Subject::Backup(id) => format!("backup/{id}"),
+        Subject::Answer(seq) => format!("answer/{}", seq.0),
     };
     json!({ "at": time(*at), "body": body.to_string(), "subject": subject })
 }

@@ -43,6 +43,7 @@ pub(super) fn parse(
             Some(payload(&format!("{below}.spec"), spec, fetch)?.1)
         }
         "outcome_observed" => outcome(&below, &mut data, fetch)?,
+        "answer_kept" => answer(&below, &mut data, fetch)?,
         _ => None,
     };
     let pairs = [("type", Value::from(kind)), ("data", Value::Object(data))];
@@ -211,6 +212,20 @@ fn request(
         Payload::Inline(_) => Payload::Inline(spec),
         blob @ (Payload::Blob { .. } | Payload::Sealed { .. }) => blob,
     })
+}
+
+/// The answer of a request, where it is not too large to be kept.
+fn answer(
+    below: &str,
+    data: &mut Map<String, Value>,
+    fetch: &Fetch<'_>,
+) -> Result<Option<Payload>, WhatIfFailure> {
+    let given = data.get("answer").is_some_and(|value| !value.is_null());
+    if !given {
+        return Ok(None);
+    }
+    let answer = data.insert("answer".to_owned(), inline());
+    Ok(Some(payload(&format!("{below}.answer"), answer, fetch)?.1))
 }
 
 /// Whatever of an outcome follows from its result.

@@ -79,6 +79,7 @@ impl State {
                 Stream::system("backups")
             }
             Event::DrillEnded(_) => Stream::system("drills"),
+            Event::AnswerKept(_) => Stream::system("answers"),
         }
     }
 
@@ -163,6 +164,10 @@ impl State {
                 self.damaged.remove(&e.file);
             }
             Event::SubjectRedacted(e) => self.shredded.extend(&e.keys),
+            Event::AnswerKept(e) => {
+                let subject = Subject::Answer(context.seq);
+                self.remember(context, Some(e.idempotency), subject);
+            }
             Event::SegmentsPruned(e) => self.note_pruned(e),
             Event::MetricsSampled(batch) => self.slos.sample(context.at, batch),
             Event::ObjectivesConfigured(e) => self.slos.configure(&e.plan),

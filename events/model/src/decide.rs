@@ -74,6 +74,7 @@ impl State {
             | Event::Restored(_)
             | Event::BackupRequested(_)
             | Event::DrillEnded(_)
+            | Event::AnswerKept(_)
             | Event::DamageFound(_)
             | Event::DamageGone(_)
             | Event::SubjectRedacted(_)

@@ -7,6 +7,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use crate::answered::*;
 pub use crate::audited::*;
 pub use crate::cache::*;
 pub use crate::capacity::*;
@@ -168,6 +169,8 @@ events! {
         66:1 CacheCommanded "cache_commanded" observed ignorable;
         /// A restore from a target was practised.
         68:1 DrillEnded "drill_ended" observed ignorable;
+        /// A request with an idempotency key was done; this is its answer.
+        70:1 AnswerKept "answer_kept" observed needed;
 
         /// The run will be computed.
         101:1 RunAdmitted "run_admitted" decided needed;
@@ -198,10 +201,12 @@ events! {
 }
 
 impl Event {
-    /// The spec or result in this event, which may be sealed.
+    /// The spec, result or answer in this event, which may be sealed.
     pub fn payload_mut(&mut self) -> Option<&mut Payload> {
         if let Self::RunRequested(e) = self {
             Some(&mut e.spec)
+        } else if let Self::AnswerKept(e) = self {
+            e.answer.as_mut()
         } else if let Self::ExperimentRequested(e) = self {
             Some(&mut e.spec)
         } else if let Self::OutcomeObserved(OutcomeObserved {
@@ -215,11 +220,13 @@ impl Event {
         }
     }
 
-    /// The spec or result in this event, which may be sealed.
+    /// The spec, result or answer in this event, which may be sealed.
     #[must_use]
     pub fn payload(&self) -> Option<&Payload> {
         if let Self::RunRequested(e) = self {
             Some(&e.spec)
+        } else if let Self::AnswerKept(e) = self {
+            e.answer.as_ref()
         } else if let Self::ExperimentRequested(e) = self {
             Some(&e.spec)
         } else if let Self::OutcomeObserved(OutcomeObserved {
@@ -244,6 +251,7 @@ impl Event {
             Self::ConfigurationLoaded(e) => (e.document.blob(), None),
             Self::ExperimentRequested(e) => (e.spec.blob(), None),
             Self::DatasetUploaded(e) => (None, Some(e.digest)),
+            Self::AnswerKept(e) => (e.answer.as_ref().and_then(Payload::blob), None),
             Self::OutcomeObserved(_)
             | Self::ServerStarted(_)
             | Self::ServerStopped(_)
@@ -322,6 +330,7 @@ impl Event {
             | Self::Restored(_)
             | Self::BackupRequested(_)
             | Self::DrillEnded(_)
+            | Self::AnswerKept(_)
             | Self::DamageFound(_)
             | Self::DamageGone(_)
             | Self::SubjectRedacted(_)

@@ -7,6 +7,7 @@
 //!
 //! Nothing here knows how events are stored, sent or computed.
 
+mod answered;
 pub mod apply;
 mod audited;
 pub mod breaker;
@@ -19,7 +20,7 @@ mod dump;
 pub mod event;
 pub mod ids;
 pub mod limits;
-mod memory;
+pub mod memory;
 mod observed;
 pub mod parts;
 pub mod payload;

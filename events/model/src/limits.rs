@@ -16,6 +16,10 @@ pub const RUNS_IN_FLIGHT_MAX: u32 = 1_024;
 pub const IDEMPOTENCY_TTL_MICROS: u64 = 24 * 3_600 * 1_000_000;
 /// Idempotency keys remembered at most; the oldest goes first.
 pub const IDEMPOTENCY_ENTRIES_MAX: usize = 1_000_000;
+/// Bytes of an answer that is kept under an idempotency key; of a larger one only the key is.
+pub const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Characters of method and path of a request whose answer is kept.
+pub const ANSWER_REQUEST_CHARS_MAX: usize = 256;
 /// Open experiments at most.
 pub const EXPERIMENTS_OPEN_MAX: usize = 256;
 /// Characters of an operation's name.

@@ -80,6 +80,9 @@ pub enum Subject {
     Dataset(Digest),
     Experiment(ExperimentId),
     Backup(BackupId),
+    /// What was answered stands in the event at this sequence. Logs without such events have no such
+    /// bytes in their states.
+    Answer(Seq),
 }
 
 /// A backup or verification that was asked for and has not ended.
@@ -442,7 +445,7 @@ impl State {
         let known = self.idempotency.get(&(principal, key.key))?;
         match known.subject {
             Subject::Backup(backup) => Some((backup, known.body == key.body)),
-            Subject::Run(_) | Subject::Dataset(_) | Subject::Experiment(_) => {
+            Subject::Run(_) | Subject::Dataset(_) | Subject::Experiment(_) | Subject::Answer(_) => {
                 Some((BackupId::default(), false))
             }
         }

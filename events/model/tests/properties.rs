@@ -143,6 +143,7 @@ fn some_event() -> impl Strategy<Value = Event> {
         1 => some_server_event(),
         2 => some_figures(),
         1 => some_objectives(),
+        1 => some_key().prop_map(|some| answered(some.or_else(|| key(0, 0)))),
     ]
 }
 

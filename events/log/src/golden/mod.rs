@@ -41,6 +41,8 @@ const STATE_BREAKERS: &str = "state_2_breakers.bin";
 const STATE_SLOS: &str = "state_2_slos.bin";
 /// The same with the runs whose deadline is their caller's, which follow objectives.
 const STATE_DEADLINES: &str = "state_2_deadlines.bin";
+/// The same with the key of an answer that is kept, which stands where the other keys do.
+const STATE_ANSWERS: &str = "state_2_answers.bin";
 /// As the state in it.
 const BASE: &str = "base_1_2.bin";
 const LOG: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_c0de);
@@ -109,6 +111,7 @@ fn every_golden_file_is_read_by_a_test() {
         STATE_BREAKERS,
         STATE_SLOS,
         STATE_DEADLINES,
+        STATE_ANSWERS,
         "cursor_1.bin",
         BASE,
     ];
@@ -352,6 +355,18 @@ fn bytes_of_callers_deadlines_follow(mut state: State) {
     let alone = State::default().with_caller_deadlines(callers);
     let bytes = encode_state(&alone).expect("encodes");
     assert_eq!(decode_state(&bytes).expect("decodes"), alone);
+    bytes_of_answers_stand_among_keys(state);
+}
+
+fn bytes_of_answers_stand_among_keys(mut state: State) {
+    let keys = state.idempotency_entries();
+    let mut event = recorded(operating::answered().1);
+    event.context.seq = Seq(600);
+    event.context.principal = hindcast_model::Name16::new("grace");
+    state.apply(&event.context, event.event().expect("known"));
+    assert_eq!(state.idempotency_entries(), keys + 1);
+    let with = golden(STATE_ANSWERS, &encode_state(&state).expect("encodes"));
+    assert_eq!(decode_state(&with).expect("decodes"), state);
 }
 
 #[test]

@@ -2,11 +2,13 @@
 //! bear.
 
 use hindcast_model::event::{
-    AuditOutcome, Audited, BreakingPoint, CacheCommanded, CacheVerb, CapacityMeasured,
+    AnswerKept, AuditOutcome, Audited, BreakingPoint, CacheCommanded, CacheVerb, CapacityMeasured,
     MetricsSampled,
 };
 use hindcast_model::samples::Samples;
-use hindcast_model::{Digest, Event};
+use hindcast_model::{Digest, Event, Payload};
+
+use super::samples::{digest, keyed};
 
 pub(super) fn samples() -> Vec<(&'static str, Event)> {
     vec![
@@ -15,6 +17,8 @@ pub(super) fn samples() -> Vec<(&'static str, Event)> {
         measured(),
         measured_to_its_end(),
         commanded(),
+        answered(),
+        answered_at_length(),
     ]
 }
 
@@ -61,6 +65,37 @@ fn commanded() -> (&'static str, Event) {
             verb: CacheVerb::Invalidate,
             detail: r#"{"operation":"causal.discover","per_second":100}"#.to_owned(),
             reason: "a faulty memory module".to_owned(),
+        }),
+    )
+}
+
+/// What a request was answered with.
+pub(super) fn answered() -> (&'static str, Event) {
+    let text = r#"{"cache":"results","runs_max":1000}"#.to_owned();
+    (
+        "record_70_1_answer_kept.bin",
+        Event::AnswerKept(AnswerKept {
+            idempotency: keyed().expect("a key"),
+            request: "POST /cache/results/warm".to_owned(),
+            status: 200,
+            media: "application/json".to_owned(),
+            answer: Some(Payload::Inline(text)),
+        }),
+    )
+}
+
+/// And what was too large to be kept.
+fn answered_at_length() -> (&'static str, Event) {
+    let mut idempotency = keyed().expect("a key");
+    idempotency.body = digest(3);
+    (
+        "record_70_1_answer_kept_large.bin",
+        Event::AnswerKept(AnswerKept {
+            idempotency,
+            request: "POST /debug/profile".to_owned(),
+            status: 200,
+            media: "image/svg+xml".to_owned(),
+            answer: None,
         }),
     )
 }

@@ -6,8 +6,9 @@
 )]
 
 use hindcast_model::event::{
-    CancelRequested, ConfigurationLoaded, DatasetUploaded, DiskSampled, ExperimentRequested,
-    Idempotency, Outcome, OutcomeObserved, RunRequested, Settings, TimeReached,
+    AnswerKept, CancelRequested, ConfigurationLoaded, DatasetUploaded, DiskSampled,
+    ExperimentRequested, Idempotency, Outcome, OutcomeObserved, RunRequested, Settings,
+    TimeReached,
 };
 use hindcast_model::state::Context;
 use hindcast_model::{
@@ -187,6 +188,17 @@ pub(crate) fn keyed(n: u32, idempotency: Option<Idempotency>) -> Event {
     Event::RunRequested(RunRequested {
         idempotency,
         ..plain(n)
+    })
+}
+
+/// The answer of some other request with this key.
+pub(crate) fn answered(idempotency: Option<Idempotency>) -> Event {
+    Event::AnswerKept(AnswerKept {
+        idempotency: idempotency.expect("a key"),
+        request: "POST /cache/results/warm".to_owned(),
+        status: 200,
+        media: "application/json".to_owned(),
+        answer: Some(Payload::Inline("{}".to_owned())),
     })
 }
 
