@@ -313,6 +313,12 @@ impl Config {
         Ok(())
     }
 
+    /// Whether nothing may be written, so that no file of the data directory changes.
+    #[must_use]
+    pub const fn looks_only(&self) -> bool {
+        !self.server.safe_mode.is_empty()
+    }
+
     /// Refuses to offer a server to a network that nobody could prove who they are to.
     pub fn check_exposure(&self) -> Result<(), ConfigError> {
         if self.server.listen.ip().is_loopback() || self.server.allow_unauthenticated {

@@ -116,7 +116,7 @@ fn needed(state: &State) -> Seq {
 /// Removes what is due, now and then.
 pub(crate) async fn retain(log: Log, config: Arc<Config>) {
     let policy = Policy::of(&config);
-    if policy.keeps_all() {
+    if policy.keeps_all() || config.looks_only() {
         return;
     }
     let mut tick = tokio::time::interval(LOOK_EVERY);
@@ -151,7 +151,7 @@ fn remove(log: &Log, policy: &Policy) -> Result<(), LogError> {
             break;
         };
         let (first, last, backup) = (pruned.first, pruned.last, &pruned.backup);
-        tracing::warn!(%first, %last, ?backup, reason = pruned.reason, "segments pruned");
+        tracing::warn!(%first, %last, backup, reason = pruned.reason, "segments pruned");
         removed = true;
     }
     if !removed {

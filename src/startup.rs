@@ -87,8 +87,8 @@ impl ServeError {
 /// A moment in the life of a server that its owner wants to know of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
-    /// The port is bound; recovery begins.
-    Listening(SocketAddr),
+    /// The port is bound and answers for health; recovery begins.
+    Bound(SocketAddr),
     /// Work is taken.
     Ready(SocketAddr),
 }
@@ -125,7 +125,7 @@ pub async fn serve(
     let server = http_server(app.clone(), listener)?;
     let handle = server.handle();
     let serving = rt::spawn(server);
-    tell(Moment::Listening(address));
+    tell(Moment::Bound(address));
     tracing::info!(%address, data_dir = %config.server.data_dir.display(), "port bound");
 
     let mut stop = std::pin::pin!(stop);
@@ -162,7 +162,8 @@ pub async fn serve(
         () = app.asked_to_quit() => (Ended::Stopped, "asked to quit".to_owned()),
         reason = failed(&config, &actors) => (Ended::ActorFailed(reason.clone()), reason),
         ended = serving => {
-            tracing::error!(?ended, "the HTTP server ended by itself");
+            let error = ended.map_or_else(|error| Some(error.to_string()), failure);
+            tracing::error!(error, "the HTTP server ended by itself");
             (Ended::Stopped, "http server ended".to_owned())
         }
     };
@@ -172,6 +173,10 @@ pub async fn serve(
     chores.iter().for_each(rt::task::JoinHandle::abort);
     close(log, actors, &config, &reason).await?;
     Ok(ended)
+}
+
+fn failure(ended: std::io::Result<()>) -> Option<String> {
+    ended.err().map(|error| error.to_string())
 }
 
 /// Waits until an actor has failed for good, where the process is to begin anew then. In safe mode
@@ -234,17 +239,20 @@ fn http_server(
 async fn recover(app: &Data<App>) -> Result<(Log, Actors), ServeError> {
     let config = app.config.clone();
     let data_dir = config.server.data_dir.clone();
-    std::fs::create_dir_all(&data_dir).map_err(|source| ServeError::DataDir {
-        path: data_dir.clone(),
-        source,
-    })?;
+    let looks_only = config.looks_only();
+    if !looks_only {
+        std::fs::create_dir_all(&data_dir).map_err(|source| ServeError::DataDir {
+            path: data_dir.clone(),
+            source,
+        })?;
+        backups::clear_scratch(&data_dir);
+    }
     let watched = app.clone();
-    backups::clear_scratch(&data_dir);
     let mut options = log_options(&config);
     let opening = rt::task::spawn_blocking(move || {
-        options.checkpoint = newest_snapshot(&options.data_dir);
+        options.checkpoint = newest_snapshot(&options.data_dir, looks_only);
         Log::open(options, Arc::new(SystemClock), ids::uuid(), &|progress| {
-            watched.recovering(format!("{progress:?}"));
+            watched.recovering(progress.to_string());
         })
     });
     let (log, recovery) = opening
@@ -284,6 +292,9 @@ fn tell_repairs(recovery: &Recovery) {
         let (reason, moved_to) = (&rebuilt.reason, &rebuilt.moved_to);
         let written = rebuilt.events;
         tracing::warn!(%reason, %moved_to, written, "lookup store rebuilt from the log");
+    }
+    if let Some(why) = &recovery.unlocked {
+        tracing::warn!(%why, "the directory is not locked: no other server may run on it");
     }
     if let Some(why) = &recovery.read_only {
         tracing::error!(%why, events, "the log is read-only: nothing is recorded");

@@ -7,7 +7,7 @@ pub mod otlp;
 pub mod traces;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -65,9 +65,16 @@ pub fn check(config: &TelemetryConfig, otlp: &OtlpConfig) -> Result<(), Telemetr
 /// Starts logging for this process. A second call changes nothing, so that several servers can
 /// live in one process.
 ///
+/// Of a directory that is only looked at no file changes, so that a log file in it, or one that
+/// cannot be opened then, is left alone: the lines go to standard error.
+///
 /// # Errors
 /// The log file cannot be opened, or a setting or variable makes no sense.
-pub fn start(config: &TelemetryConfig, otlp: &OtlpConfig) -> Result<(), TelemetryProblem> {
+pub fn start(
+    config: &TelemetryConfig,
+    otlp: &OtlpConfig,
+    looked_at: Option<&Path>,
+) -> Result<(), TelemetryProblem> {
     let filter = filter(&config.filter)?;
     // What counts has to be there before there is something to count.
     drop(crate::metrics::process_metrics());
@@ -75,10 +82,15 @@ pub fn start(config: &TelemetryConfig, otlp: &OtlpConfig) -> Result<(), Telemetr
         tracing::debug!("logging was started before");
         return Ok(());
     }
-    let writer = match config.log_file.as_os_str().is_empty() {
-        true => BoxMakeWriter::new(io::stderr),
-        false => {
-            let opened = log_files(config)?;
+    let opened = match looked_at {
+        _ if config.log_file.as_os_str().is_empty() => None,
+        None => Some(log_files(config)?),
+        Some(dir) if lies_below(&config.log_file, dir) => None,
+        Some(_) => log_files(config).ok(),
+    };
+    let writer = match opened {
+        None => BoxMakeWriter::new(io::stderr),
+        Some(opened) => {
             let files = FILES.get_or_init(|| opened);
             BoxMakeWriter::new(move || files.make_writer())
         }
@@ -107,6 +119,17 @@ pub fn start(config: &TelemetryConfig, otlp: &OtlpConfig) -> Result<(), Telemetr
     Ok(())
 }
 
+fn lies_below(file: &Path, dir: &Path) -> bool {
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new(".")).canonicalize();
+    let (Ok(folder), Ok(dir)) = (folder, dir.canonicalize()) else {
+        return false;
+    };
+    folder.starts_with(dir)
+}
+
 fn log_files(config: &TelemetryConfig) -> Result<Files, TelemetryProblem> {
     let rotation = Rotation {
         bytes_max: config.log_file_bytes_max,
@@ -125,6 +148,20 @@ fn log_files(config: &TelemetryConfig) -> Result<Files, TelemetryProblem> {
 #[must_use]
 pub fn log_file() -> Option<&'static Files> {
     FILES.get()
+}
+
+/// Whether the log file does not take lines at this moment. Counts those that were lost, and tells how
+/// many there were once it takes them again.
+#[must_use]
+pub fn loses_lines() -> bool {
+    let Some(files) = FILES.get() else {
+        return false;
+    };
+    metrics::counter!("log_lines_lost_total").absolute(files.lost().lines);
+    if let Some(lines) = files.to_tell() {
+        tracing::warn!(lines, "log lines were lost: there was no room for them");
+    }
+    files.lost().lasts
 }
 
 /// The traces that are kept.

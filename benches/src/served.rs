@@ -44,7 +44,8 @@ impl Served {
         lines.by_ref().take(more).for_each(drop);
         std::thread::spawn(move || lines.for_each(drop));
         let line: Value = serde_json::from_str(&first).expect("JSON");
-        let url = line["listening"].as_str().expect("an address").to_owned();
+        let told = line["starting"].as_str().or(line["listening"].as_str());
+        let url = told.expect("an address").to_owned();
         Self { child, url }
     }
 

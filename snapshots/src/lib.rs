@@ -12,6 +12,8 @@ mod moment;
 mod take;
 
 pub use file::{Bad, FORMAT};
-pub use load::{Checked, Found, SetAside, all, damaged, newest, newest_on, path, set_aside};
+pub use load::{
+    Checked, Found, SetAside, all, damaged, newest, newest_in_place, newest_on, path, set_aside,
+};
 pub use moment::{Moment, at};
 pub use take::{Step, Taken, forget, take, take_watched};

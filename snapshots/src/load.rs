@@ -31,6 +31,19 @@ pub fn newest(data_dir: &Path) -> io::Result<Found> {
 
 /// As [`newest`], on a disk.
 pub fn newest_on(disk: &dyn Disk, data_dir: &Path) -> io::Result<Found> {
+    find(disk, data_dir, |path| aside(disk, path))
+}
+
+/// As [`newest`], but snapshots that cannot be used stay where they are.
+pub fn newest_in_place(data_dir: &Path) -> io::Result<Found> {
+    find(&RealDisk, data_dir, |path| Ok(path.to_owned()))
+}
+
+fn find(
+    disk: &dyn Disk,
+    data_dir: &Path,
+    set_aside: impl Fn(&Path) -> io::Result<PathBuf>,
+) -> io::Result<Found> {
     let mut found = Found::default();
     for path in list(disk, &folder(data_dir))?.into_iter().rev() {
         match decode(&path, &disk.read(&path)?) {
@@ -39,8 +52,8 @@ pub fn newest_on(disk: &dyn Disk, data_dir: &Path) -> io::Result<Found> {
                 break;
             }
             Err(why) => {
-                let aside = aside(disk, &path)?;
-                found.set_aside.push(SetAside { path: aside, why });
+                let path = set_aside(&path)?;
+                found.set_aside.push(SetAside { path, why });
             }
         }
     }

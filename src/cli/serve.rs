@@ -20,7 +20,8 @@ const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) fn run(global: &Global, options: &Serve, output: &Output) -> Result<(), Failure> {
     let config = configured(global.configuration()?, options);
     config.check_exposure().map_err(Failure::configuration)?;
-    telemetry::start(&config.telemetry, &config.otlp)?;
+    let looked_at = config.looks_only().then_some(&*config.server.data_dir);
+    telemetry::start(&config.telemetry, &config.otlp, looked_at)?;
     let scheme = match config.server.tls_certificate_file.as_os_str().is_empty() {
         true => "http",
         false => "https",
@@ -28,17 +29,15 @@ pub(crate) fn run(global: &Global, options: &Serve, output: &Output) -> Result<(
     let tell = |moment| {
         // Whoever started the server may not read what it prints.
         let printed = match moment {
-            Moment::Listening(address) if output.json => {
-                output.value(&json!({ "listening": format!("{scheme}://{address}") }))
+            Moment::Bound(address) if output.json => {
+                output.value(&json!({ "starting": format!("{scheme}://{address}") }))
             }
-            Moment::Listening(address) => {
-                output.text(&format!("listening on {scheme}://{address}"))
-            }
+            Moment::Bound(address) => output.text(&format!("starting on {scheme}://{address}")),
             Moment::Ready(address) if output.json => {
                 output.value(&json!({ "ready": format!("{scheme}://{address}") }))
             }
             Moment::Ready(address) => output.text(&format!(
-                "ready; open {scheme}://{address}/docs, stop with Ctrl-C"
+                "ready, listening on {scheme}://{address}; open {scheme}://{address}/docs, stop with Ctrl-C"
             )),
         };
         if printed.is_err() {

@@ -28,11 +28,16 @@ pub(super) fn log_options(config: &Config) -> hindcast_log::Options {
 }
 
 /// What a start may skip reading. Without it the whole log is read, so no failure stops a start.
-pub(super) fn newest_snapshot(data_dir: &Path) -> Option<Checkpoint> {
-    match hindcast_snapshots::newest(data_dir) {
+/// Where nothing may be written, a damaged one stays where it is.
+pub(super) fn newest_snapshot(data_dir: &Path, looks_only: bool) -> Option<Checkpoint> {
+    let found = match looks_only {
+        true => hindcast_snapshots::newest_in_place(data_dir),
+        false => hindcast_snapshots::newest(data_dir),
+    };
+    match found {
         Ok(found) => {
             for bad in &found.set_aside {
-                tracing::warn!(path = %bad.path.display(), why = ?bad.why, "snapshot set aside");
+                tracing::warn!(path = %bad.path.display(), why = %bad.why, "snapshot set aside");
             }
             found.checkpoint
         }
@@ -78,7 +83,8 @@ pub(super) fn environment(
 ) -> Result<Environment, ServeError> {
     let data_dir = config.server.data_dir.clone();
     let vault = Vault::open(&data_dir, privacy::master_key(config)?.as_ref())?;
-    let wrapped = vault.wrap()?;
+    let looks_only = config.looks_only();
+    let wrapped = if looks_only { 0 } else { vault.wrap()? };
     if wrapped > 0 {
         tracing::info!(wrapped, "data keys wrapped with the master key");
     }
@@ -88,9 +94,12 @@ pub(super) fn environment(
     }
     // A crash may have come between the record of a redaction and the end of the keys.
     for key in shredded {
-        vault.shred(key)?;
+        match looks_only {
+            true => vault.withhold(key),
+            false => vault.shred(key)?,
+        }
     }
-    let seal_key = match config.privacy.seal_payloads {
+    let seal_key = match config.privacy.seal_payloads && !looks_only {
         true => vault.common(ids::bytes)?,
         false => KeyId(0),
     };

@@ -35,7 +35,22 @@ struct Current {
     file: File,
     bytes: u64,
     began: UnixMicros,
+    lost: Lost,
 }
+
+/// Lines that the file did not take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Since the process began.
+    pub lines: u64,
+    /// Of these, not told in the file yet.
+    pub untold: u64,
+    /// Whether the last one was not taken.
+    pub lasts: bool,
+}
+
+/// As much as is written to see whether there is room.
+const PROBE: [u8; 4_096] = [b' '; 4_096];
 
 impl Files {
     /// Opens the file, to write at its end.
@@ -56,6 +71,7 @@ impl Files {
             bytes: found.len(),
             file,
             began,
+            lost: Lost::default(),
         };
         current.prune(clock::wall());
         Ok(Self(Mutex::new(current)))
@@ -74,6 +90,29 @@ impl Files {
         let bytes = current.bytes;
         let older = current.rotate(clock::wall())?;
         Ok(Some((older, bytes)))
+    }
+
+    /// The lines that were lost. While they are, it is looked whether the file takes any again.
+    #[must_use]
+    pub fn lost(&self) -> Lost {
+        let current = &mut *self.current();
+        if current.lost.lasts {
+            current.lost.lasts = current.file.write_all(&PROBE).is_err();
+            current.cut();
+        }
+        current.lost
+    }
+
+    /// The lines that were lost and that nobody was told of, once the file takes lines again. They
+    /// count as told from here on.
+    #[must_use]
+    pub fn to_tell(&self) -> Option<u64> {
+        let Lost { untold, lasts, .. } = self.lost();
+        if lasts || untold == 0 {
+            return None;
+        }
+        self.current().lost.untold -= untold;
+        Some(untold)
     }
 
     fn current(&self) -> MutexGuard<'_, Current> {
@@ -100,9 +139,21 @@ impl Current {
             // A line is worth more than the change of files.
             drop(self.rotate(now));
         }
-        self.file.write_all(line)?;
+        let written = self.file.write_all(line);
+        self.lost.lasts = written.is_err();
+        if let Err(error) = written {
+            self.lost.lines += 1;
+            self.lost.untold += 1;
+            self.cut();
+            return Err(error);
+        }
         self.bytes += line.len() as u64;
         Ok(line.len())
+    }
+
+    /// Takes away what was written of a line that did not fit. What is no file cannot be cut.
+    fn cut(&self) {
+        drop(self.file.set_len(self.bytes));
     }
 
     fn rotate(&mut self, now: UnixMicros) -> io::Result<PathBuf> {
@@ -214,6 +265,39 @@ mod tests {
     use super::*;
 
     const DAY: u64 = 86_400_000_000;
+
+    #[test]
+    fn lines_that_a_full_disk_does_not_take_are_counted_and_told_once_there_is_room() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let path = folder.path().join("hindcast.log");
+        let rotation = Rotation {
+            bytes_max: 1 << 20,
+            age_max: Duration::from_secs(86_400),
+            keep: Duration::from_secs(86_400),
+            keep_bytes_max: 1 << 20,
+        };
+        let files = Files::open(path.clone(), rotation).expect("a file");
+        let write = || files.current().write(b"line\n", clock::wall());
+        assert!(write().is_ok());
+        assert_eq!((files.lost(), files.to_tell()), (Lost::default(), None));
+        let room = std::mem::replace(
+            &mut files.current().file,
+            append(Path::new("/dev/full")).expect("a file that is always full"),
+        );
+        assert!(write().is_err() && write().is_err());
+        let lost = Lost {
+            lines: 2,
+            untold: 2,
+            lasts: true,
+        };
+        assert_eq!((files.lost(), files.to_tell()), (lost, None));
+        files.current().file = room;
+        assert!(!files.lost().lasts, "there is room again");
+        assert_eq!((files.to_tell(), files.to_tell()), (Some(2), None));
+        assert_eq!(files.lost().lines, 2);
+        assert!(write().is_ok());
+        assert_eq!(fs::read(&path).expect("the file"), b"line\nline\n");
+    }
 
     #[test]
     fn files_begin_anew_and_old_ones_go() {

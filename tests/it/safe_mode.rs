@@ -1,10 +1,12 @@
 //! Actors that cannot live: the process begins anew, and at last answers reads only.
 
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::support::{Server, hindcast, listening, serve, temporary, validation};
+use crate::support::{Server, VALIDATE, finish, hindcast, listening, serve, temporary, validation};
 
 #[test]
 fn actor_that_cannot_live_leads_to_new_beginnings_and_then_to_safe_mode() {
@@ -151,6 +153,96 @@ fn safe_mode_can_be_asked_for_and_left() {
     server
         .post("/api/v1/causal/validate", &validation())
         .expect(200);
+}
+
+/// Who owns the files of a test that may be run by root, whom no permission keeps from writing.
+const NOBODY: u32 = 65_534;
+
+/// Gives everything below a directory to nobody in particular, and the right to change it or not.
+fn set_writable(dir: &Path, writable: bool) {
+    let root = rustix::process::getuid().is_root();
+    let mode = |is_dir| match (writable, is_dir) {
+        (true, true) => 0o700,
+        (true, false) => 0o600,
+        (false, true) => 0o500,
+        (false, false) => 0o400,
+    };
+    let set = |path: &Path, is_dir| {
+        if root {
+            std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).expect("its own directory");
+        }
+        let permissions = std::fs::Permissions::from_mode(mode(is_dir));
+        std::fs::set_permissions(path, permissions).expect("its own directory");
+    };
+    if writable {
+        set(dir, true);
+    }
+    for entry in std::fs::read_dir(dir).expect("its own directory") {
+        let path = entry.expect("its own directory").path();
+        match path.is_dir() {
+            true => set_writable(&path, writable),
+            false => set(&path, false),
+        }
+    }
+    set(dir, true);
+}
+
+#[test]
+fn safe_mode_works_where_nothing_can_be_written_and_changes_no_file() {
+    let dir = temporary();
+    let mut server = Server::start(dir.path());
+    let run = server.post(VALIDATE, &validation()).expect(200);
+    server.post("/api/v1/datasets", &json!([[1, 2], [2, 3]]));
+    server.kill();
+    // What an ordinary start would tidy: a snapshot and a lookup store that are no good, and scratch.
+    let spoilt = ["snapshots/00000000000000000001.snap", "scratch/x"];
+    for path in spoilt.map(|path| dir.path().join(path)) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, b"no good").unwrap();
+    }
+    let contents = || {
+        let mut files: Vec<_> = walkdir(dir.path());
+        files.sort();
+        let content = |path: &PathBuf| std::fs::read(path).expect("a file");
+        let all = files.iter().map(|path| (path.clone(), content(path)));
+        all.collect::<Vec<_>>()
+    };
+    for store_is_there in [true, false] {
+        if !store_is_there {
+            std::fs::remove_dir_all(dir.path().join("sled")).unwrap();
+            std::fs::remove_file(dir.path().join("LOCK")).unwrap();
+        }
+        let before = contents();
+        set_writable(dir.path(), false);
+        let log = format!("telemetry.log_file={}/log", dir.path().display());
+        let mut command = serve(dir.path(), &[&log]);
+        command.arg("--safe-mode=the disk takes no writes");
+        if rustix::process::getuid().is_root() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        let server = Server::start_with(command);
+        let path = format!("/api/v1/runs/{}", run["run_id"].as_str().unwrap());
+        let read = server.get(&path).expect(200);
+        assert_eq!(read["result"], run["result"]);
+        let events = server.get("/api/v1/events?limit=100").expect(200);
+        let kinds = events["items"].as_array().unwrap().iter();
+        let completed = kinds.filter(|event| event["type"] == "run_completed");
+        assert_eq!(completed.count(), 1);
+        if store_is_there {
+            let second = serve(dir.path(), &["server.safe_mode=another"]);
+            let (out, errors, code) = finish(second, &[]);
+            assert_eq!(code, Some(1), "{out}{errors}");
+            assert!(errors.contains("another process"), "{errors}");
+            assert!(!out.contains("ready"), "{out}");
+        }
+        assert_eq!(server.stop(), Some(0));
+        set_writable(dir.path(), true);
+        let after = contents();
+        assert!(
+            before == after,
+            "a file is there, gone or other than before"
+        );
+    }
 }
 
 /// Every file below a directory.

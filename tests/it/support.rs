@@ -258,7 +258,7 @@ impl Server {
 /// The address in a line that a server prints, if it tells one.
 pub(crate) fn listening(line: &str) -> Option<String> {
     let line: Value = serde_json::from_str(line).expect("JSON");
-    line["listening"].as_str().map(str::to_owned)
+    line["starting"].as_str().map(str::to_owned)
 }
 
 impl Drop for Server {

@@ -127,16 +127,18 @@ impl Desk {
             started_at: environment.clock.wall(),
             threads: Mutex::default(),
         });
-        for place in desk.places.clone() {
+        // Where nothing is written, what is asked for waits for the next start.
+        let works = log.read_only().is_none();
+        for place in desk.places.clone().iter().filter(|_| works) {
             let continuous = desk
                 .options
                 .targets
                 .iter()
                 .any(|target| target.name == place.name && target.continuous);
             if continuous {
-                desk.spawn("ship", &place, super::shipping::run)?;
+                desk.spawn("ship", place, super::shipping::run)?;
             }
-            desk.spawn("backup", &place, super::worker::run)?;
+            desk.spawn("backup", place, super::worker::run)?;
         }
         Ok(desk)
     }

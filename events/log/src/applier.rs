@@ -10,10 +10,10 @@ use hindcast_model::Seq;
 
 use crate::error::LogError;
 use crate::frame;
-use crate::log::Shared;
 use crate::record::Records;
 use crate::recovery;
 use crate::segment::Location;
+use crate::shared::Shared;
 use crate::store::Writer;
 use crate::wal::Written;
 

@@ -76,6 +76,11 @@ impl Blobs {
         for name in disk.list(&dir)? {
             disk.remove(&dir.join(name))?;
         }
+        Self::counted(disk, data_dir)
+    }
+
+    /// The blobs under `data_dir`, counted and for reading: nothing is removed.
+    pub(crate) fn counted(disk: Arc<dyn Disk>, data_dir: &Path) -> io::Result<Self> {
         let blobs = Self::read_only(disk, data_dir);
         for digest in blobs.list()? {
             let len = blobs.0.disk.open(&blobs.path(digest), false)?.len()?;

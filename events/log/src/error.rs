@@ -70,6 +70,17 @@ pub enum LogError {
     Store(#[from] sled::Error),
     #[error("the lookup store is damaged: {0}")]
     StoreDamaged(String),
+    /// A log that is only looked at has its lookup store in another place.
+    #[error(
+        "without writing to the data directory a copy of its lookup store is needed, of {bytes} bytes, \
+         in {}: {source}; TMPDIR names another place for it",
+        into.display()
+    )]
+    NotCopied {
+        bytes: u64,
+        into: PathBuf,
+        source: io::Error,
+    },
     #[error("the lookup store waits for room on the disk")]
     StoreWaits,
     #[error("encoding: {0}")]

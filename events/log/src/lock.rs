@@ -4,6 +4,14 @@ use std::fs::File;
 use std::path::Path;
 
 use crate::error::LogError;
+use crate::looking::Looking;
+
+/// What is let go when the log is closed.
+pub(crate) enum Held {
+    Directory(#[expect(dead_code, reason = "it is a lock while it is open")] File),
+    /// A log that is only looked at.
+    Looking(#[expect(dead_code, reason = "it lives as long as the log")] Looking),
+}
 
 /// Whether a process has the data directory open.
 #[must_use]
@@ -24,5 +32,20 @@ pub(crate) fn lock(data_dir: &Path) -> Result<File, LogError> {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(LogError::Locked(data_dir.to_owned())),
         Err(std::fs::TryLockError::Error(error)) => Err(LogError::io("lock", &path)(error)),
+    }
+}
+
+/// As `lock`, where nothing may be written: a lock file that is there is opened for reading alone. The
+/// text says why there is no lock, where there can be none.
+pub(crate) fn lock_to_look(data_dir: &Path) -> Result<Result<File, String>, LogError> {
+    let path = data_dir.join("LOCK");
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) => return Ok(Err(format!("{}: {error}", path.display()))),
+    };
+    match file.try_lock() {
+        Ok(()) => Ok(Ok(file)),
+        Err(std::fs::TryLockError::WouldBlock) => Err(LogError::Locked(data_dir.to_owned())),
+        Err(std::fs::TryLockError::Error(error)) => Ok(Err(format!("{}: {error}", path.display()))),
     }
 }

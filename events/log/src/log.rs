@@ -2,32 +2,28 @@
 //! and makes durable, the follower folds what is durable, publishes and answers, and the applier
 //! writes the lookup store behind them.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use uuid::Uuid;
 
 use hindcast_model::{Digest, Event, Seq, State, Stream, Submission, UnixMicros};
 
-use crate::base::Base;
 use crate::blobs::Blobs;
 use crate::disk::{Disk, RealDisk};
 use crate::error::{CommitError, LogError, SubmitError};
-use crate::frame::Chain;
 use crate::journal::Batch;
+use crate::lock::Held;
+use crate::looking;
 use crate::position::Position;
 use crate::record::{self, Recorded, Records};
-use crate::recovery::{self, Recovered, Recovery};
+use crate::recovery::{self, Places, Recovered, Recovery};
 use crate::replay::{Checkpoint, Progress};
-use crate::room::Room;
 use crate::segment;
-use crate::stats::Counters;
-use crate::store::Store;
-use crate::tail::OpenSegments;
+use crate::shared::{Followed, Shared};
 use crate::threads::{self, Job};
 use crate::time::Clock;
 use crate::wal::Spare;
@@ -84,38 +80,6 @@ pub type Reply = Box<dyn FnOnce(Result<Receipt, CommitError>) + Send>;
 /// the subscription.
 pub type Subscriber = Box<dyn FnMut(&Arc<Batch>) -> bool + Send>;
 
-/// What durable events fold to.
-pub(crate) struct Followed {
-    pub(crate) state: State,
-    /// Hash of the frame that ends with it.
-    pub(crate) chain: Chain,
-}
-
-/// What the threads and the handles share.
-pub(crate) struct Shared {
-    pub(crate) disk: Arc<dyn Disk>,
-    pub(crate) options: Options,
-    pub(crate) log: Uuid,
-    pub(crate) epoch: u32,
-    pub(crate) head: AtomicU64,
-    pub(crate) followed: RwLock<Followed>,
-    pub(crate) open: Arc<OpenSegments>,
-    pub(crate) store: Arc<Store>,
-    pub(crate) blobs: Blobs,
-    pub(crate) subscribers: Mutex<Vec<Subscriber>>,
-    pub(crate) queued: AtomicUsize,
-    /// Submissions that were taken and have no answer yet.
-    pub(crate) unanswered: AtomicUsize,
-    pub(crate) counters: Counters,
-    pub(crate) read_only: Option<String>,
-    pub(crate) room: Room,
-    /// What was removed.
-    pub(crate) base: RwLock<Option<Base>>,
-    /// Held while segments are removed.
-    pub(crate) pruning: Mutex<()>,
-    _lock: File,
-}
-
 /// An open log; clones share it. It is closed by `close`, or when the last clone is dropped.
 #[derive(Clone)]
 pub struct Log(Arc<Handle>);
@@ -151,41 +115,38 @@ impl Drop for Handle {
     }
 }
 
-/// Makes the directories of a log. Gives that of the segments.
-fn make_directories(disk: &dyn Disk, data_dir: &Path) -> Result<PathBuf, LogError> {
-    let (wal, archive) = (segment::wal_dir(data_dir), segment::archive_dir(data_dir));
-    for dir in [data_dir, &wal, &archive] {
-        disk.create_dir_all(dir)
-            .map_err(LogError::io("create", dir))?;
-    }
-    disk.sync_dir(data_dir)
-        .map_err(LogError::io("sync", data_dir))?;
-    Ok(wal)
-}
-
 impl Log {
-    /// Opens the log under `options.data_dir`, or begins one with the id `new_log`.
+    /// Opens the log under `options.data_dir`, or begins one with the id `new_log`. With a reason why
+    /// nothing may be written, no file there is made or changed.
     pub fn open(
         mut options: Options,
         clock: Arc<dyn Clock>,
         new_log: Uuid,
         progress: &dyn Fn(Progress),
     ) -> Result<(Self, Recovery), LogError> {
+        if let Some(reason) = options.read_only.take() {
+            return looking::open(options, new_log, reason, progress);
+        }
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let data_dir = options.data_dir.clone();
-        let wal = make_directories(disk.as_ref(), &data_dir)?;
+        let wal = segment::make_directories(disk.as_ref(), &data_dir)?;
         let held = crate::lock::lock(&data_dir)?;
         let blobs = Blobs::open(Arc::clone(&disk), &data_dir)
             .map_err(LogError::io("open", data_dir.join("blobs")))?;
         let sizes = (options.cache_bytes, new_log);
         let start = options.checkpoint.take();
+        let store = data_dir.join("sled");
+        let places = Places {
+            data_dir: &data_dir,
+            store: &store,
+            looks_only: false,
+        };
         let Recovered {
-            mut replayed,
+            replayed,
             lookup,
             rebuilt,
             origin,
-        } = recovery::recover(&disk, &data_dir, sizes, start, progress)?;
-        replayed.unknown = replayed.unknown.or(options.read_only.take());
+        } = recovery::recover(&disk, places, sizes, start, progress)?;
         let state = replayed.state.clone();
         let spare = Spare::background(Arc::clone(&disk), &wal, options.segment_bytes)
             .map_err(LogError::io("start", &wal))?;
@@ -193,27 +154,14 @@ impl Log {
         let (journal, mut recovery) =
             recovery::journal(&disk, &data_dir, sizes, (spare, replayed))?;
         recovery.rebuilt = rebuilt;
-        let chain = journal.link().chain;
-        let shared = Arc::new(Shared {
-            disk,
-            log: journal.link().log,
-            epoch: journal.link().epoch,
-            head: AtomicU64::new(journal.link().next.0 - 1),
-            followed: RwLock::new(Followed { state, chain }),
-            open: lookup.open,
-            store: lookup.store,
-            blobs,
-            subscribers: Mutex::default(),
-            queued: AtomicUsize::new(0),
-            unanswered: AtomicUsize::new(0),
-            counters: Counters::default(),
-            read_only: recovery.read_only.clone(),
-            room: Room::default(),
-            base: RwLock::new(origin.base().cloned()),
-            pruning: Mutex::default(),
-            options,
-            _lock: held,
-        });
+        let link = *journal.link();
+        let reading = (lookup.open, lookup.store, origin.base().cloned());
+        let shared = Shared::new(
+            (disk, options, blobs),
+            (link, state, recovery.read_only.clone()),
+            (reading, Held::Directory(held)),
+        );
+        let shared = Arc::new(shared);
         let (jobs, threads) = threads::start(
             &shared,
             journal,
@@ -230,6 +178,16 @@ impl Log {
         let log = Self(Arc::new(handle));
         log.finish_prune(&origin)?;
         Ok((log, recovery))
+    }
+
+    /// A log behind which no thread stands.
+    pub(crate) fn at_rest(shared: Shared) -> Self {
+        let (jobs, _) = sync_channel(0);
+        Self(Arc::new(Handle {
+            shared: Arc::new(shared),
+            jobs,
+            threads: Mutex::default(),
+        }))
     }
 
     pub(crate) fn shared(&self) -> &Shared {
@@ -263,7 +221,7 @@ impl Log {
         if let Some(reason) = &self.0.shared.read_only {
             return Err(CommitError::ReadOnly(reason.clone()));
         }
-        let (send, receive) = std::sync::mpsc::sync_channel(1);
+        let (send, receive) = sync_channel(1);
         let reply: Reply = Box::new(move |result| drop(send.send(result)));
         self.0.shared.taken();
         self.0

@@ -13,11 +13,12 @@ use uuid::Uuid;
 
 use crate::base::{self, Base, Gap, Origin};
 use crate::error::LogError;
-use crate::log::{Log, Shared};
+use crate::log::Log;
 use crate::offline::Reader;
 use crate::record::Recorded;
 use crate::replay::Checkpoint;
 use crate::segment::{self, Location, Segment};
+use crate::shared::Shared;
 
 /// What is to be removed, and why that may be.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -35,6 +35,8 @@ pub struct Recovery {
     pub rebuilt: Option<StoreRebuilt>,
     /// Why nothing can be written.
     pub read_only: Option<String>,
+    /// Why the directory is not locked, where it is only looked at.
+    pub unlocked: Option<String>,
 }
 
 /// Opens the writer's half of a log: what the simulated disk is tested with. The lookup store is
@@ -86,12 +88,7 @@ pub(crate) fn journal(
         }
         Some(Scanned { link, .. }) => Wal::begin(disk, data_dir, segment_bytes, (spare, link))?,
         None => {
-            let link = Link {
-                log: new_log,
-                epoch: 1,
-                next: Seq(1),
-                chain: [0; 32],
-            };
+            let link = Link::beginning(new_log);
             Wal::begin(disk, data_dir, segment_bytes, (spare, link))?
         }
     };
@@ -99,10 +96,20 @@ pub(crate) fn journal(
     Ok((journal, recovery))
 }
 
+/// Where a log and its lookup store are.
+#[derive(Clone, Copy)]
+pub(crate) struct Places<'a> {
+    pub(crate) data_dir: &'a Path,
+    pub(crate) store: &'a Path,
+    /// No file of the data directory may change, and the store lies elsewhere.
+    pub(crate) looks_only: bool,
+}
+
 /// The lookup store, its writer and the open segments, as a replay fills them.
 pub(crate) struct Lookup {
     disk: Arc<dyn Disk>,
     data_dir: PathBuf,
+    looks_only: bool,
     last: Option<Seq>,
     pub(crate) store: Arc<Store>,
     pub(crate) writer: Writer,
@@ -115,12 +122,11 @@ impl Lookup {
     /// Opens the store of `log`, whose segments are at `locations` and were pruned to `pruned_to`.
     fn open(
         disk: &Arc<dyn Disk>,
-        data_dir: &Path,
+        places: Places<'_>,
         (cache_bytes, log): (u64, Uuid),
         (locations, pruned_to): (&[Location], Seq),
     ) -> Result<Self, LogError> {
-        let dir = data_dir.join("sled");
-        let store = match Store::open(&dir, cache_bytes, (log, pruned_to)) {
+        let store = match Store::open(places.store, cache_bytes, (log, pruned_to)) {
             // A store alone is what a lost log leaves, or the first start if it was cut short.
             Err(LogError::StoreForeign { known }) if locations.is_empty() && known > Seq(0) => {
                 return Err(tail_lost(Seq(0), known, STORE));
@@ -135,10 +141,11 @@ impl Lookup {
         }
         let writer = Writer::new(Arc::clone(&store));
         let last = locations.last().map(|location| location.first);
-        let (disk, data_dir) = (Arc::clone(disk), data_dir.to_owned());
+        let (disk, data_dir) = (Arc::clone(disk), places.data_dir.to_owned());
         Ok(Self {
             disk,
             data_dir,
+            looks_only: places.looks_only,
             last,
             store,
             writer,
@@ -219,7 +226,7 @@ impl Visit for Lookup {
         let known = known.filter(|known| known.chain == chain).ok_or_else(|| {
             LogError::StoreDamaged(format!("segment {} has another hash", location.first))
         })?;
-        if !location.archived {
+        if !location.archived && !self.looks_only {
             archive(self.disk.as_ref(), &self.data_dir, location, known.bytes)?;
         }
         Ok(())
@@ -238,13 +245,13 @@ pub(crate) struct Recovered {
 /// agree with the log is moved aside and written again.
 pub(crate) fn recover(
     disk: &Arc<dyn Disk>,
-    data_dir: &Path,
+    places: Places<'_>,
     (cache_bytes, new_log): (u64, Uuid),
     start: Option<Checkpoint>,
     progress: &dyn Fn(Progress),
 ) -> Result<Recovered, LogError> {
     let sizes = (cache_bytes, new_log);
-    let attempt = |start| attempt(disk, data_dir, sizes, start, progress);
+    let attempt = |start| attempt(disk, places, sizes, start, progress);
     let snapshot = start.as_ref().map(|start| (start.log, start.state.seq()));
     // A checkpoint that does not fit the log is of no use: the log counts.
     let first = match attempt(start) {
@@ -277,11 +284,22 @@ pub(crate) fn recover(
         ) => error.to_string(),
         Err(error) => return Err(error),
     };
-    let moved_to = move_aside(data_dir, &data_dir.join("sled"))?;
+    let moved_to = match places.looks_only {
+        // It is a copy, and what it was copied from stays where it is.
+        true => {
+            let cleared = std::fs::remove_dir_all(places.store);
+            cleared.map_err(LogError::io("remove", places.store))?;
+            String::new()
+        }
+        false => {
+            let moved_to = move_aside(places.data_dir, places.store)?;
+            moved_to.display().to_string()
+        }
+    };
     let mut recovered = attempt(None)?;
     recovered.rebuilt = Some(StoreRebuilt {
         reason,
-        moved_to: moved_to.display().to_string(),
+        moved_to,
         events: recovered.lookup.written,
     });
     Ok(recovered)
@@ -289,12 +307,12 @@ pub(crate) fn recover(
 
 fn attempt(
     disk: &Arc<dyn Disk>,
-    data_dir: &Path,
+    places: Places<'_>,
     (cache_bytes, new_log): (u64, Uuid),
     start: Option<Checkpoint>,
     progress: &dyn Fn(Progress),
 ) -> Result<Recovered, LogError> {
-    let origin = Origin::find(disk.as_ref(), data_dir)?;
+    let origin = Origin::find(disk.as_ref(), places.data_dir)?;
     if let Some(base) = origin.base() {
         base.check_rules()?;
     }
@@ -304,7 +322,7 @@ fn attempt(
         None => new_log,
     };
     let place = (locations, pruned_to);
-    let mut lookup = Lookup::open(disk, data_dir, (cache_bytes, log), place)?;
+    let mut lookup = Lookup::open(disk, places, (cache_bytes, log), place)?;
     let usable = |start: &Checkpoint| start.log == log && start.state.seq() >= pruned_to;
     let start = match start.filter(usable) {
         Some(start) => Some(start),

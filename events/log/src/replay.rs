@@ -1,5 +1,7 @@
 //! Folds the log: the state, the position and what the lookup store lacks.
 
+use std::fmt;
+
 use hindcast_model::{Digest, Seq, State};
 use uuid::Uuid;
 
@@ -17,6 +19,20 @@ pub struct Progress {
     pub events: u64,
     pub segments: usize,
     pub segments_total: usize,
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            events,
+            segments,
+            segments_total,
+        } = self;
+        write!(
+            f,
+            "{events} events of {segments} of {segments_total} segments are read"
+        )
+    }
 }
 
 /// A state with the place in the chain that it was folded at.

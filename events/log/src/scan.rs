@@ -24,6 +24,18 @@ pub(crate) struct Link {
     pub(crate) chain: Chain,
 }
 
+impl Link {
+    /// Where a log begins.
+    pub(crate) const fn beginning(log: Uuid) -> Self {
+        Self {
+            log,
+            epoch: 1,
+            next: Seq(1),
+            chain: [0; 32],
+        }
+    }
+}
+
 /// Where the last segment's intact frames end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tail {

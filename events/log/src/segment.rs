@@ -116,6 +116,18 @@ pub(crate) fn archive_dir(data_dir: &Path) -> PathBuf {
     data_dir.join("archive")
 }
 
+/// Makes the directories of a log. Gives that of the segments.
+pub(crate) fn make_directories(disk: &dyn Disk, data_dir: &Path) -> Result<PathBuf, LogError> {
+    let (wal, archive) = (wal_dir(data_dir), archive_dir(data_dir));
+    for dir in [data_dir, &wal, &archive] {
+        disk.create_dir_all(dir)
+            .map_err(LogError::io("create", dir))?;
+    }
+    disk.sync_dir(data_dir)
+        .map_err(LogError::io("sync", data_dir))?;
+    Ok(wal)
+}
+
 /// Opens a segment, which a running server may have moved to the archive since it was listed, or
 /// removed.
 fn open_moved(disk: &dyn Disk, location: &Location) -> Result<Box<dyn DiskFile>, LogError> {

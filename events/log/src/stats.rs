@@ -6,14 +6,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hindcast_model::Seq;
 
 use crate::error::CommitError;
-use crate::log::{Log, Receipt, Reply, Shared};
+use crate::log::{Log, Receipt, Reply};
+use crate::shared::Shared;
 
 /// Figures about the log since it was opened, and its sizes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
     pub head: Seq,
-    /// Every event up to here is in the lookup store.
+    /// Every event up to here is in a chunk of the lookup store.
     pub applied: Seq,
+    /// Every event up to here was taken by the lookup store: it is in a chunk, or gathered for the next.
+    pub taken: Seq,
     pub queued: usize,
     /// Submissions that were taken and have no answer yet.
     pub unanswered: usize,
@@ -29,6 +32,14 @@ pub struct Stats {
     pub store_bytes: u64,
     pub blobs: u64,
     pub blob_bytes: u64,
+}
+
+impl Stats {
+    /// Durable events that the lookup store has not taken yet; none when nothing happens.
+    #[must_use]
+    pub const fn lag_events(&self) -> u64 {
+        self.head.0.saturating_sub(self.taken.0)
+    }
 }
 
 #[derive(Default)]
@@ -81,6 +92,7 @@ impl Log {
         Stats {
             head: Seq(self.shared().head.load(Ordering::Acquire)),
             applied: store.applied(),
+            taken: store.taken(),
             queued: self.shared().queued.load(Ordering::Relaxed),
             unanswered: self.shared().unanswered.load(Ordering::Relaxed),
             answered: load(&counters.answered),

@@ -85,6 +85,9 @@ pub(crate) struct Store {
     sealed: RwLock<Vec<Sealed>>,
     /// Every record up to here is in a chunk, but for those that are pruned.
     applied: AtomicU64,
+    /// Every record up to here was taken: it is in a chunk, or gathered for the next one, which is
+    /// written when it is full. Until then the segments are read.
+    taken: AtomicU64,
     /// What stands up to here is pruned, and is read by nobody.
     pruned_to: AtomicU64,
     cache: Mutex<VecDeque<CachedChunk>>,
@@ -148,6 +151,7 @@ impl Store {
             fresh,
             sealed: RwLock::new(Vec::new()),
             applied: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
             pruned_to: AtomicU64::new(pruned_to.0),
             cache: Mutex::new(VecDeque::new()),
         };
@@ -288,6 +292,7 @@ impl Store {
             }
         }
         self.applied.store(durable, Ordering::Release);
+        self.taken.store(durable, Ordering::Release);
         Ok(())
     }
 
@@ -299,6 +304,11 @@ impl Store {
     /// Every record up to here is in a chunk.
     pub(crate) fn applied(&self) -> Seq {
         Seq(self.applied.load(Ordering::Acquire))
+    }
+
+    /// Every record up to here is in a chunk, or gathered for the next one.
+    pub(crate) fn taken(&self) -> Seq {
+        Seq(self.taken.load(Ordering::Acquire))
     }
 
     /// The last record that is pruned.

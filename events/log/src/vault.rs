@@ -237,6 +237,12 @@ impl Vault {
         Ok(number)
     }
 
+    /// Makes a key unusable to this process, and touches no file.
+    pub fn withhold(&self, key: KeyId) {
+        let mut ring = self.ring.write().expect("no holder panics");
+        ring.forget(key);
+    }
+
     /// Makes a key unusable for ever: everything that was sealed under it is lost. Returns once
     /// that is on the medium. What was shredded before stays so.
     pub fn shred(&self, key: KeyId) -> Result<(), VaultError> {

@@ -50,6 +50,8 @@ impl Writer {
         self.times.1 = at;
         self.records.extend_from_slice(record);
         self.count += 1;
+        let taken = self.next().0 - 1;
+        self.store.taken.store(taken, Ordering::Release);
         Ok(())
     }
 
