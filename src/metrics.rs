@@ -285,7 +285,7 @@ fn describe() {
     );
     describe_gauge!(
         "log_lag_events",
-        "Durable events that the lookup store does not hold yet"
+        "Durable events that the lookup store has not taken yet"
     );
     describe_gauge!("log_queue_depth", "Submissions that wait for the committer");
     describe_gauge!(
@@ -347,6 +347,10 @@ fn describe_telemetry() {
     describe_counter!(
         "telemetry_send_failures_total",
         "Attempts to send that failed, by signal"
+    );
+    describe_counter!(
+        "log_lines_lost_total",
+        "Log lines that telemetry.log_file did not take, as when its disk is full"
     );
     describe_gauge!(
         "telemetry_queue_bytes",

@@ -137,7 +137,7 @@ pub(crate) async fn memory(app: Data<App>, request: HttpRequest) -> Result<HttpR
             traces_bytes_max: traces_bytes_max as u64,
             telemetry_queue_bytes: telemetry::waiting_bytes() as u64,
             log_queued: stats.queued as u64,
-            log_lag_events: stats.head.0.saturating_sub(stats.applied.0),
+            log_lag_events: stats.lag_events(),
             state,
         })
     });

@@ -16,7 +16,7 @@ use super::workers::WorkersHealth;
 use super::{App, Running, guard};
 use crate::metrics::text::Format;
 use crate::stall::Found;
-use crate::{clock, disk};
+use crate::{clock, disk, telemetry};
 
 /// How the server is, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -54,6 +54,8 @@ pub(crate) struct Components {
     pub(crate) slo: SloHealth,
     /// The threads that answer requests.
     pub(crate) http_workers: WorkersHealth,
+    /// Whether `telemetry.log_file` does not take lines.
+    pub(crate) log_lines_lost: bool,
     /// When it was measured.
     #[serde(skip)]
     measured_micros: u64,
@@ -128,8 +130,9 @@ impl LogHealth {
 
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct StoreHealth {
+    /// The last event of its last chunk. Those after it are gathered for the next.
     pub(crate) applied_sequence: u64,
-    /// Durable events that the lookup store does not hold yet.
+    /// Durable events that the lookup store has not taken yet.
     pub(crate) lag_events: u64,
     pub(crate) bytes: u64,
     pub(crate) blobs: u64,
@@ -204,7 +207,7 @@ pub(crate) fn measure(app: &App, running: &Running) -> Measured {
     let freezes = running.log.state(|state| views::slo_freezes(state.slos()));
     let statuses = running.supervision.statuses();
     let space = disk::space(&app.config.server.data_dir);
-    let lag_events = stats.head.0.saturating_sub(stats.applied.0);
+    let lag_events = stats.lag_events();
     gauge!("log_head_sequence").set(stats.head.0 as f64);
     gauge!("log_lag_events").set(lag_events as f64);
     gauge!("log_queue_depth").set(stats.queued as f64);
@@ -250,6 +253,7 @@ pub(crate) fn measure(app: &App, running: &Running) -> Measured {
             reasons: freezes,
         },
         http_workers: app.workers.look(clock::monotonic_micros()),
+        log_lines_lost: telemetry::loses_lines(),
         measured_micros: clock::monotonic_micros(),
     })
 }
@@ -366,6 +370,9 @@ fn reasons_of(found: &Components) -> Vec<String> {
         reasons.push(format!(
             "{file} is damaged ({what}): hindcast repair --plan"
         ));
+    }
+    if found.log_lines_lost {
+        reasons.push("log lines are lost: telemetry.log_file takes none".to_owned());
     }
     if found.runs.intake_paused {
         reasons.push("work is refused because disk space is low".to_owned());

@@ -117,8 +117,8 @@ pub(crate) async fn renew(app: &Data<App>, identity: Identity) -> Result<Reloade
     let (changed, needs_restart) = (change.changed, change.needs_restart);
     tracing::info!(
         generation,
-        ?changed,
-        ?needs_restart,
+        changed = changed.join(", "),
+        needs_restart = needs_restart.join(", "),
         "configuration read again"
     );
     Ok(Reloaded {

@@ -33,7 +33,8 @@ pub struct Family {
     pub help: String,
     /// By their labels, sorted: two orders of the same labels are one series.
     series: BTreeMap<Labels, Series>,
-    /// Takes what comes when the family is full.
+    /// Takes what comes when the family is full. Counts add up, and levels do not: there is none of
+    /// gauges.
     overflow: Option<Series>,
 }
 
@@ -62,6 +63,16 @@ pub enum Cell {
     Counter(Arc<CounterCell>),
     Gauge(Arc<GaugeCell>),
     Histogram(Arc<HistogramCell>),
+}
+
+impl Kind {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
 }
 
 impl Family {
@@ -173,8 +184,8 @@ impl Recorder {
             .entry(name.clone())
             .or_insert_with(|| Family::new(kind));
         if family.kind != kind {
-            let was = family.kind;
-            tracing::error!(name, ?kind, ?was, "a metric is registered as two kinds");
+            let (kind, was) = (kind.word(), family.kind.word());
+            tracing::error!(name, kind, was, "a metric is registered as two kinds");
             return None;
         }
         if let Some(series) = family.series.get(&labels) {
@@ -185,6 +196,10 @@ impl Recorder {
             let cell = Cell::new(kind, &name);
             let series = Series { shown, cell };
             return Some(family.series.entry(labels).or_insert(series).cell.clone());
+        }
+        if kind == Kind::Gauge {
+            limited(&mut families, name);
+            return None;
         }
         let overflow = family.overflow.get_or_insert_with(|| Series {
             shown: "overflow=\"true\"".to_owned(),
@@ -284,6 +299,7 @@ mod tests {
             for n in 0..25 {
                 counter!("a_total", "n" => n.to_string()).increment(1);
                 histogram!("b_seconds", "n" => n.to_string()).record(1.0);
+                gauge!("c", "n" => n.to_string()).set(1.0);
             }
             // One that was there before is found as ever.
             counter!("a_total", "n" => "3").increment(1);
@@ -295,10 +311,13 @@ mod tests {
             "b_seconds_count{overflow=\"true\"} 15",
             "metric_cardinality_limited_total{metric=\"a_total\"} 15",
             "metric_cardinality_limited_total{metric=\"b_seconds\"} 15",
+            "metric_cardinality_limited_total{metric=\"c\"} 15",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
         assert_eq!(recorder.families()["a_total"].series().count(), 11);
+        // The last of many levels stands for none of them.
+        assert_eq!(recorder.families()["c"].series().count(), 10);
         assert_eq!(recorder.sum("a_total", &[]), Some(26.0));
     }
 

@@ -106,6 +106,16 @@ fn objectives_are_measured_from_requests() {
         .map(|burn| burn["window"].as_str().expect("a window"))
         .collect();
     assert_eq!(windows, ["5m", "30m", "1h", "6h", "3d", "30d"]);
+    // The oldest bucket counts as a whole, and how much that was is said.
+    for burn in found["burn"].as_array().expect("windows") {
+        let counted = burn["counted_seconds"].as_f64().expect("seconds");
+        let window = burn["window_seconds"].as_f64().expect("seconds");
+        let share = burn["covered"].as_f64().expect("a share");
+        assert!(
+            counted > 0.0 && (share - counted / window).abs() < 1e-9,
+            "{burn}"
+        );
+    }
     // A minute of thirty days is little, and said to be.
     let covered = found["covered"].as_f64().expect("a share");
     assert!(covered > 0.0 && covered < 0.001, "{covered}");

@@ -62,8 +62,7 @@ impl LogFigures {
         self.sync_seconds.set(seconds(stats.sync_micros));
         self.sync_seconds_max.set(seconds(stats.sync_micros_max));
         self.store_bytes.set(as_f64(stats.store_bytes));
-        self.pending
-            .set(as_f64(stats.head.0.saturating_sub(stats.applied.0)));
+        self.pending.set(as_f64(stats.lag_events()));
         self.segments.set(as_f64(stats.segments_sealed));
         self.blobs.set(as_f64(stats.blobs));
         self.blob_bytes.set(as_f64(stats.blob_bytes));

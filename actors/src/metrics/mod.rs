@@ -103,9 +103,14 @@ impl Metrics {
         }
     }
 
-    fn measure(&mut self) {
+    fn measure(&self) {
         self.figures.show(&self.log.stats());
         self.node.sample();
+    }
+
+    fn measure_time(&mut self) {
+        self.host.sample();
+        self.node.processors();
     }
 
     fn observe(&mut self, events: &[Recorded]) {
@@ -149,7 +154,7 @@ impl Component for Metrics {
         self.log.state(|state| self.events.begin(state));
         // No figure is shown before it was measured.
         self.measure();
-        self.host.sample();
+        self.measure_time();
     }
 
     fn handle(&mut self, message: Request) {
@@ -160,7 +165,7 @@ impl Component for Metrics {
 
     fn tick(&mut self) {
         self.log.state(|state| self.events.show(state));
-        self.host.sample();
+        self.measure_time();
         self.ticks += 1;
         if self.ticks % LOG_EVERY_TICKS == 1 {
             self.measure();

@@ -16,6 +16,7 @@ pub fn describe() {
     process();
     machine();
     container();
+    dependencies();
 }
 
 fn machine() {
@@ -349,7 +350,7 @@ fn log_figures() {
     describe_gauge!("db_size_bytes", Unit::Bytes, "Bytes of the lookup store");
     describe_gauge!(
         "db_pending_writes",
-        "Durable events that the lookup store has not taken in"
+        "Durable events that the lookup store has not taken yet"
     );
     describe_gauge!("log_segments_sealed", "Segments that are full and archived");
     describe_gauge!("blobs", "Content-addressed files");
@@ -357,6 +358,22 @@ fn log_figures() {
         "blob_bytes",
         Unit::Bytes,
         "Bytes of content-addressed files"
+    );
+}
+
+fn dependencies() {
+    describe_gauge!(
+        "external_dependency_up",
+        "1 when the last call to what is not run here was answered, by dependency"
+    );
+    describe_histogram!(
+        "external_request_duration_seconds",
+        Unit::Seconds,
+        "Calls to what is not run here, by dependency"
+    );
+    describe_counter!(
+        "external_rate_limited_total",
+        "Calls that a dependency answered with a wish for fewer of them"
     );
 }
 

@@ -40,8 +40,8 @@ impl NodeMetrics {
         }
     }
 
-    pub(super) fn sample(&mut self) {
-        self.processors();
+    /// Everything but the processors' times.
+    pub(super) fn sample(&self) {
         let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
         if let Some(bytes) = kib(&memory, "MemTotal:") {
             gauge!("node_memory_MemTotal_bytes").set(as_f64(bytes));
@@ -61,7 +61,8 @@ impl NodeMetrics {
         }
     }
 
-    fn processors(&mut self) {
+    /// The processors' times, which are read together with those of the process: they are compared.
+    pub(super) fn processors(&mut self) {
         let text = fs::read_to_string("/proc/stat").unwrap_or_default();
         for (number, ticks) in processors(&text).into_iter().enumerate() {
             if self.processors.len() == number {

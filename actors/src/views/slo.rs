@@ -65,6 +65,8 @@ pub struct SloView {
     pub burning: Vec<SloBurning>,
     /// The share of the window that was measured.
     pub covered: f64,
+    /// Seconds that were measured and counted: up to a bucket more than the window has, as in `burn`.
+    pub counted_seconds: f64,
     /// Whether the budget freezes when little of it is left.
     pub freezes: bool,
     pub frozen: bool,
@@ -99,6 +101,9 @@ pub struct SloBurn {
     pub valid: u64,
     /// The share of the window that was measured.
     pub covered: f64,
+    /// Seconds that were measured and counted: up to a bucket more than the window has, which is a
+    /// minute in windows of up to an hour, five minutes up to six hours, and an hour beyond.
+    pub counted_seconds: f64,
 }
 
 /// A pair of windows over which the budget burns too fast.
@@ -198,6 +203,7 @@ pub fn slo(it: &Slo, policy: SloPolicy, at: UnixMicros) -> SloView {
                 good: burn.counted.good,
                 valid: burn.counted.valid,
                 covered: covered(burn.counted, burn.window_micros),
+                counted_seconds: seconds(burn.counted),
             })
             .collect(),
         burning: it
@@ -211,6 +217,7 @@ pub fn slo(it: &Slo, policy: SloPolicy, at: UnixMicros) -> SloView {
             })
             .collect(),
         covered: covered(counted, window_micros),
+        counted_seconds: seconds(counted),
         freezes: objective.freezes,
         frozen: freeze.is_some(),
         freeze,
@@ -235,6 +242,11 @@ fn budget(objective: &SloObjective, counted: Counted) -> SloBudget {
 /// The share of a window that was measured.
 fn covered(counted: Counted, window_micros: u64) -> f64 {
     as_f64(counted.micros.min(window_micros)) / as_f64(window_micros)
+}
+
+/// Seconds that were measured.
+fn seconds(counted: Counted) -> f64 {
+    as_f64(counted.micros) / as_f64(SECOND_MICROS)
 }
 
 /// Per cent with one decimal.

@@ -15,7 +15,8 @@ fn percent(value: &Value, path: &str, decimals: usize) -> String {
 fn rate(burn: &Value) -> String {
     let found = burn["rate"].as_f64();
     let rate = found.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}"));
-    format!("{} {rate}", text(burn, "/window"))
+    let counted = burn["counted_seconds"].as_f64().unwrap_or_default();
+    format!("{} {rate} ({counted:.0} s counted)", text(burn, "/window"))
 }
 
 fn standing(item: &Value) -> &'static str {
