@@ -301,6 +301,32 @@ impl Operation {
         digest.into_iter().collect()
     }
 
+    /// Refuses what is refused before anything is computed, as far as it can be told without a stored
+    /// dataset.
+    ///
+    /// # Errors
+    /// The request makes no sense.
+    pub fn check(&self) -> Result<(), LabError> {
+        let control = &Uncontrolled;
+        match self {
+            Self::Discover(request) => match request.inline_dataset(&Limits::default())? {
+                Some(data) => {
+                    let how = (request.handling()?, control as &dyn Control);
+                    hindcast_causal::discover::check(&data, &request.options()?, how)
+                }
+                None => Ok(()),
+            },
+            Self::Validate(request) => {
+                Prepared::new(request, &identify::Limits::default(), control).map(|_| ())
+            }
+            Self::Paths(request) => {
+                hindcast_causal::paths::check(request, &GraphLimits::default(), control)
+            }
+            #[cfg(test)]
+            Self::Fault(_) => Ok(()),
+        }
+    }
+
     /// Computes it. `data` is the stored dataset, where the request names one.
     pub fn execute(
         &self,

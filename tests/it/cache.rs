@@ -290,6 +290,32 @@ fn questions_and_sizes_that_mean_nothing_are_refused() {
     server
         .post(report, &body)
         .expect_problem(422, "request.data[0][1]");
+    // What would be refused is refused here as well, with the same problem.
+    let graph = "dag { a -> b }";
+    let two = json!([[1, 2], [2, 1], [3, 5], [4, 4]]);
+    for (operation, request) in [
+        (
+            "validate",
+            json!({ "graph": graph, "treatment": "a", "outcome": "q" }),
+        ),
+        (
+            "paths",
+            json!({ "graph": graph, "treatment": "q", "outcome": "b" }),
+        ),
+        (
+            "discover",
+            json!({ "data": two, "required": [["x0", "q"]] }),
+        ),
+    ] {
+        let path = format!("/api/v1/causal/{operation}");
+        let refused = server.post(&path, &request).expect(422);
+        let field = refused["field"].as_str().expect("a field");
+        let operation = format!("causal.{operation}");
+        let body = json!({ "operation": operation, "request": request });
+        let told = server.post(report, &body);
+        let told = told.expect_problem(422, &format!("request.{field}"));
+        assert_eq!(told["detail"], refused["detail"]);
+    }
     patch(&server, "/cache/results", &json!({})).expect_problem(422, "bytes_max");
     let many = json!({ "entries_max": 1_000_000_000_000_u64 });
     patch(&server, "/cache/results", &many).expect_problem(422, "entries_max");

@@ -333,6 +333,7 @@ pub(crate) fn one(
     seal_key: KeyId,
     results: Option<&ResultCache>,
 ) -> Result<CacheableRequest, LabError> {
+    operation.check()?;
     let spec = operation.spec()?;
     let seed = operation.seed();
     let key = seed

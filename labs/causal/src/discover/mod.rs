@@ -121,6 +121,21 @@ pub fn discover_with(
     result::assemble(data, options, provenance, (outcome, stability), warnings)
 }
 
+/// Refuses what [`discover_with`] refuses before it searches; nothing is searched.
+///
+/// # Errors
+/// The data, or what is said of them, make no sense to this algorithm.
+pub fn check(
+    data: &Dataset,
+    options: &DiscoverOptions,
+    (handling, control): (Handling, &dyn Control),
+) -> Result<(), LabError> {
+    Knowledge::new(options.background().unwrap_or(&NOTHING_KNOWN), data.names())?;
+    let options = &options.resolved(data)?;
+    let other = handling.moments(data, options, control)?;
+    checks::check(other.as_ref().unwrap_or(data), options, control).map(|_| ())
+}
+
 fn stability(
     setting: Setting<'_>,
     options: &DiscoverOptions,

@@ -80,6 +80,18 @@ pub fn paths(
     Ok(answer)
 }
 
+/// Refuses what [`paths`] refuses before it looks for any.
+///
+/// # Errors
+/// The graph, or what is asked of it, makes no sense.
+pub fn check(
+    request: &PathsRequest,
+    limits: &GraphLimits,
+    control: &dyn Control,
+) -> Result<(), LabError> {
+    request.checked(limits, control).map(|_| ())
+}
+
 fn page(
     checked: &Checked,
     route: &Route<'_>,
