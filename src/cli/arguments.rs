@@ -202,7 +202,10 @@ pub(crate) enum Verb {
     /// Print a completion script for a shell.
     #[command(after_help = "Examples:\n  hindcast completions bash > \
                             ~/.local/share/bash-completion/completions/hindcast")]
-    Completions { shell: Shell },
+    Completions {
+        /// Whose completions are written.
+        shell: Shell,
+    },
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -447,12 +450,17 @@ mod tests {
     }
 
     #[test]
-    fn every_verb_has_help_with_an_example() {
+    fn every_verb_has_help_with_an_example_and_a_word_on_each_argument() {
         fn look(command: &clap::Command, path: &str, missing: &mut Vec<String>) {
             let path = format!("{path} {}", command.get_name());
             let after = command.get_after_help().map(ToString::to_string);
             if !after.is_some_and(|text| text.contains("hindcast ")) {
                 missing.push(path.clone());
+            }
+            for argument in command.get_arguments() {
+                if argument.get_help().is_none() && !argument.is_hide_set() {
+                    missing.push(format!("{path}: {}", argument.get_id()));
+                }
             }
             for inner in command.get_subcommands() {
                 look(inner, &path, missing);

@@ -1,5 +1,7 @@
 //! `hindcast config`.
 
+use std::path::PathBuf;
+
 use super::arguments::{ConfigVerb, Global};
 use super::output::{Failure, Output};
 use crate::config::{ConfigError, Overrides, load};
@@ -11,6 +13,7 @@ const DEFAULT: &str = include_str!("../../config/default.toml");
 pub(crate) fn run(global: &Global, verb: ConfigVerb, output: &Output) -> Result<(), Failure> {
     match verb {
         ConfigVerb::Check { file } => {
+            let file = checked_file(file, global)?;
             let overrides = Overrides {
                 file: Some(file.clone()),
                 set: global.set.clone(),
@@ -43,5 +46,15 @@ pub(crate) fn run(global: &Global, verb: ConfigVerb, output: &Output) -> Result<
             let json = crate::config::Config::default().document();
             output.either(&json, || Ok(DEFAULT.trim_end().to_owned()))
         }
+    }
+}
+
+/// The one file that was named, in either way.
+fn checked_file(file: Option<PathBuf>, global: &Global) -> Result<PathBuf, Failure> {
+    match (file, global.config.clone()) {
+        (Some(file), None) | (None, Some(file)) => Ok(file),
+        (Some(file), Some(other)) if file == other => Ok(file),
+        (Some(_), Some(_)) => Err(Failure::Usage("name one file to check".to_owned())),
+        (None, None) => Err(Failure::Usage("name the file to check".to_owned())),
     }
 }

@@ -169,11 +169,13 @@ impl Connection {
     }
 
     pub(super) fn unreachable(&self, error: &ureq::Error) -> Failure {
+        let spoke_otherwise = answered_otherwise(error);
         let error = error.to_string();
         let is_of_tls = error.contains("certificate") || error.contains("rustls");
         let hint = match error.contains(CA_AS_SERVER) {
             true => CA_HINT,
             false if is_of_tls && self.base.starts_with("https:") => TLS_HINT,
+            false if spoke_otherwise && self.base.starts_with("http:") => HTTPS_HINT,
             false => "is the server running? `hindcast serve` starts one",
         };
         Failure::Failed {
@@ -188,8 +190,23 @@ impl Connection {
 const CA_AS_SERVER: &str = "CaUsedAsEndEntity";
 const TLS_HINT: &str =
     "--ca-file names the certificate to trust; a server without one is asked by http://";
+const HTTPS_HINT: &str =
+    "something is there and does not speak HTTP: a server with a certificate is asked by https://";
 const CA_HINT: &str = "the server's certificate is that of an authority (CA:TRUE), which no server may show; make it \
     with `-addext basicConstraints=critical,CA:FALSE`, as docs/access.md says";
+
+/// Whether something took the connection and answered with something else than HTTP, as a server does
+/// that wants TLS.
+fn answered_otherwise(error: &ureq::Error) -> bool {
+    use std::io::ErrorKind;
+    if let ureq::Error::Io(error) = error {
+        return matches!(
+            error.kind(),
+            ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::InvalidData
+        );
+    }
+    matches!(error, ureq::Error::Protocol(_))
+}
 
 /// How long to wait before another attempt; none when there shall be none. Half of it is chance,
 /// so that those who were turned away together do not come back together.

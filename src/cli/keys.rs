@@ -19,6 +19,7 @@ pub(crate) enum Keys {
     Create {
         /// Who it stands for: the principal of what is done with it.
         name: String,
+        /// What it lets in: to read, to work, or to do everything.
         #[arg(long, value_enum)]
         role: RoleWord,
         /// When it ends, such as 2027-12-31T00:00:00Z; never if left out.

@@ -141,7 +141,7 @@ fn ignored(global: &Global, verb: &Verb) -> &'static [&'static str] {
         },
         Verb::Config {
             verb: ConfigVerb::Check { .. },
-        } => &[SERVER, CONFIG, DATA_DIR],
+        } => &[SERVER, DATA_DIR],
         Verb::Config {
             verb: ConfigVerb::Show,
         }

@@ -129,7 +129,7 @@ pub(crate) fn run(global: &Global, verb: &Profile, output: &Output) -> Result<()
 }
 
 fn older(file: &Path) -> Result<EndpointsReport, Failure> {
-    let wrong = |why: String| Failure::failed(format!("--baseline {}: {why}", file.display()));
+    let wrong = |why: String| Failure::Usage(format!("--baseline {}: {why}", file.display()));
     let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
     let report: EndpointsReport =
         serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;

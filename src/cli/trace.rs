@@ -21,7 +21,7 @@ pub(crate) enum Trace {
         #[arg(long)]
         failed: bool,
         /// How many.
-        #[arg(long, default_value_t = 10)]
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=500))]
         limit: u64,
     },
 }

@@ -19,6 +19,40 @@ const DENIED_BURST_MAX: NonZeroU32 = NonZeroU32::new(10).unwrap();
 /// Principals told apart; further ones share what is left.
 const PRINCIPALS_MAX: usize = 1_024;
 
+/// The verbs under which calls are recorded that are done, by method and route. What is denied goes
+/// by the same word, so that one search finds both.
+pub(super) const VERBS: [(&str, &str); 11] = [
+    ("POST /api/v1/keys", "keys.create"),
+    ("POST /api/v1/keys/{name}/revoke", "keys.revoke"),
+    ("POST /-/logs/rotate", "logs.rotate"),
+    ("POST /debug/profile", "debug.profile"),
+    ("POST /api/v1/capacity/measurements", "capacity.record"),
+    ("POST /api/v1/drills", "drills.practise"),
+    ("POST /api/v1/restore", "restore.plan"),
+    (
+        "PUT /api/v1/vaults/{name}/objects/{object}",
+        "vaults.change",
+    ),
+    (
+        "DELETE /api/v1/vaults/{name}/objects/{object}",
+        "vaults.change",
+    ),
+    (
+        "PUT /api/v1/vaults/{name}/objects/{object}*",
+        "vaults.change",
+    ),
+    (
+        "DELETE /api/v1/vaults/{name}/objects/{object}*",
+        "vaults.change",
+    ),
+];
+
+/// The verb of a call; of one that leaves an event of another kind its method and route.
+fn verb_of(route: &str) -> &str {
+    let found = VERBS.iter().find(|(known, _)| *known == route);
+    found.map_or(route, |(_, verb)| verb)
+}
+
 /// How many denials are recorded.
 pub(crate) struct Denials(DefaultKeyedRateLimiter<Name16>);
 
@@ -63,7 +97,7 @@ pub(crate) async fn denied(app: &App, request: &HttpRequest, route: String, reas
         && record(
             app,
             request,
-            (&route, request.path()),
+            (verb_of(&route), request.path()),
             (AuditOutcome::Denied, reason),
         )
         .await

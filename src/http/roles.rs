@@ -123,6 +123,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_verb_of_the_trail_is_that_of_a_route() {
+        for (route, verb) in crate::http::audit::VERBS {
+            let (method, template) = route.split_once(' ').expect("a method and a route");
+            assert!(row(method, template).is_some(), "{verb}: {route}");
+        }
+    }
+
+    #[test]
     fn every_route_of_the_openapi_document_has_a_row() {
         let document = crate::http::openapi_document();
         let document: serde_json::Value = serde_json::from_str(&document).expect("JSON");

@@ -111,6 +111,9 @@ fn a_role_does_what_it_may_and_no_more() {
     assert_eq!(denied[0]["data"]["verb"], format!("POST {VALIDATE}"));
     assert_eq!(denied[0]["data"]["role"], "viewer");
     assert_eq!(denied[0]["data"]["key"], viewer[4..16]);
+    // A call that is recorded by a verb of its own when it is done goes by it when it is denied.
+    let denied = of("audited", "operator");
+    assert_eq!(denied[0]["data"]["verb"], "keys.create");
 }
 
 #[test]

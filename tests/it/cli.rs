@@ -379,6 +379,14 @@ fn configuration_is_checked_shown_and_documented() {
         run(&["config", "check", file.to_str().expect("UTF-8")]).2,
         Some(0)
     );
+    // As every other verb takes it; which file it is may not be in doubt.
+    let file = file.to_str().expect("UTF-8");
+    assert_eq!(run(&["config", "check", "--config", file]).2, Some(0));
+    assert_eq!(
+        run(&["config", "check", "--config", file, "other"]).2,
+        Some(2)
+    );
+    assert_eq!(run(&["config", "check"]).2, Some(2));
     let mut command = hindcast(&["config", "show", "--json"]);
     command.env("HINDCAST__RUNS__THREADS", "3");
     let (shown, _, _) = finish(command, &[]);

@@ -224,6 +224,25 @@ fn a_new_certificate_is_shown_to_new_connections_and_old_ones_live_on() {
 }
 
 #[test]
+fn who_asks_a_server_with_a_certificate_wrongly_is_told_how() {
+    let dir = temporary();
+    let pair = made();
+    let settings = put(dir.path(), &pair.certificate, &pair.key);
+    let data = dir.path().join("data");
+    let server = Server::start_with(serve(&data, &[&settings[0], &settings[1]]));
+    // What to do is told where trust is lacking, and where the wrong protocol is spoken.
+    for (url, told) in [
+        (server.url.clone(), "--ca-file"),
+        (server.url.replace("https:", "http:"), "https://"),
+    ] {
+        let (_, errors, code) = finish(hindcast(&["status", "--server", &url]), &[]);
+        assert_eq!(code, Some(1), "{errors}");
+        let hint = errors.lines().find(|line| line.contains("hint"));
+        assert!(hint.is_some_and(|hint| hint.contains(told)), "{errors}");
+    }
+}
+
+#[test]
 fn a_certificate_of_an_authority_that_a_server_shows_is_named() {
     let dir = temporary();
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];

@@ -29,7 +29,7 @@ impl AuditOutcome {
 /// record's header.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Audited {
-    /// Such as `keys.create`; of a denied call its method and route.
+    /// Such as `keys.create`; of a denied call without such a verb its method and route.
     pub verb: String,
     /// What it was done to; empty when there is only one.
     pub target: String,

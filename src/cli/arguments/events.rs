@@ -41,6 +41,7 @@ pub(crate) enum Events {
         /// Start at this sequence number.
         #[arg(long)]
         from: Option<u64>,
+        /// How an event is written.
         #[arg(long, value_enum, default_value_t = ExportFormat::Jsonl)]
         format: ExportFormat,
     },

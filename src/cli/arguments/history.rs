@@ -29,6 +29,7 @@ pub(crate) struct Diff {
 pub(crate) struct Explain {
     /// A run, an experiment, an event or a dataset, by its id, sequence or digest.
     pub(crate) id: String,
+    /// What led to it, what it led to, or both.
     #[arg(long, value_enum, default_value_t = ExplainDirection::Both)]
     pub(crate) direction: ExplainDirection,
     /// Print a graph for other programs: dot is Graphviz, svg a picture.
