@@ -146,6 +146,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_if_takes_what_the_configuration_takes() {
+        for key in hindcast_model::event::Settings::KEYS {
+            assert!(
+                RANGES.contains(&(key.name, key.least, key.most)),
+                "{}",
+                key.name
+            );
+        }
+    }
+
+    #[test]
     fn every_number_has_a_range_and_refuses_the_absurd() {
         let all = Table::try_from(Config::default()).expect("plain data");
         let mut numbers = 0;

@@ -352,6 +352,15 @@ fn questions_that_do_not_fit_are_refused_by_field() {
         "runs.in_flight_max",
     );
     let config = "edits[0].config[\"runs.in_flight_max\"]";
+    // The bounds are those of the configuration's file.
+    for (value, told) in [
+        (0, "0 is below 1"),
+        (1_000_001, "1000001 is over the limit of 1000000"),
+        (-1, "-1 must not be negative"),
+    ] {
+        let keys = json!({ "config": { "runs.in_flight_max": value } });
+        refuse(edit(keys), config, told);
+    }
     refuse(
         edit(json!({ "config": { "runs.in_flight_max": "x" } })),
         config,

@@ -370,6 +370,7 @@ fn configure(
             let known =
                 Settings::KEYS.iter().any(|known| known.name == key) || BreakerPlan::is_about(key);
             let message = match known {
+                true if value.is_i64() => format!("{value} must not be negative"),
                 true => "expected a whole number that is not negative".to_owned(),
                 false => hindcast_model::settings::BadSetting::NotRead.to_string(),
             };

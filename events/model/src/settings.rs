@@ -8,7 +8,8 @@ use crate::event::Settings;
 pub struct Key {
     /// As in the configuration, such as `runs.in_flight_max`.
     pub name: &'static str,
-    /// The greatest value; the least is 0.
+    pub least: u64,
+    /// The greatest value.
     pub most: u64,
     set: fn(&mut Settings, u64),
 }
@@ -33,26 +34,30 @@ impl Settings {
     pub const KEYS: [Key; 4] = [
         Key {
             name: "runs.in_flight_max",
-            most: u32::MAX as u64,
+            least: 1,
+            most: 1_000_000,
             set: |settings, value| {
                 settings.runs_in_flight_max = u32::try_from(value).unwrap_or(u32::MAX);
             },
         },
         Key {
             name: "runs.idempotency_ttl_ms",
-            most: u64::MAX / MICROS_PER_MS,
+            least: 0,
+            most: 365 * 24 * 3_600_000,
             set: |settings, value| {
                 settings.idempotency_ttl_micros = value.saturating_mul(MICROS_PER_MS);
             },
         },
         Key {
             name: "runs.idempotency_entries_max",
-            most: u64::MAX,
+            least: 0,
+            most: 100_000_000,
             set: |settings, value| settings.idempotency_entries_max = value,
         },
         Key {
             name: "disk.reserve_bytes",
-            most: u64::MAX,
+            least: 0,
+            most: 1 << 44,
             set: |settings, value| settings.disk_reserve_bytes = value,
         },
     ];
@@ -60,7 +65,13 @@ impl Settings {
     /// Sets what the configuration says under `name`.
     pub fn set(&mut self, name: &str, value: u64) -> Result<(), BadSetting> {
         let known = Self::KEYS.iter().find(|key| key.name == name);
-        let Key { most, set, .. } = known.ok_or(BadSetting::NotRead)?;
+        let Key {
+            least, most, set, ..
+        } = known.ok_or(BadSetting::NotRead)?;
+        if value < *least {
+            let least = *least;
+            return Err(BadSetting::TooSmall { value, least });
+        }
         if value > *most {
             return Err(BadSetting::TooLarge { value, most: *most });
         }
@@ -104,7 +115,11 @@ mod tests {
         let refused = settings
             .set("runs.in_flight_max", 1 << 40)
             .expect_err("too large");
-        assert!(refused.to_string().contains("4294967295"), "{refused}");
+        assert!(refused.to_string().contains("1000000"), "{refused}");
+        let refused = settings
+            .set("runs.in_flight_max", 0)
+            .expect_err("too small");
+        assert_eq!(refused.to_string(), "0 is below 1");
         assert_eq!(settings, Settings::default());
     }
 }
