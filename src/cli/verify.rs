@@ -4,8 +4,8 @@ use std::path::Path;
 
 use hindcast_actors::history::{Archive, Recomputed, recompute};
 use hindcast_log::{
-    FirstSealed, LogError, MasterKey, PayloadError, Problem, Reader, Report, StoreCheck, Vault,
-    VaultError, verify,
+    Blobs, FirstSealed, LogError, MasterKey, PayloadError, Problem, Reader, Report, StoreCheck,
+    Vault, VaultError, verify,
 };
 use hindcast_model::Seq;
 use serde_json::{Value, json};
@@ -41,9 +41,12 @@ pub(crate) fn run(global: &Global, options: &Options, output: &Output) -> Result
     };
     let mut json = document(&report);
     json["recomputed"] = recomputed.as_ref().map_or(Value::Null, counts);
-    json["data_keys"] = keys.map_or(Value::Null, Value::from);
+    let of = |count: fn(&Opened) -> u64| keys.as_ref().map_or(Value::Null, |it| count(it).into());
+    json["data_keys"] = of(|it| it.keys);
+    json["sealed_datasets"] = of(|it| it.datasets);
+    json["redacted_datasets"] = of(|it| it.redacted);
     output.either(&json.to_string(), || {
-        Ok(text(&report, keys, recomputed.as_ref()))
+        Ok(text(&report, keys.as_ref(), recomputed.as_ref()))
     })?;
     match report.holds() {
         true => Ok(()),
@@ -96,13 +99,24 @@ pub(crate) fn prove(data_dir: &Path) -> Result<Report, Failure> {
     Ok(report)
 }
 
-/// Opens with each data key that was not shredded the first thing that it sealed. Returns how many
-/// keys do; none when they are kept elsewhere, or are wrapped and no master key is named.
+/// What data keys open.
+#[derive(Debug, Default)]
+struct Opened {
+    /// Keys that open the first thing that they sealed.
+    keys: u64,
+    /// Sealed datasets that were opened, and are what was sealed.
+    datasets: u64,
+    /// Sealed datasets that nobody can open any more.
+    redacted: u64,
+}
+
+/// Opens with each data key that was not shredded the first thing that it sealed, and every sealed
+/// dataset. None when the keys are kept elsewhere, or are wrapped and no master key is named.
 fn data_keys(
     data_dir: &Path,
     master: Option<&MasterKey>,
     report: &mut Report,
-) -> Result<Option<u64>, Failure> {
+) -> Result<Option<Opened>, Failure> {
     if !data_dir.join("keys").exists() {
         return Ok(None);
     }
@@ -112,7 +126,7 @@ fn data_keys(
     };
     let blobs = Reader::open(data_dir)?.blobs();
     let mut damaged = vault.damaged();
-    let mut open = 0;
+    let mut opened = Opened::default();
     for FirstSealed { key, seq, payload } in std::mem::take(&mut report.sealed) {
         damaged.retain(|damaged| *damaged != key);
         // Redacted after this log ends, which a restore honours.
@@ -120,7 +134,7 @@ fn data_keys(
             continue;
         }
         match vault.text(&blobs, key, &payload) {
-            Ok(_) => open += 1,
+            Ok(_) => opened.keys += 1,
             // A blob that is missing or damaged is named for itself.
             Err(PayloadError::Blob(_)) => {}
             Err(error @ (PayloadError::Sealed(_) | PayloadError::NotText)) => {
@@ -132,7 +146,28 @@ fn data_keys(
     for key in damaged {
         report.problem(Seq(0), VaultError::Damaged(key).to_string());
     }
-    Ok(Some(open))
+    datasets(&vault, &blobs, (report, &mut opened))?;
+    Ok(Some(opened))
+}
+
+/// Opens every sealed dataset. A key authenticates what it opens.
+fn datasets(
+    vault: &Vault,
+    blobs: &Blobs,
+    (report, opened): (&mut Report, &mut Opened),
+) -> Result<(), Failure> {
+    for (digest, seq) in std::mem::take(&mut report.sealed_datasets) {
+        let key = Vault::seals(blobs, digest)?;
+        if key.is_some_and(|key| vault.is_shredded(key)) {
+            opened.redacted += 1;
+            continue;
+        }
+        match vault.dataset(blobs, digest) {
+            Ok(_) => opened.datasets += 1,
+            Err(error) => report.problem(seq, format!("dataset {digest}: {error}")),
+        }
+    }
+    Ok(())
 }
 
 /// Computes the results of the log again; those that differ become problems of the report.
@@ -216,7 +251,7 @@ fn store(check: StoreCheck) -> String {
     }
 }
 
-fn text(report: &Report, keys: Option<u64>, recomputed: Option<&Recomputed>) -> String {
+fn text(report: &Report, keys: Option<&Opened>, recomputed: Option<&Recomputed>) -> String {
     let mut lines = vec![
         format!("{} events in {} segments", report.events, report.segments),
         match report.chain {
@@ -232,7 +267,14 @@ fn text(report: &Report, keys: Option<u64>, recomputed: Option<&Recomputed>) -> 
         format!("snapshots   {}", report.checkpoints.len()),
         format!("store       {}", store(report.store)),
         match keys {
-            Some(keys) => format!("data keys   {keys} open what they sealed"),
+            Some(Opened {
+                keys,
+                datasets,
+                redacted,
+            }) => format!(
+                "data keys   {keys} open what they sealed, {datasets} sealed datasets among it; \
+                 {redacted} datasets are redacted"
+            ),
             None => "data keys   not checked: none are here, or no master key is named".to_owned(),
         },
     ];

@@ -45,6 +45,11 @@ fn verify(dir: &Path) -> Value {
     serde_json::from_str(&out).expect("JSON")
 }
 
+/// How many sealed datasets a check opened, and how many nobody can open any more.
+fn datasets(report: &Value) -> [Option<u64>; 2] {
+    ["sealed_datasets", "redacted_datasets"].map(|name| report[name].as_u64())
+}
+
 fn id(answer: &Value, name: &str) -> String {
     answer[name].as_str().expect("a text").to_owned()
 }
@@ -87,6 +92,7 @@ fn a_redacted_subject_is_unreadable_and_the_log_stays_whole() {
     server.stop();
     let before = verify(dir.path());
     assert_eq!(before["recomputed"]["sealed"], 0, "{before}");
+    assert_eq!(datasets(&before), [Some(1), Some(0)], "{before}");
 
     let server = Server::start(dir.path());
     let redaction = json!({ "subject": "ada", "reason": "asked to be forgotten" });
@@ -122,6 +128,7 @@ fn a_redacted_subject_is_unreadable_and_the_log_stays_whole() {
     let counts = ["sealed", "compared"].map(|name| after["recomputed"][name].as_u64());
     assert_eq!(counts, [Some(2), Some(2)], "{after}");
     assert_eq!(after["holds"], true);
+    assert_eq!(datasets(&after), [Some(0), Some(1)], "{after}");
 }
 
 #[test]

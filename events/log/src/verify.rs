@@ -23,6 +23,7 @@ use crate::replay::{self, Checkpoint, Progress};
 use crate::scan;
 use crate::segment;
 use crate::store::Store;
+use crate::vault::Vault;
 pub use report::{FirstSealed, Problem, Report, StoreCheck};
 
 /// Checks the log under `data_dir`, and that the log folds to each of the `checkpoints` at its
@@ -414,6 +415,9 @@ impl<'a> Check<'a> {
         for (digest, seq) in std::mem::take(&mut self.blobs) {
             self.report.blobs += 1;
             match blobs.get(digest) {
+                Ok(content) if Vault::looks_sealed(&content) => {
+                    self.report.sealed_datasets.push((digest, seq));
+                }
                 Ok(_) => {}
                 Err(error @ (BlobError::Missing(_) | BlobError::Damaged(_))) => {
                     self.report.problem(seq, error.to_string());

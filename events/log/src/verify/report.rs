@@ -67,6 +67,8 @@ pub struct Report {
     /// For each data key that was not shredded what it has to open. The keys are not looked at here:
     /// they may be wrapped.
     pub sealed: Vec<FirstSealed>,
+    /// The stored datasets that are sealed and whole, with the first sequence that names each.
+    pub sealed_datasets: Vec<(Digest, Seq)>,
     pub problems: Vec<Problem>,
     pub problems_total: u64,
 }
