@@ -436,6 +436,8 @@ fn rotel_understands_all_three_signals() {
         let dropped = format!("telemetry_dropped_total{{signal=\"{signal}\"}} 0");
         assert!(metrics.contains(&dropped), "{metrics}");
     }
+    let collector = "external_dependency_up{dependency=\"otlp\"} 1\n";
+    assert!(metrics.contains(collector), "{metrics}");
     assert_eq!(server.stop(), Some(0));
 }
 
@@ -688,4 +690,39 @@ fn a_profile_shows_where_the_time_goes_and_is_taken_alone() {
         assert!(taken.body.contains(part), "{part} in {}", taken.body);
     }
     server.post(&format!("/api/v1/runs/{run}/cancel"), &json!({}));
+}
+
+#[test]
+fn lines_that_the_log_file_does_not_take_are_counted_and_told() {
+    let dir = temporary();
+    let server = Server::start_with(serve(dir.path(), &["telemetry.log_file=/dev/full"]));
+    let health = server.wait_until("/health", |health| {
+        health["components"]["log_lines_lost"] == true
+    });
+    assert_eq!(health["status"], "degraded");
+    assert!(
+        health["reasons"].to_string().contains("telemetry.log_file"),
+        "{health}"
+    );
+    let metrics = server.get("/metrics").body;
+    let mut lines = metrics.lines();
+    let lost = lines.find_map(|line| line.strip_prefix("log_lines_lost_total "));
+    assert!(lost.is_some_and(|lost| lost != "0"), "{metrics}");
+    server.post(VALIDATE, &validation()).expect(200);
+}
+
+#[test]
+fn an_idle_server_lags_behind_nothing() {
+    let dir = temporary();
+    let server = Server::start(dir.path());
+    for _ in 0..3 {
+        server.post(VALIDATE, &validation()).expect(200);
+    }
+    // Far too little for a chunk: what is gathered for the next one has been taken.
+    let health = server.wait_until("/health", |health| {
+        let store = &health["components"]["store"];
+        health["components"]["log"]["sequence"].as_u64() > Some(10) && store["lag_events"] == 0
+    });
+    assert_eq!(health["components"]["store"]["applied_sequence"], 0);
+    server.get("/api/v1/events?limit=100").expect(200);
 }

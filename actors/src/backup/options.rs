@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hindcast_backup::{
-    Access, Address, BackupError, Keep, Key, NONCE_BYTES, Repository, Signer, SigningKey,
+    Access, Address, BackupError, Keep, Key, NONCE_BYTES, Repository, Signer, SigningKey, Target,
     TargetError,
 };
 
 use super::schedule::Schedule;
 use crate::Environment;
+use crate::dependency::{Dependency, Measured};
 
 /// The name of the target that is always there: `backups/` in the data directory.
 pub const LOCAL: &str = "local";
@@ -104,6 +105,14 @@ impl TargetOptions {
     /// The repository in it.
     pub(crate) fn repository(&self, environment: &Environment) -> Result<Repository, BackupError> {
         let target = self.address.open(&self.access)?;
+        let target: Arc<dyn Target> = match &self.address {
+            Address::Directory(_) => target,
+            Address::S3 { .. } | Address::Sftp(_) | Address::Node(_) => {
+                let name = format!("backup_{}", self.name);
+                let measured = Dependency::new(&name, Arc::clone(&environment.clock));
+                Arc::new(Measured::new(target, measured))
+            }
+        };
         let fresh = Arc::clone(&environment.nonce);
         let nonce = move || {
             let mut nonce = [0; NONCE_BYTES];

@@ -5,15 +5,17 @@ use std::cell::Cell;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use hindcast_actors::trace::Finished;
+use hindcast_actors::{Dependency, Reached};
 use metrics::{Counter, counter};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
+use ureq::http::Response;
 
 use super::encode::{self, LogLine};
 use super::{Item, Queue, Settings, Signal};
-use crate::clock;
+use crate::clock::{self, SystemClock};
 use crate::metrics::process_metrics;
-use hindcast_actors::trace::Finished;
 
 /// Items of one batch.
 const BATCH_ITEMS_MAX: usize = 512;
@@ -32,6 +34,7 @@ pub(super) struct Sender {
     started_micros: u64,
     /// Whether the last attempt failed.
     failing: Cell<bool>,
+    collector: Dependency,
 }
 
 /// What came of an attempt.
@@ -58,6 +61,7 @@ impl Sender {
             failed: Signal::ALL.map(failed),
             started_micros: clock::wall().0,
             failing: Cell::new(false),
+            collector: Dependency::new("otlp", Arc::new(SystemClock)),
             settings,
             queue,
         }
@@ -210,7 +214,11 @@ impl Sender {
         for (name, value) in &self.settings.headers {
             request = request.header(name, value);
         }
-        match request.send(body) {
+        let reached = |sent: &Result<Response<_>, _>| match sent {
+            Ok(answer) => Reached::of(answer.status().as_u16()),
+            Err(_) => Reached::Failed,
+        };
+        match self.collector.call(|| request.send(body), reached) {
             Ok(answer) if answer.status().is_success() => Attempt::Done,
             Ok(answer) => {
                 let status = answer.status().as_u16();
