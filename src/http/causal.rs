@@ -258,7 +258,7 @@ async fn enter(
     let left = patience.left();
     let again = parameters::is_retry(request)? || was_recorded(app, request);
     let entered = gate(app, name).enter(again, left).await;
-    entered.inspect(|_| early::let_in(request)).map_err(|shed| {
+    entered.map_err(|shed| {
         if patience.left().is_some_and(|left| left.is_zero()) {
             return late();
         }
