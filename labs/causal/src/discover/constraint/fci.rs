@@ -75,7 +75,7 @@ pub(in crate::discover) fn learn(
             }
         }
     }
-    pag.colliders(&skeleton);
+    pag.colliders(&skeleton, control)?;
     pag.close(&skeleton, control)?;
     Ok(Learned { pag, skeleton })
 }
@@ -87,7 +87,7 @@ fn possible_d_sep(
     (known, control): (&Known<'_>, &dyn Control),
 ) -> Result<(), LabError> {
     let width = skeleton.width();
-    let first = Pag::with_colliders(skeleton);
+    let first = Pag::with_colliders(skeleton, control)?;
     let pools = (0..width).map(|x| {
         control.check()?;
         Ok(first.possible_separators(x))
@@ -118,6 +118,7 @@ fn possible_d_sep(
             .collect::<Result<Vec<_>, LabError>>()?;
         skeleton.largest = skeleton.largest.max(size);
         for (of, separated) in found {
+            control.check()?;
             for (target, members) in separated {
                 skeleton.separate(of, target, &members);
             }

@@ -101,7 +101,7 @@ fn learn(
     match method {
         Method::Pc => {
             let skeleton = Skeleton::learn(test, size_max, &pc::Known(knowledge), control)?;
-            let oriented = pc::orient(&skeleton, &pc::Known(knowledge));
+            let oriented = pc::orient(&skeleton, &pc::Known(knowledge), control)?;
             Ok(Found {
                 edges: oriented.edges(),
                 conflicts: oriented.conflicts,

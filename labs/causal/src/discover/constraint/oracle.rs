@@ -257,7 +257,7 @@ fn pc_finds_the_class_of_random_dags() {
         let oracle = random(&mut rng, 8, 0, 0.35);
         let known = nothing(8);
         let skeleton = Skeleton::learn(&oracle, None, &pc::Known(&known), &Uncontrolled).unwrap();
-        let found = pc::orient(&skeleton, &pc::Known(&known));
+        let found = pc::orient(&skeleton, &pc::Known(&known), &Uncontrolled).unwrap();
         let dag: Vec<Vec<usize>> = (0..8)
             .map(|b| {
                 (0..8)
@@ -289,7 +289,9 @@ fn what_is_known_beforehand_directs_removes_and_keeps() {
     let run = |knowledge: &Knowledge| {
         let known = pc::Known(knowledge);
         let skeleton = Skeleton::learn(&chain, None, &known, &Uncontrolled).unwrap();
-        pc::orient(&skeleton, &known).edges()
+        pc::orient(&skeleton, &known, &Uncontrolled)
+            .unwrap()
+            .edges()
     };
     let directed = |a, b| (a, b, EdgeType::Directed);
     let no_return = stated(

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 
+use super::pc::CHECK_EVERY;
 use super::skeleton::Skeleton;
 use crate::control::{Control, Stop};
 use crate::graph::EdgeType;
@@ -30,10 +31,13 @@ pub(in crate::discover) struct Pag {
 
 impl Pag {
     /// Circles everywhere, then arrowheads at the unshielded colliders (R0).
-    pub(in crate::discover) fn with_colliders(skeleton: &Skeleton) -> Self {
+    pub(in crate::discover) fn with_colliders(
+        skeleton: &Skeleton,
+        control: &dyn Control,
+    ) -> Result<Self, Stop> {
         let mut pag = Self::circles(skeleton);
-        pag.colliders(skeleton);
-        pag
+        pag.colliders(skeleton, control)?;
+        Ok(pag)
     }
 
     pub(in crate::discover) fn circles(skeleton: &Skeleton) -> Self {
@@ -51,13 +55,22 @@ impl Pag {
         }
     }
 
-    pub(in crate::discover) fn colliders(&mut self, skeleton: &Skeleton) {
-        for [x, y, z] in skeleton.unshielded() {
+    pub(in crate::discover) fn colliders(
+        &mut self,
+        skeleton: &Skeleton,
+        control: &dyn Control,
+    ) -> Result<(), Stop> {
+        let triples = skeleton.unshielded(control)?;
+        for (n, [x, y, z]) in triples.into_iter().enumerate() {
+            if n % CHECK_EVERY == 0 {
+                control.check()?;
+            }
             if !skeleton.separates(y, x, z) {
                 self.place(x, y, End::Arrow);
                 self.place(z, y, End::Arrow);
             }
         }
+        Ok(())
     }
 
     /// What the edge between `a` and `b` has at `b`.

@@ -5,10 +5,14 @@
 //! of an earlier one is left out, and no rule closes a directed cycle; both are counted.
 
 use super::skeleton::{self, Skeleton};
+use crate::control::{Control, Stop};
 use crate::discover::cpdag::Cpdag;
 use crate::discover::knowledge::Knowledge;
 
 use crate::graph::{EdgeType, NodeSet};
+
+/// Triples between two looks at the control.
+pub(super) const CHECK_EVERY: usize = 64;
 
 pub(in crate::discover) struct Oriented {
     pub class: Cpdag,
@@ -53,7 +57,11 @@ impl skeleton::Known for Known<'_> {
 }
 
 /// Directs the skeleton. Edges with one direction barred are directed first.
-pub(in crate::discover) fn orient(skeleton: &Skeleton, known: &dyn skeleton::Known) -> Oriented {
+pub(in crate::discover) fn orient(
+    skeleton: &Skeleton,
+    known: &dyn skeleton::Known,
+    control: &dyn Control,
+) -> Result<Oriented, Stop> {
     let width = skeleton.width();
     let mut class = Cpdag::empty(width);
     for x in 0..width {
@@ -72,11 +80,14 @@ pub(in crate::discover) fn orient(skeleton: &Skeleton, known: &dyn skeleton::Kno
         class,
         conflicts: 0,
     };
-    let triples = skeleton.unshielded();
-    for &[x, y, z] in triples
-        .iter()
-        .filter(|t| !skeleton.separates(t[1], t[0], t[2]))
-    {
+    let triples = skeleton.unshielded(control)?;
+    for (n, &[x, y, z]) in triples.iter().enumerate() {
+        if n % CHECK_EVERY == 0 {
+            control.check()?;
+        }
+        if skeleton.separates(y, x, z) {
+            continue;
+        }
         if rules.class.directed(y, x) || rules.class.directed(y, z) {
             rules.conflicts += 1;
             continue;
@@ -84,11 +95,11 @@ pub(in crate::discover) fn orient(skeleton: &Skeleton, known: &dyn skeleton::Kno
         rules.class.direct(x, y);
         rules.class.direct(z, y);
     }
-    rules.close(&triples, skeleton);
-    Oriented {
+    rules.close(&triples, skeleton, control)?;
+    Ok(Oriented {
         class: rules.class,
         conflicts: rules.conflicts,
-    }
+    })
 }
 
 struct Rules {
@@ -98,49 +109,62 @@ struct Rules {
 
 impl Rules {
     /// Meek's rules until none applies, one rule after the other over all edges.
-    fn close(&mut self, triples: &[[usize; 3]], skeleton: &Skeleton) {
+    fn close(
+        &mut self,
+        triples: &[[usize; 3]],
+        skeleton: &Skeleton,
+        control: &dyn Control,
+    ) -> Result<(), Stop> {
         loop {
             let before = self.conflicts;
             self.conflicts = 0;
             let mut changed = false;
-            changed |= self.away_from_collider(triples);
-            changed |= self.each_undirected(skeleton, |class, a, b, around| {
+            changed |= self.away_from_collider(triples, control)?;
+            changed |= self.each_undirected((skeleton, control), |class, a, b, around| {
                 around
                     .iter()
                     .any(|&c| class.directed(a, c) && class.directed(c, b))
-            });
-            changed |= self.each_undirected(skeleton, double_triangle);
-            changed |= self.each_undirected(skeleton, through_two);
+            })?;
+            changed |= self.each_undirected((skeleton, control), double_triangle)?;
+            changed |= self.each_undirected((skeleton, control), through_two)?;
             if !changed {
                 // Left-out orientations of the last round are those that stay open.
                 self.conflicts += before;
-                return;
+                return Ok(());
             }
             self.conflicts = before;
         }
     }
 
     /// Rule 1: a -> b - c with a and c apart gives b -> c.
-    fn away_from_collider(&mut self, triples: &[[usize; 3]]) -> bool {
+    fn away_from_collider(
+        &mut self,
+        triples: &[[usize; 3]],
+        control: &dyn Control,
+    ) -> Result<bool, Stop> {
         let mut both: Vec<[usize; 3]> = triples.iter().map(|&[x, y, z]| [z, y, x]).collect();
         both.extend_from_slice(triples);
         both.sort_unstable_by_key(|&[a, b, c]| [b, a, c]);
         let mut changed = false;
-        for [a, b, c] in both {
+        for (n, [a, b, c]) in both.into_iter().enumerate() {
+            if n % CHECK_EVERY == 0 {
+                control.check()?;
+            }
             if self.class.directed(a, b) && self.class.undirected(b, c) {
                 changed |= self.direct(b, c);
             }
         }
-        changed
+        Ok(changed)
     }
 
     fn each_undirected(
         &mut self,
-        skeleton: &Skeleton,
+        (skeleton, control): (&Skeleton, &dyn Control),
         forced: impl Fn(&Cpdag, usize, usize, &[usize]) -> bool,
-    ) -> bool {
+    ) -> Result<bool, Stop> {
         let mut changed = false;
         for a in 0..skeleton.width() {
+            control.check()?;
             let around = skeleton.neighbours(a);
             for &b in &around {
                 if self.class.undirected(a, b) && forced(&self.class, a, b, &around) {
@@ -148,7 +172,7 @@ impl Rules {
                 }
             }
         }
-        changed
+        Ok(changed)
     }
 
     /// Directs a - b unless that closes a cycle.

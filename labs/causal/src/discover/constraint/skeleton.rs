@@ -9,7 +9,7 @@
 use rayon::prelude::*;
 
 use super::independence::{Independence, Question};
-use crate::control::Control;
+use crate::control::{Control, Stop};
 use crate::error::LabError;
 use crate::graph::NodeSet;
 
@@ -108,9 +108,10 @@ impl Skeleton {
                 gather(test, question, self.width, control)
             })
             .collect::<Result<Vec<_>, _>>()?;
-        for (of, separated) in found.iter().enumerate() {
+        for (of, separated) in found.into_iter().enumerate() {
+            control.check()?;
             for (target, members) in separated {
-                self.separate(of, *target, members);
+                self.separate(of, target, &members);
             }
         }
         self.levels += 1;
@@ -149,16 +150,20 @@ impl Skeleton {
     }
 
     /// Triples x - y - z with x and z apart, x < z, in order of y, x, z.
-    pub(in crate::discover) fn unshielded(&self) -> Vec<[usize; 3]> {
+    pub(in crate::discover) fn unshielded(
+        &self,
+        control: &dyn Control,
+    ) -> Result<Vec<[usize; 3]>, Stop> {
         let mut triples = Vec::new();
         for y in 0..self.width {
+            control.check()?;
             for x in self.adjacent[y].iter() {
                 let ends = self.adjacent[y].iter();
                 let ends = ends.filter(|&z| z > x && !self.adjacent(x, z));
                 triples.extend(ends.map(|z| [x, y, z]));
             }
         }
-        triples
+        Ok(triples)
     }
 }
 
