@@ -462,7 +462,7 @@ mod tests {
         let run = || operation.execute(None, 5, &Uncontrolled).unwrap();
         assert_eq!(run(), run());
         assert_eq!(run().hash, digest(run().json.as_bytes()));
-        assert_eq!(run().algorithm_version, "boss/6");
+        assert_eq!(run().algorithm_version, "boss/7");
     }
 
     #[test]

@@ -31,9 +31,20 @@ impl Cholesky {
 
     /// The factor of the rows and columns `keep`, in that order.
     pub fn of_principal(matrix: &Matrix, keep: &[usize], floor: f64) -> Option<Self> {
-        let value = |i: usize, j: usize| matrix[(keep[i], keep[j])];
-        let Ok(factor) = Self::from_fn(keep.len(), floor, value, || Ok::<(), Infallible>(()));
+        let Ok(factor) =
+            Self::of_principal_within(matrix, keep, floor, || Ok::<(), Infallible>(()));
         factor
+    }
+
+    /// The same for many of them, as in [`Self::new_within`].
+    pub fn of_principal_within<E>(
+        matrix: &Matrix,
+        keep: &[usize],
+        floor: f64,
+        check: impl Fn() -> Result<(), E>,
+    ) -> Result<Option<Self>, E> {
+        let value = |i: usize, j: usize| matrix[(keep[i], keep[j])];
+        Self::from_fn(keep.len(), floor, value, check)
     }
 
     fn from_fn<E>(
@@ -69,14 +80,19 @@ impl Cholesky {
     /// Solves A x = b in place.
     pub fn solve(&self, b: &mut [f64]) {
         let n = self.lower.rows();
-        for i in 0..n {
-            let dot = crate::dot(&self.lower.row(i)[..i], &b[..i]);
-            b[i] = (b[i] - dot) / self.lower[(i, i)];
-        }
+        self.solve_lower(b);
         for i in (0..n).rev() {
             b[i] /= self.lower[(i, i)];
             let (head, tail) = b.split_at_mut(i);
             crate::axpy(-tail[0], &self.lower.row(i)[..i], head);
+        }
+    }
+
+    /// Solves L x = b in place.
+    pub fn solve_lower(&self, b: &mut [f64]) {
+        for i in 0..self.lower.rows() {
+            let dot = crate::dot(&self.lower.row(i)[..i], &b[..i]);
+            b[i] = (b[i] - dot) / self.lower[(i, i)];
         }
     }
 

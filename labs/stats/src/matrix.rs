@@ -1,9 +1,12 @@
 //! A small dense matrix, row by row in one vector, with products whose summation order is fixed.
 
+use std::convert::Infallible;
 use std::ops::{Index, IndexMut};
 
 /// Rows of a cross product that are summed before they are added to the total.
 const CROSS_BLOCK_ROWS: usize = 128;
+/// Products of a cross product between two looks at whether to go on.
+const CROSS_PRODUCTS_BETWEEN_CHECKS: usize = 1 << 22;
 
 /// `rows` x `columns` numbers, row-major.
 #[derive(Debug, Clone, PartialEq)]
@@ -144,29 +147,42 @@ impl Matrix {
     /// The symmetric cross product of `self` with itself, `self^T self`: blocks of rows are
     /// summed one by one and then added up, which bounds the rounding error.
     pub fn cross_product(&self) -> Self {
+        let Ok(total) = self.cross_product_within(|| Ok::<(), Infallible>(()));
+        total
+    }
+
+    /// The same for a large matrix: `check` is asked at least every 2^22 products or four rows, and
+    /// ends it with its error.
+    pub fn cross_product_within<E>(&self, check: impl Fn() -> Result<(), E>) -> Result<Self, E> {
         let d = self.columns;
-        self.crossed(|_| d)
+        self.crossed(|_| d, check)
     }
 
     /// The same for a lower triangular matrix, without the products that are 0.
     pub(crate) fn lower_cross_product(&self) -> Self {
-        self.crossed(|row| row + 1)
+        let Ok(total) = self.crossed(|row| row + 1, || Ok::<(), Infallible>(()));
+        total
     }
 
     /// The cross product, given before which column the values of a row are that may differ from
     /// 0; it does not fall with the rows.
-    fn crossed(&self, width: impl Fn(usize) -> usize) -> Self {
+    fn crossed<E>(
+        &self,
+        width: impl Fn(usize) -> usize,
+        check: impl Fn() -> Result<(), E>,
+    ) -> Result<Self, E> {
         let d = self.columns;
         let mut total = Self::zeros(d, d);
         if self.rows <= CROSS_BLOCK_ROWS {
-            cross_block(&self.values, d, &width, &mut total.values);
+            cross_block((&self.values, d), &width, &mut total.values, &check)?;
         } else {
             let mut block = Self::zeros(d, d);
             for start in (0..self.rows).step_by(CROSS_BLOCK_ROWS) {
                 block.values.fill(0.0);
                 let end = (start + CROSS_BLOCK_ROWS).min(self.rows);
                 let rows = &self.values[start * d..end * d];
-                cross_block(rows, d, |row| width(start + row), &mut block.values);
+                let width = |row| width(start + row);
+                cross_block((rows, d), width, &mut block.values, &check)?;
                 for (sum, part) in total.values.iter_mut().zip(&block.values) {
                     *sum += part;
                 }
@@ -177,7 +193,7 @@ impl Matrix {
                 total.values[i * d + j] = total.values[j * d + i];
             }
         }
-        total
+        Ok(total)
     }
 }
 
@@ -227,13 +243,22 @@ fn accumulate_two(
 
 /// Adds the upper triangle of the cross product of `rows` (each of `d` values, of which those from
 /// `width` on are 0) to `sums`.
-fn cross_block(rows: &[f64], d: usize, width: impl Fn(usize) -> usize, sums: &mut [f64]) {
+fn cross_block<E>(
+    (rows, d): (&[f64], usize),
+    width: impl Fn(usize) -> usize,
+    sums: &mut [f64],
+    check: impl Fn() -> Result<(), E>,
+) -> Result<(), E> {
     if d == 0 {
-        return;
+        return Ok(());
     }
+    let check_every = (CROSS_PRODUCTS_BETWEEN_CHECKS / (4 * d * d)).max(1);
     let whole = rows.len() / d / 4 * 4;
     let (groups, rest) = rows.split_at(whole * d);
     for (number, group) in groups.chunks_exact(4 * d).enumerate() {
+        if number % check_every == 0 {
+            check()?;
+        }
         let width = width(4 * number + 3).min(d);
         let [r0, r1, r2, r3] = [0, 1, 2, 3].map(|row| &group[row * d..][..width]);
         for i in 0..width {
@@ -251,6 +276,7 @@ fn cross_block(rows: &[f64], d: usize, width: impl Fn(usize) -> usize, sums: &mu
             crate::axpy(row[i], &row[i..width], &mut sums[i * d + i..i * d + width]);
         }
     }
+    Ok(())
 }
 
 impl Index<(usize, usize)> for Matrix {

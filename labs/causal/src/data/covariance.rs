@@ -5,8 +5,8 @@ use hindcast_stats::{Matrix, PivotedCholesky, dot, sum};
 
 use crate::control::Stop;
 
-/// Rows that are summed before they are added to the total: bounds the rounding error, the memory
-/// for centred values, and the time between two looks at the control.
+/// Rows that are summed before they are added to the total: bounds the rounding error and the memory
+/// for centred values.
 const BLOCK_ROWS: usize = 128;
 /// A spread below this fraction of the largest magnitude is rounding, not variation.
 const CONSTANT_TOLERANCE: f64 = 1e-13;
@@ -25,7 +25,7 @@ pub struct Covariance {
 }
 
 impl Covariance {
-    /// `check` is asked after every block of rows.
+    /// `check` is asked every few rows.
     pub(super) fn new(
         columns: &[Vec<f64>],
         check: impl Fn() -> Result<(), Stop>,
@@ -50,11 +50,12 @@ impl Covariance {
                     centred[(i, j)] = x - means[j];
                 }
             }
-            let cross = centred.cross_product();
+            let cross = centred.cross_product_within(&check)?;
             for (total, part) in covariance.values_mut().iter_mut().zip(cross.values()) {
                 *total += part;
             }
         }
+        check()?;
         covariance.scale(1.0 / rows as f64);
         let correlation = correlation_of(&covariance, &constant);
         Ok(Self {
@@ -97,11 +98,12 @@ impl Covariance {
                     }
                 }
             }
-            let cross = centred.cross_product();
+            let cross = centred.cross_product_within(&check)?;
             for (total, part) in covariance.values_mut().iter_mut().zip(cross.values()) {
                 *total += part;
             }
         }
+        check()?;
         covariance.scale(1.0 / rows as f64);
         let correlation = correlation_of(&covariance, &constant);
         Ok(Self {
@@ -129,7 +131,7 @@ impl Covariance {
             let squares: Vec<f64> = known.iter().map(|x| (x - means[j]).powi(2)).collect();
             sds[j] = (sum(&squares) / known.len() as f64).sqrt();
         }
-        let sums = common_sums(columns, &means, &sds, check)?;
+        let sums = common_sums(columns, &means, &sds, &check)?;
         let count = |i: usize, j: usize| sums[(d + i, d + j)];
         let mut least_pair = (0, 0);
         let correlation = Matrix::from_fn(d, d, |i, j| {
@@ -148,6 +150,7 @@ impl Covariance {
                 0.0
             }
         });
+        check()?;
         for i in 0..d {
             for j in 0..i {
                 if least_pair == (0, 0) || count(j, i) < count(least_pair.0, least_pair.1) {
@@ -216,6 +219,7 @@ impl Covariance {
         check: impl Fn() -> Result<(), Stop>,
     ) -> Result<Vec<Vec<usize>>, Stop> {
         let live: Vec<usize> = (0..self.width()).filter(|&j| !self.constant[j]).collect();
+        check()?;
         let matrix = self.correlation.principal(&live);
         let found = PivotedCholesky::new_within(&matrix, COLLINEAR_TOLERANCE, &check)?;
         if found.dependent.is_empty() {
@@ -279,7 +283,7 @@ fn common_sums(
                 }
             }
         }
-        let cross = block.cross_product();
+        let cross = block.cross_product_within(&check)?;
         for (total, part) in sums.values_mut().iter_mut().zip(cross.values()) {
             *total += part;
         }

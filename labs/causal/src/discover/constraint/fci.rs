@@ -23,6 +23,7 @@ pub(in crate::discover) struct Learned {
 /// leaves open whether its tail is an ancestor by another way.
 pub(in crate::discover) struct Known<'a> {
     knowledge: &'a Knowledge,
+    /// Of each variable, ascending.
     predecessors: Vec<Vec<usize>>,
 }
 
@@ -41,7 +42,7 @@ impl<'a> Known<'a> {
 
 impl skeleton::Known for Known<'_> {
     fn barred(&self, a: usize, b: usize) -> bool {
-        self.predecessors[a].contains(&b)
+        self.predecessors[a].binary_search(&b).is_ok()
     }
 
     fn joined(&self, a: usize, b: usize) -> bool {
@@ -88,10 +89,7 @@ fn possible_d_sep(
 ) -> Result<(), LabError> {
     let width = skeleton.width();
     let first = Pag::with_colliders(skeleton, control)?;
-    let pools = (0..width).map(|x| {
-        control.check()?;
-        Ok(first.possible_separators(x))
-    });
+    let pools = (0..width).map(|x| first.possible_separators(x, control));
     let pools = pools.collect::<Result<Vec<_>, Stop>>()?;
     // Where the pool is the neighbourhood every subset was tested already.
     let wider: Vec<usize> = (0..width)

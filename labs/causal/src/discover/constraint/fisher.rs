@@ -69,6 +69,15 @@ impl Independence for FisherZ<'_> {
         if question.size > question.pool.len() {
             return Ok(());
         }
+        if question.size == 0 {
+            let (bound, of) = (self.bound(0), self.correlation.row(question.of));
+            for &target in question.targets {
+                if of[target] * of[target] <= bound {
+                    found(target, &[]);
+                }
+            }
+            return Ok(());
+        }
         let mut walk = Walk::new(self, question, control);
         walk.descend(0, 0, found)
     }
@@ -105,7 +114,7 @@ impl<'a> Walk<'a> {
         }
         names.push(question.of);
         let first = test.correlation.principal(&names).values().to_vec();
-        let mut levels = vec![vec![0.0; first.len()]; question.size.max(1)];
+        let mut levels = vec![vec![0.0; first.len()]; question.size];
         levels[0] = first;
         Self {
             question,
@@ -162,7 +171,7 @@ impl<'a> Walk<'a> {
         true
     }
 
-    /// The last member of the set, or none for the empty set: here the tests are made.
+    /// The last member of the set: here the tests are made.
     fn last(
         &mut self,
         depth: usize,
@@ -170,16 +179,8 @@ impl<'a> Walk<'a> {
         found: &mut dyn FnMut(usize, &[usize]),
     ) -> Result<(), Stop> {
         let (w, own) = (self.width, self.width - 1);
-        let level = &self.levels[depth.min(self.levels.len() - 1)];
+        let level = &self.levels[depth];
         let of = &level[own * w..];
-        if self.question.size == 0 {
-            for (r, &target) in of.iter().zip(self.question.targets) {
-                if r * r <= self.bound {
-                    found(target, &[]);
-                }
-            }
-            return Ok(());
-        }
         let variances: Vec<f64> = (0..self.targets).map(|t| level[t * w + t]).collect();
         for at in from..self.place.len() {
             let member = self.place[at];

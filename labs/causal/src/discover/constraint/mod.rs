@@ -13,13 +13,13 @@ mod pag;
 mod pc;
 mod skeleton;
 
-use hindcast_stats::Matrix;
+use hindcast_stats::{Cholesky, Matrix, dot};
 
 use super::knowledge::Knowledge;
 use super::options::{ConstraintOptions, TestChoice};
-use super::regression::Regression;
+use super::regression::SINGULAR;
 use super::result::{Convergence, IndexedEdge, Outcome, Warning, WarningCode};
-use crate::control::Control;
+use crate::control::{Control, Stop};
 use crate::data::Dataset;
 use crate::error::LabError;
 use crate::graph::EdgeType;
@@ -66,7 +66,7 @@ fn run(
         let codes = data.codes_within(control)?;
         let test = GSquare::new(codes, options.alpha, control)?;
         let found = learn(&test, options, knowledge, method, control)?;
-        return Ok(found.outcome(&test, |_, from, to| test.association(from, to)));
+        return found.outcome(&test, control, |_, from, to| Ok(test.association(from, to)));
     }
     let moments = data.covariance_within(control)?;
     if moments.rows() < ROWS_MIN {
@@ -76,9 +76,9 @@ fn run(
     let correlation = moments.correlation();
     let test = FisherZ::new(correlation, moments.rows(), options.alpha);
     let found = learn(&test, options, knowledge, method, control)?;
-    Ok(found.outcome(&test, |edges, from, to| {
-        partial_correlation(correlation, edges, from, to)
-    }))
+    found.outcome(&test, control, |parents, from, to| {
+        partial_correlation(correlation, parents, (from, to), control)
+    })
 }
 
 type Ends = (usize, usize, EdgeType);
@@ -121,19 +121,31 @@ fn learn(
 }
 
 impl Found {
+    /// `weight` gets the parents of every variable and two variables.
     fn outcome(
         self,
         test: &dyn Independence,
-        weight: impl Fn(&[Ends], usize, usize) -> f64,
-    ) -> Outcome {
-        let weighted = self.edges.iter().map(|&(from, to, kind)| IndexedEdge {
-            from,
-            to,
-            kind,
-            weight: weight(&self.edges, from, to),
+        control: &dyn Control,
+        weight: impl Fn(&[Vec<usize>], usize, usize) -> Result<f64, Stop>,
+    ) -> Result<Outcome, LabError> {
+        let mut parents = vec![Vec::new(); test.width()];
+        for &(from, to, kind) in &self.edges {
+            if kind == EdgeType::Directed {
+                parents[to].push(from);
+            }
+        }
+        let weighted = self.edges.iter().map(|&(from, to, kind)| {
+            control.check()?;
+            let weight = weight(&parents, from, to)?;
+            Ok(IndexedEdge {
+                from,
+                to,
+                kind,
+                weight,
+            })
         });
-        Outcome {
-            edges: weighted.collect(),
+        Ok(Outcome {
+            edges: weighted.collect::<Result<_, Stop>>()?,
             iterations: self.skeleton.levels,
             convergence: Convergence {
                 converged: true,
@@ -142,7 +154,7 @@ impl Found {
             },
             warnings: self.warnings(test),
             ..Outcome::default()
-        }
+        })
     }
 
     fn warnings(&self, test: &dyn Independence) -> Vec<Warning> {
@@ -169,16 +181,25 @@ impl Found {
 
 /// Of two variables given the other parents of either; the plain correlation where that is not
 /// defined.
-fn partial_correlation(correlation: &Matrix, edges: &[Ends], from: usize, to: usize) -> f64 {
-    let mut with: Vec<usize> = edges
-        .iter()
-        .filter(|e| e.2 == EdgeType::Directed && (e.1 == from || e.1 == to))
-        .map(|e| e.0)
-        .filter(|&v| v != from && v != to)
-        .collect();
+fn partial_correlation(
+    correlation: &Matrix,
+    parents: &[Vec<usize>],
+    (from, to): (usize, usize),
+    control: &dyn Control,
+) -> Result<f64, Stop> {
+    let both = parents[from].iter().chain(&parents[to]).copied();
+    let mut with: Vec<usize> = both.filter(|&v| v != from && v != to).collect();
     with.sort_unstable();
     with.dedup();
-    with.insert(0, from);
-    Regression::new(correlation, to, &with)
-        .map_or(correlation[(from, to)], |fit| fit.partial_correlation(0))
+    with.push(from);
+    let factor = Cholesky::of_principal_within(correlation, &with, SINGULAR, || control.check())?;
+    let Some(factor) = factor else {
+        return Ok(correlation[(from, to)]);
+    };
+    let mut of_target: Vec<f64> = with.iter().map(|&v| correlation[(v, to)]).collect();
+    factor.solve_lower(&mut of_target);
+    let residual = (1.0 - dot(&of_target, &of_target)).max(0.0);
+    // What `from` explains of the target after the others.
+    let own = of_target[with.len() - 1];
+    Ok(own / (residual + own * own).sqrt().max(f64::MIN_POSITIVE))
 }

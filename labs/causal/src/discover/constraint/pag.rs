@@ -7,7 +7,6 @@
 
 use std::collections::VecDeque;
 
-use super::pc::CHECK_EVERY;
 use super::skeleton::Skeleton;
 use crate::control::{Control, Stop};
 use crate::graph::EdgeType;
@@ -60,17 +59,10 @@ impl Pag {
         skeleton: &Skeleton,
         control: &dyn Control,
     ) -> Result<(), Stop> {
-        let triples = skeleton.unshielded(control)?;
-        for (n, [x, y, z]) in triples.into_iter().enumerate() {
-            if n % CHECK_EVERY == 0 {
-                control.check()?;
-            }
-            if !skeleton.separates(y, x, z) {
-                self.place(x, y, End::Arrow);
-                self.place(z, y, End::Arrow);
-            }
-        }
-        Ok(())
+        skeleton.colliders(control, |[x, y, z]| {
+            self.place(x, y, End::Arrow);
+            self.place(z, y, End::Arrow);
+        })
     }
 
     /// What the edge between `a` and `b` has at `b`.
@@ -145,16 +137,11 @@ impl Pag {
         loop {
             let before = self.conflicts;
             self.conflicts = 0;
-            let mut changed = self.away_from_collider();
-            control.check()?;
-            changed |= self.away_from_cycle();
-            control.check()?;
-            changed |= self.double_triangle();
-            control.check()?;
-            changed |= self.discriminating_paths(skeleton);
-            control.check()?;
-            changed |= self.tails();
-            control.check()?;
+            let mut changed = self.away_from_collider(control)?;
+            changed |= self.away_from_cycle(control)?;
+            changed |= self.double_triangle(control)?;
+            changed |= self.discriminating_paths(skeleton, control)?;
+            changed |= self.tails(control)?;
             // A rule that contradicts an end does so again in every round.
             self.conflicts += before;
             if !changed {
@@ -165,9 +152,10 @@ impl Pag {
     }
 
     /// R1: a *-> b o-* c with a and c apart gives b -> c.
-    fn away_from_collider(&mut self) -> bool {
+    fn away_from_collider(&mut self, control: &dyn Control) -> Result<bool, Stop> {
         let mut changed = false;
         for b in 0..self.width {
+            control.check()?;
             let around: Vec<usize> = self.neighbours(b).collect();
             for &c in &around {
                 let forced = self.is(c, b, End::Circle)
@@ -180,13 +168,14 @@ impl Pag {
                 }
             }
         }
-        changed
+        Ok(changed)
     }
 
     /// R2: a -> b *-> c or a *-> b -> c, with a *-o c, gives a *-> c.
-    fn away_from_cycle(&mut self) -> bool {
+    fn away_from_cycle(&mut self, control: &dyn Control) -> Result<bool, Stop> {
         let mut changed = false;
         for a in 0..self.width {
+            control.check()?;
             for c in 0..self.width {
                 let forced = self.is(a, c, End::Circle)
                     && self.neighbours(a).any(|b| {
@@ -199,17 +188,18 @@ impl Pag {
                 }
             }
         }
-        changed
+        Ok(changed)
     }
 
     /// R3: a *-> b <-* c with a *-o t o-* c, a and c apart, and t *-o b, gives t *-> b.
-    fn double_triangle(&mut self) -> bool {
+    fn double_triangle(&mut self, control: &dyn Control) -> Result<bool, Stop> {
         let mut changed = false;
         for t in 0..self.width {
             for b in 0..self.width {
                 if !self.is(t, b, End::Circle) {
                     continue;
                 }
+                control.check()?;
                 let sides: Vec<usize> = self
                     .neighbours(b)
                     .filter(|&a| self.is(a, b, End::Arrow) && self.is(a, t, End::Circle))
@@ -223,17 +213,22 @@ impl Pag {
                 }
             }
         }
-        changed
+        Ok(changed)
     }
 
     /// R4: what a discriminating path says of its last but one variable.
-    fn discriminating_paths(&mut self, skeleton: &Skeleton) -> bool {
+    fn discriminating_paths(
+        &mut self,
+        skeleton: &Skeleton,
+        control: &dyn Control,
+    ) -> Result<bool, Stop> {
         let mut changed = false;
         for b in 0..self.width {
             for c in 0..self.width {
                 if !self.is(c, b, End::Circle) {
                     continue;
                 }
+                control.check()?;
                 let Some((first, a)) = self.discriminating_path(b, c) else {
                     continue;
                 };
@@ -247,7 +242,7 @@ impl Pag {
                 }
             }
         }
-        changed
+        Ok(changed)
     }
 
     /// The shortest path t, ..., a, b, c with t and c apart, on which every variable between t and
@@ -280,17 +275,17 @@ impl Pag {
     }
 
     /// R8 to R10 on every a o-> c: when a has to be an ancestor of c its circle becomes a tail.
-    fn tails(&mut self) -> bool {
+    fn tails(&mut self, control: &dyn Control) -> Result<bool, Stop> {
         let mut changed = false;
         for a in 0..self.width {
             for c in 0..self.width {
                 let open = self.is(a, c, End::Arrow) && self.is(c, a, End::Circle);
-                if open && (self.through_chain(a, c) || self.through_paths(a, c)) {
+                if open && (self.through_chain(a, c) || self.through_paths(a, c, control)?) {
                     changed |= self.place(c, a, End::Tail);
                 }
             }
         }
-        changed
+        Ok(changed)
     }
 
     /// R8: a -> b -> c.
@@ -302,31 +297,33 @@ impl Pag {
     /// R9: an uncovered potentially directed path from a to c whose second variable is not next to
     /// c. R10: two such paths from a to two parents of c whose second variables differ and are not
     /// adjacent.
-    fn through_paths(&self, a: usize, c: usize) -> bool {
+    fn through_paths(&self, a: usize, c: usize, control: &dyn Control) -> Result<bool, Stop> {
         let seconds: Vec<usize> = self
             .neighbours(a)
             .filter(|&m| m != c && self.may_lead(a, m))
             .collect();
-        let ends: Vec<Vec<usize>> = seconds.iter().map(|&m| self.reached(a, m)).collect();
+        let ends = seconds.iter().map(|&m| self.reached(a, m, control));
+        let ends = ends.collect::<Result<Vec<_>, Stop>>()?;
         let far = seconds
             .iter()
             .zip(&ends)
             .any(|(&m, reached)| !self.adjacent(m, c) && reached.contains(&c));
         if far {
-            return true;
+            return Ok(true);
         }
         let parents = |reached: &Vec<usize>| -> Vec<usize> {
             let parents = reached.iter().copied();
             parents.filter(|&p| self.directed(p, c)).collect()
         };
         let parents: Vec<Vec<usize>> = ends.iter().map(parents).collect();
-        (0..seconds.len()).any(|i| {
+        let two = (0..seconds.len()).any(|i| {
             (0..i).any(|j| {
                 // Two different parents, one from each list.
                 let two = parents[i].iter().any(|p| parents[j].iter().any(|q| p != q));
                 two && !self.adjacent(seconds[i], seconds[j])
             })
-        })
+        });
+        Ok(two)
     }
 
     /// Whether a -> b is possible.
@@ -335,13 +332,14 @@ impl Pag {
     }
 
     /// Ends of the uncovered potentially directed paths that start with a, m; m itself is one.
-    fn reached(&self, a: usize, m: usize) -> Vec<usize> {
+    fn reached(&self, a: usize, m: usize, control: &dyn Control) -> Result<Vec<usize>, Stop> {
         // Steps with the index of the step before, so that no path meets itself.
         let mut steps = vec![(a, m, usize::MAX)];
         let mut seen = vec![false; self.width * self.width];
         seen[a * self.width + m] = true;
         let mut next = 0;
         while let Some(&(before, at, _)) = steps.get(next) {
+            control.check()?;
             for to in self.neighbours(at) {
                 let fresh = !seen[at * self.width + to];
                 if fresh
@@ -359,13 +357,17 @@ impl Pag {
         let mut ends: Vec<usize> = steps.iter().map(|step| step.1).collect();
         ends.sort_unstable();
         ends.dedup();
-        ends
+        Ok(ends)
     }
 
     /// Variables that may be in a set that separates `x` from another (Spirtes, Glymour and
     /// Scheines, 2000, section 6.3): those at the end of a path from `x` on which every inner
     /// variable is a collider or in a triangle with its neighbours on the path.
-    pub(in crate::discover) fn possible_separators(&self, x: usize) -> Vec<usize> {
+    pub(in crate::discover) fn possible_separators(
+        &self,
+        x: usize,
+        control: &dyn Control,
+    ) -> Result<Vec<usize>, Stop> {
         let mut member = vec![false; self.width];
         let mut seen = vec![false; self.width * self.width];
         let mut stack = Vec::new();
@@ -375,6 +377,7 @@ impl Pag {
             stack.push((x, v));
         }
         while let Some((before, at)) = stack.pop() {
+            control.check()?;
             for to in self.neighbours(at) {
                 if to == before || to == x || seen[at * self.width + to] {
                     continue;
@@ -387,7 +390,7 @@ impl Pag {
                 }
             }
         }
-        (0..self.width).filter(|&v| member[v]).collect()
+        Ok((0..self.width).filter(|&v| member[v]).collect())
     }
 }
 

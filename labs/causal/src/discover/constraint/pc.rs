@@ -11,9 +11,6 @@ use crate::discover::knowledge::Knowledge;
 
 use crate::graph::{EdgeType, NodeSet};
 
-/// Triples between two looks at the control.
-pub(super) const CHECK_EVERY: usize = 64;
-
 pub(in crate::discover) struct Oriented {
     pub class: Cpdag,
     /// Orientations that contradict another and were left out.
@@ -80,22 +77,15 @@ pub(in crate::discover) fn orient(
         class,
         conflicts: 0,
     };
-    let triples = skeleton.unshielded(control)?;
-    for (n, &[x, y, z]) in triples.iter().enumerate() {
-        if n % CHECK_EVERY == 0 {
-            control.check()?;
-        }
-        if skeleton.separates(y, x, z) {
-            continue;
-        }
+    skeleton.colliders(control, |[x, y, z]| {
         if rules.class.directed(y, x) || rules.class.directed(y, z) {
             rules.conflicts += 1;
-            continue;
+        } else {
+            rules.class.direct(x, y);
+            rules.class.direct(z, y);
         }
-        rules.class.direct(x, y);
-        rules.class.direct(z, y);
-    }
-    rules.close(&triples, skeleton, control)?;
+    })?;
+    rules.close(skeleton, control)?;
     Ok(Oriented {
         class: rules.class,
         conflicts: rules.conflicts,
@@ -109,17 +99,12 @@ struct Rules {
 
 impl Rules {
     /// Meek's rules until none applies, one rule after the other over all edges.
-    fn close(
-        &mut self,
-        triples: &[[usize; 3]],
-        skeleton: &Skeleton,
-        control: &dyn Control,
-    ) -> Result<(), Stop> {
+    fn close(&mut self, skeleton: &Skeleton, control: &dyn Control) -> Result<(), Stop> {
         loop {
             let before = self.conflicts;
             self.conflicts = 0;
             let mut changed = false;
-            changed |= self.away_from_collider(triples, control)?;
+            changed |= self.away_from_collider(skeleton, control)?;
             changed |= self.each_undirected((skeleton, control), |class, a, b, around| {
                 around
                     .iter()
@@ -139,19 +124,21 @@ impl Rules {
     /// Rule 1: a -> b - c with a and c apart gives b -> c.
     fn away_from_collider(
         &mut self,
-        triples: &[[usize; 3]],
+        skeleton: &Skeleton,
         control: &dyn Control,
     ) -> Result<bool, Stop> {
-        let mut both: Vec<[usize; 3]> = triples.iter().map(|&[x, y, z]| [z, y, x]).collect();
-        both.extend_from_slice(triples);
-        both.sort_unstable_by_key(|&[a, b, c]| [b, a, c]);
         let mut changed = false;
-        for (n, [a, b, c]) in both.into_iter().enumerate() {
-            if n % CHECK_EVERY == 0 {
+        for b in 0..skeleton.width() {
+            for a in skeleton.neighbours(b) {
                 control.check()?;
-            }
-            if self.class.directed(a, b) && self.class.undirected(b, c) {
-                changed |= self.direct(b, c);
+                if !self.class.directed(a, b) {
+                    continue;
+                }
+                for c in skeleton.unshielded(a, b) {
+                    if self.class.undirected(b, c) {
+                        changed |= self.direct(b, c, control)?;
+                    }
+                }
             }
         }
         Ok(changed)
@@ -164,11 +151,11 @@ impl Rules {
     ) -> Result<bool, Stop> {
         let mut changed = false;
         for a in 0..skeleton.width() {
-            control.check()?;
             let around = skeleton.neighbours(a);
             for &b in &around {
+                control.check()?;
                 if self.class.undirected(a, b) && forced(&self.class, a, b, &around) {
-                    changed |= self.direct(a, b);
+                    changed |= self.direct(a, b, control)?;
                 }
             }
         }
@@ -176,13 +163,14 @@ impl Rules {
     }
 
     /// Directs a - b unless that closes a cycle.
-    fn direct(&mut self, a: usize, b: usize) -> bool {
+    fn direct(&mut self, a: usize, b: usize, control: &dyn Control) -> Result<bool, Stop> {
+        control.check()?;
         if reaches(&self.class, b, a) {
             self.conflicts += 1;
-            return false;
+            return Ok(false);
         }
         self.class.direct(a, b);
-        true
+        Ok(true)
     }
 }
 

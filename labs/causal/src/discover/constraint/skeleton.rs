@@ -29,7 +29,8 @@ pub(in crate::discover) trait Known: Sync {
 pub(in crate::discover) struct Skeleton {
     width: usize,
     adjacent: Vec<NodeSet>,
-    separators: Vec<Option<NodeSet>>,
+    /// Of each pair once, with the larger first, in order.
+    separators: Vec<Option<Vec<usize>>>,
     /// Sizes of set that were tried.
     pub levels: u64,
     /// Larger sets could have been tried but for a limit.
@@ -55,7 +56,7 @@ impl Skeleton {
                     all
                 })
                 .collect(),
-            separators: vec![None; width * width],
+            separators: vec![None; pair(width, 0)],
             levels: 0,
             cut: false,
             largest: 0,
@@ -63,7 +64,7 @@ impl Skeleton {
         for x in 0..width {
             for y in 0..x {
                 if known.parts() && known.barred(x, y) && known.barred(y, x) {
-                    skeleton.separate(x, y, &NodeSet::empty(width));
+                    skeleton.separate(x, y, &[]);
                 }
             }
         }
@@ -119,13 +120,13 @@ impl Skeleton {
     }
 
     /// Removes an edge, or adds to what is known of a removed one.
-    pub(in crate::discover) fn separate(&mut self, x: usize, y: usize, members: &NodeSet) {
+    pub(in crate::discover) fn separate(&mut self, x: usize, y: usize, members: &[usize]) {
         self.adjacent[x].remove(y);
         self.adjacent[y].remove(x);
-        for pair in [x * self.width + y, y * self.width + x] {
-            match &mut self.separators[pair] {
-                Some(known) => known.add(members),
-                unknown @ None => *unknown = Some(members.clone()),
+        let known = self.separators[pair(x, y)].get_or_insert_default();
+        for &member in members {
+            if let Err(at) = known.binary_search(&member) {
+                known.insert(at, member);
             }
         }
     }
@@ -144,36 +145,54 @@ impl Skeleton {
 
     /// Whether `z` is in a set that separates `x` and `y`.
     pub(in crate::discover) fn separates(&self, z: usize, x: usize, y: usize) -> bool {
-        self.separators[x * self.width + y]
+        self.separators[pair(x, y)]
             .as_ref()
-            .is_some_and(|members| members.contains(z))
+            .is_some_and(|members| members.binary_search(&z).is_ok())
     }
 
-    /// Triples x - y - z with x and z apart, x < z, in order of y, x, z.
+    /// The triples x - y - z with x and z apart, in order of z.
     pub(in crate::discover) fn unshielded(
         &self,
+        x: usize,
+        y: usize,
+    ) -> impl Iterator<Item = usize> + '_ {
+        let ends = self.adjacent[y].iter();
+        ends.filter(move |&z| z != x && !self.adjacent(x, z))
+    }
+
+    /// Calls `each` with every unshielded triple x - y - z, x < z, that no separator of x and z has
+    /// y in: the colliders, in order of y, x, z.
+    pub(in crate::discover) fn colliders(
+        &self,
         control: &dyn Control,
-    ) -> Result<Vec<[usize; 3]>, Stop> {
-        let mut triples = Vec::new();
+        mut each: impl FnMut([usize; 3]),
+    ) -> Result<(), Stop> {
         for y in 0..self.width {
-            control.check()?;
             for x in self.adjacent[y].iter() {
-                let ends = self.adjacent[y].iter();
-                let ends = ends.filter(|&z| z > x && !self.adjacent(x, z));
-                triples.extend(ends.map(|z| [x, y, z]));
+                control.check()?;
+                let ends = self.unshielded(x, y).filter(|&z| z > x);
+                for z in ends.filter(|&z| !self.separates(y, x, z)) {
+                    each([x, y, z]);
+                }
             }
         }
-        Ok(triples)
+        Ok(())
     }
 }
 
-/// The targets that some subset separates, with the members of all those subsets.
+/// The place of a pair of different variables among all.
+fn pair(x: usize, y: usize) -> usize {
+    let (low, high) = (x.min(y), x.max(y));
+    high * high.saturating_sub(1) / 2 + low
+}
+
+/// The targets that some subset separates, with the members of all those subsets in order.
 pub(in crate::discover) fn gather(
     test: &dyn Independence,
     question: Question<'_>,
     width: usize,
     control: &dyn Control,
-) -> Result<Vec<(usize, NodeSet)>, LabError> {
+) -> Result<Vec<(usize, Vec<usize>)>, LabError> {
     let mut found: Vec<Option<NodeSet>> = vec![None; question.targets.len()];
     test.separations(question, control, &mut |target, given| {
         let at = question.targets.binary_search(&target);
@@ -184,5 +203,6 @@ pub(in crate::discover) fn gather(
         }
     })?;
     let pairs = question.targets.iter().copied().zip(found);
-    Ok(pairs.filter_map(|(t, set)| Some((t, set?))).collect())
+    let pairs = pairs.filter_map(|(target, members)| Some((target, members?.iter().collect())));
+    Ok(pairs.collect())
 }
