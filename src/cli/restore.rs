@@ -38,7 +38,10 @@ pub(crate) fn run(global: &Global, options: &Restore, output: &Output) -> Result
         note(&format!("warning: {warning}"));
     }
     let document = carry_out(&plan, data_dir, config.log.segment_bytes).map_err(|error| {
-        let damaged = matches!(error, BackupError::Damaged { .. });
+        let damaged = matches!(
+            error,
+            BackupError::Damaged { .. } | BackupError::OtherHistory { .. }
+        );
         let advice = damaged.then(|| {
             "take an earlier moment with --to, or another backup with --backup; `hindcast backup \
              list` shows them"

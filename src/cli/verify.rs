@@ -234,6 +234,7 @@ fn document(report: &Report) -> Value {
         "blobs": report.blobs,
         "store": store(report.store),
         "snapshots": report.checkpoints.iter().map(|seq| seq.0).collect::<Vec<_>>(),
+        "snapshots_abandoned": report.checkpoints_abandoned.iter().map(|seq| seq.0).collect::<Vec<_>>(),
         "torn_bytes": report.torn_bytes,
         "problems": problems,
         "problems_total": report.problems_total,
@@ -249,6 +250,17 @@ fn store(check: StoreCheck) -> String {
         StoreCheck::Unreadable => "unreadable".to_owned(),
         StoreCheck::Compared(records) => format!("{records} records compared"),
     }
+}
+
+/// What is no part of the log any more.
+fn not_there(report: &Report) -> Vec<String> {
+    let abandoned = report.checkpoints_abandoned.iter().map(|seq| {
+        let what = "is of a history that a restore abandoned: no start takes it";
+        format!("abandoned   the snapshot at {seq} {what}")
+    });
+    let pruned = report.pruned.iter();
+    let pruned = pruned.map(|gap| format!("pruned      {gap}"));
+    abandoned.chain(pruned).collect()
 }
 
 fn text(report: &Report, keys: Option<&Opened>, recomputed: Option<&Recomputed>) -> String {
@@ -278,8 +290,7 @@ fn text(report: &Report, keys: Option<&Opened>, recomputed: Option<&Recomputed>)
             None => "data keys   not checked: none are here, or no master key is named".to_owned(),
         },
     ];
-    let pruned = report.pruned.iter();
-    lines.extend(pruned.map(|gap| format!("pruned      {gap}")));
+    lines.extend(not_there(report));
     if report.decided_elsewhere > 0 {
         let count = report.decided_elsewhere;
         lines.push(format!(

@@ -117,6 +117,7 @@ impl From<BackupError> for Problem {
             | BackupError::Log(_)
             | BackupError::Blob(_)
             | BackupError::Damaged { .. }
+            | BackupError::OtherHistory { .. }
             | BackupError::KeyNeeded { .. }
             | BackupError::WrongKey { .. }
             | BackupError::NotEncrypted

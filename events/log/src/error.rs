@@ -43,6 +43,11 @@ pub enum LogError {
     },
     #[error("the lookup store belongs to another log and holds events up to {known}")]
     StoreForeign { known: Seq },
+    /// Intact frames of the same log that do not go on from its end at hand: a restore cut it there.
+    #[error(
+        "it is of an abandoned history: since a restore the log goes on otherwise from sequence {0}"
+    )]
+    OtherHistory(Seq),
     #[error("the checkpoint at sequence {0} is not of this log")]
     ForeignCheckpoint(Seq),
     #[error("the log ends at sequence {head}, before {wanted}")]

@@ -218,6 +218,10 @@ impl Rebuild {
         if header.next() <= link.next {
             return Ok(());
         }
+        // The frame is whole: where it joins otherwise, it was written to another history of the log.
+        if header.log == link.log && header.first <= link.next && header.previous != link.chain {
+            return Err(LogError::OtherHistory(link.next));
+        }
         if (header.log, header.first, header.previous) != (link.log, link.next, link.chain) {
             return Err(self.corrupt("the hash chain is broken"));
         }

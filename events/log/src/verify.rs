@@ -161,6 +161,8 @@ struct Check<'a> {
     /// The chunk at hand: where it ends, and how much of it has been compared.
     chunk: Option<(Seq, Arc<Vec<u8>>, usize)>,
     checkpoints: std::iter::Peekable<&'a mut dyn Iterator<Item = Checkpoint>>,
+    /// Of the record at hand.
+    epoch: u32,
     /// Checkpoints whose states were compared and whose places in the chain were not.
     unplaced: Vec<(Seq, Digest)>,
     report: Report,
@@ -197,6 +199,7 @@ impl<'a> Check<'a> {
                 report.checkpoint(taken.state.seq(), taken == *base);
             }
         }
+        let epoch = base.as_ref().map_or(1, |base| base.epoch);
         let state = base.map_or_else(State::default, |base| base.state);
         Self {
             blobs: state.blobs().map(|digest| (digest, state.seq())).collect(),
@@ -206,6 +209,7 @@ impl<'a> Check<'a> {
             store,
             chunk: None,
             checkpoints,
+            epoch,
             unplaced: Vec::new(),
             report,
         }
@@ -230,8 +234,12 @@ impl<'a> Check<'a> {
             .checkpoints
             .next_if(|checkpoint| checkpoint.state.seq() <= seq)
         {
-            self.unplaced.push((seq, checkpoint.chain));
             let same = checkpoint.state == self.state;
+            if !same && checkpoint.epoch != self.epoch {
+                self.report.checkpoints_abandoned.push(seq);
+                continue;
+            }
+            self.unplaced.push((seq, checkpoint.chain));
             self.report.checkpoint(seq, same);
         }
     }
@@ -254,10 +262,15 @@ impl<'a> Check<'a> {
     /// What knows of later events than the log has.
     fn lost(&mut self) {
         let head = self.state.seq();
-        let ahead = self
+        let epoch = self.epoch;
+        let (ahead, abandoned): (Vec<_>, Vec<_>) = self
             .checkpoints
             .by_ref()
-            .map(|checkpoint| checkpoint.state.seq());
+            .map(|checkpoint| (checkpoint.state.seq(), checkpoint.epoch))
+            .partition(|(_, taken_in)| *taken_in >= epoch);
+        let abandoned = abandoned.into_iter().map(|(seq, _)| seq);
+        self.report.checkpoints_abandoned.extend(abandoned);
+        let ahead = ahead.into_iter().map(|(seq, _)| seq);
         let stored = self
             .store
             .as_ref()
@@ -295,7 +308,8 @@ impl<'a> Check<'a> {
 
     fn known(&mut self, recorded: &Recorded, event: &Event) {
         let seq = recorded.seq();
-        if let Event::Restored(_) = event {
+        if let Event::Restored(restored) = event {
+            self.epoch = restored.epoch;
             // A restore may cut between an event and what was decided from it.
             self.expected.clear();
         }

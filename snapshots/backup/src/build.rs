@@ -244,6 +244,7 @@ fn follow(
             // Of another history, damaged, or folded into a segment since it was listed.
             Err(
                 error @ (BackupError::Damaged { .. }
+                | BackupError::OtherHistory { .. }
                 | BackupError::Target(TargetError::Missing { .. })),
             ) => passed_over.push(error.to_string()),
             Err(error) => return Err(error),

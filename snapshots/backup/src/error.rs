@@ -46,6 +46,9 @@ pub enum BackupError {
     /// Its checksum, its seal or its place in the log does not hold.
     #[error("object {name} of the target is damaged: {what}")]
     Damaged { name: String, what: String },
+    /// It is whole, and belongs to what a restore left behind.
+    #[error("object {name} of the target is left out: {what}")]
+    OtherHistory { name: String, what: String },
     #[error("the target is encrypted with key {wanted}, and no key was given")]
     KeyNeeded { wanted: KeyTag },
     #[error("the target is encrypted with key {wanted}, and the key that was given is {given}")]
@@ -134,6 +137,12 @@ impl BackupError {
     /// What the log makes of an object: it is damaged, unless the disk under the log is what
     /// failed.
     pub(crate) fn of_object(name: &str, error: LogError) -> Self {
+        if let LogError::OtherHistory(_) = error {
+            return Self::OtherHistory {
+                name: name.to_owned(),
+                what: error.to_string(),
+            };
+        }
         match matches!(error, LogError::Io { .. }) {
             true => Self::Log(error),
             false => Self::damaged(name, error),

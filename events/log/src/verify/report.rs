@@ -62,6 +62,8 @@ pub struct Report {
     pub checkpoints: Vec<Seq>,
     /// Positions of the checkpoints that do not.
     pub checkpoints_differing: Vec<Seq>,
+    /// Positions of checkpoints of a history that a restore abandoned, which no start takes.
+    pub checkpoints_abandoned: Vec<Seq>,
     /// Bytes after the last intact frame, which the next start cuts.
     pub torn_bytes: u64,
     /// For each data key that was not shredded what it has to open. The keys are not looked at here:

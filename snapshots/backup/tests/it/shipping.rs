@@ -1,6 +1,7 @@
 //! The log as it grows: what was shipped is restored, up to the first gap.
 
 use hindcast_backup::{Shipper, Wanted, Work, fold, plan};
+use hindcast_log::verify;
 use hindcast_model::event::BackupKind;
 
 use crate::support::{World, hash_at, head};
@@ -95,6 +96,7 @@ fn parts_of_a_history_that_was_left_are_passed_over() {
     shipper
         .ship(&repository, &world.data_dir(), log.head().seq, &work)
         .expect("shipped");
+    let left = log.checkpoint();
     log.close();
     drop(log);
     // Restored to the backup, and on from there: the shipped events are of the history before.
@@ -110,6 +112,11 @@ fn parts_of_a_history_that_was_left_are_passed_over() {
         .expect("shipped");
     log.close();
     assert!(log.head().seq > end);
+    // A snapshot of then is no damage, and is told apart.
+    let seq = left.state.seq();
+    let report = verify(&world.data_dir(), &mut [left].into_iter(), &|_| {}).expect("a log");
+    assert!(report.holds(), "{:?}", report.problems);
+    assert_eq!(report.checkpoints_abandoned, [seq]);
     let dir = world.root.path().join("restored");
     let plan = plan(&repository, Wanted::Latest).expect("planned");
     let restored = world.restore_to(&plan, &dir);
@@ -118,4 +125,8 @@ fn parts_of_a_history_that_was_left_are_passed_over() {
         restored.state_hash,
         hash_at(&world.data_dir(), restored.to_seq)
     );
+    // What was shipped of it is whole, and is not called damaged.
+    let told = restored.passed_over;
+    let apart = |told: &String| told.contains("abandoned history") && !told.contains("damaged");
+    assert!(!told.is_empty() && told.iter().all(apart), "{told:?}");
 }
