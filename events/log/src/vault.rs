@@ -70,6 +70,8 @@ struct Ring {
     keys: BTreeMap<KeyId, Key>,
     /// The key that a subject's data are sealed under.
     subjects: BTreeMap<String, KeyId>,
+    /// The key of everything that is not one subject's.
+    common: Option<KeyId>,
     /// Numbers that were used, whether or not the key is still here.
     used: BTreeSet<KeyId>,
     /// Keys whose files are there and cannot be read.
@@ -78,8 +80,11 @@ struct Ring {
 
 impl Ring {
     fn insert(&mut self, number: KeyId, key: Key) {
-        if let Some(subject) = &key.subject {
-            self.subjects.insert(subject.clone(), number);
+        match &key.subject {
+            Some(subject) => {
+                self.subjects.insert(subject.clone(), number);
+            }
+            None => self.common = Some(self.common.map_or(number, |first| first.min(number))),
         }
         self.used.insert(number);
         self.keys.insert(number, key);
@@ -98,14 +103,28 @@ impl Ring {
         self.keys.remove(&key);
         self.damaged.remove(&key);
         self.subjects.retain(|_, of| *of != key);
+        self.common = self.common.filter(|of| *of != key);
+    }
+
+    /// A number for a key of these bytes. It follows from them and not from the keys that are here:
+    /// the log may name others, which are kept elsewhere and may come back.
+    fn number(&self, bytes: &[u8; 32]) -> KeyId {
+        let hash = blake3::derive_key(NUMBER_CONTEXT, bytes);
+        let mut number = u32::from_le_bytes([hash[0], hash[1], hash[2], hash[3]]);
+        while number < NUMBER_MIN || self.used.contains(&KeyId(number)) {
+            number = number.wrapping_add(1);
+        }
+        KeyId(number)
     }
 }
 
 /// What a sealed dataset begins with; no table does. Then come the key's number, 24 bytes of nonce
 /// and the ciphertext.
 const SEALED_DATASET: [u8; 5] = *b"HCSD\x01";
-/// The key of everything that is not one subject's.
-const COMMON: KeyId = KeyId(1);
+/// What a number is derived from a key for.
+const NUMBER_CONTEXT: &str = "hindcast 2026 number of a data key";
+/// Below are 0, which stands for no key, and those that were counted up before numbers were drawn.
+const NUMBER_MIN: u32 = 1 << 16;
 
 fn file_name(key: KeyId) -> String {
     format!("{:010}.key", key.0)
@@ -203,10 +222,11 @@ impl Vault {
 
     /// The key of what is not one subject's, made of `fresh` bytes if there is none.
     pub fn common(&self, fresh: impl FnOnce() -> [u8; 32]) -> Result<KeyId, VaultError> {
-        if !self.has(COMMON) {
-            self.add(COMMON, fresh())?;
+        let mut ring = self.ring.write().expect("no holder panics");
+        if let Some(common) = ring.common {
+            return Ok(common);
         }
-        Ok(COMMON)
+        self.make(&mut ring, fresh(), None)
     }
 
     /// The key that this subject's data are sealed under, if there is one.
@@ -229,11 +249,17 @@ impl Vault {
         if let Some(key) = ring.subjects.get(subject) {
             return Ok(*key);
         }
-        // The first number is that of what is not one subject's.
-        let last = ring.used.last().copied().max(Some(COMMON));
-        let number = last.and_then(|last| last.0.checked_add(1)).map(KeyId);
-        let number = number.ok_or_else(|| io::Error::other("there are no numbers left"))?;
-        self.write(&mut ring, number, (fresh(), Some(subject.to_owned())))?;
+        self.make(&mut ring, fresh(), Some(subject.to_owned()))
+    }
+
+    fn make(
+        &self,
+        ring: &mut Ring,
+        bytes: [u8; 32],
+        subject: Option<String>,
+    ) -> Result<KeyId, VaultError> {
+        let number = ring.number(&bytes);
+        self.write(ring, number, (bytes, subject))?;
         Ok(number)
     }
 
@@ -553,7 +579,13 @@ mod tests {
         let fresh = |n: u8| move || [n; 32];
         let ada = vault.of_subject("ada", fresh(1)).expect("a key");
         let bob = vault.of_subject("bob", fresh(2)).expect("a key");
-        assert_eq!((ada, bob), (KeyId(2), KeyId(3)));
+        // Where the keys were lost, numbers that the log names are not given out again.
+        let elsewhere = tempfile::tempdir().expect("a directory");
+        let without = Vault::open(elsewhere.path(), None).expect("opens");
+        let other = without.of_subject("eve", fresh(7)).expect("a key");
+        let common = without.common(fresh(8)).expect("a key");
+        assert!(![ada, bob, common].contains(&other) && ada != bob);
+        assert_eq!(without.common(fresh(9)).expect("the same"), common);
         assert_eq!(vault.of_subject("ada", fresh(9)).expect("a key"), ada);
         let table = b"x,y\n1,2\n";
         let sealed = vault.seal_dataset(ada, table).expect("sealed");
@@ -574,14 +606,14 @@ mod tests {
             let refused = vault.dataset(&blobs, digest);
             assert!(matches!(
                 refused,
-                Err(PayloadError::Sealed(VaultError::NoKey(KeyId(2))))
+                Err(PayloadError::Sealed(VaultError::NoKey(key))) if key == ada
             ));
             assert_eq!(vault.find("ada"), None);
         }
         let later = Vault::open(dir.path(), None).expect("opens");
         assert!(!later.has(bob));
         let new = later.of_subject("ada", fresh(3)).expect("a key");
-        assert_eq!(new, KeyId(4));
+        assert!(![ada, bob].contains(&new));
     }
 
     #[test]

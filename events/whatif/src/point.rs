@@ -12,6 +12,8 @@ use crate::minimise::{Outcome, Search};
 
 /// Places at which is looked whether the answer is as simple as it is told.
 const PROBES: usize = 8;
+/// Places just before the outcome that are all looked at: an edit may help there and not earlier.
+const NEAREST: usize = 32;
 /// Drives with other seeds where something is drawn.
 const SEEDS: u64 = 5;
 
@@ -20,7 +22,8 @@ const SEEDS: u64 = 5;
 pub struct PointOfNoReturn {
     /// Where the outcome is recorded.
     pub outcome: Seq,
-    /// The last event before which the edit prevents it; `None` when it does so nowhere.
+    /// The last event before which the edit prevents it; `None` when it does so at none of the places
+    /// that were looked at.
     pub last: Option<Seq>,
     /// The event before which it no longer does; `None` when it always does.
     pub too_late: Option<Seq>,
@@ -59,18 +62,18 @@ pub fn point_of_no_return(
         question,
         seen: BTreeMap::new(),
     };
-    let found = bisect(&mut probe, &places)?;
+    let found = last_prevented(&mut probe, &places)?;
     let last = found.and_then(|index| places.get(index)).copied();
     let after = found.map_or(0, |index| index + 1);
-    let mut exceptions = Vec::new();
-    for step in 0..PROBES {
-        let index = step * places.len() / PROBES;
-        if let Some(place) = places.get(index)
-            && probe.prevents(*place)? != (index < after)
-        {
-            exceptions.push(*place);
-        }
+    for index in spread(places.len()) {
+        probe.prevents(places[index])?;
     }
+    let fits = |place: &Seq, share: f64| (share > 0.5) == last.is_some_and(|last| *place <= last);
+    let seen = probe.seen.iter();
+    let exceptions = seen
+        .filter(|(place, (share, _))| !fits(place, *share))
+        .map(|(place, _)| *place)
+        .collect();
     let (share, seeds) = last
         .and_then(|last| probe.seen.get(&last))
         .copied()
@@ -86,17 +89,45 @@ pub fn point_of_no_return(
     })
 }
 
-/// The index of the last place at which it is prevented, if that is so before it and not after.
-fn bisect(probe: &mut Probe<'_, '_>, places: &[Seq]) -> Result<Option<usize>, WhatIfError> {
-    let (mut before, mut after) = (0, places.len());
-    while before < after {
-        let middle = before + (after - before) / 2;
-        match probe.prevents(places[middle])? {
-            true => before = middle + 1,
-            false => after = middle,
+/// Indices spread over all places, the first among them, in order.
+fn spread(places: usize) -> impl Iterator<Item = usize> {
+    let steps = PROBES.min(places);
+    (0..steps).map(move |step| step * places / steps)
+}
+
+/// The index of the last place at which it is prevented. That it is so before and not after is not
+/// taken for granted: looked at are the places nearest to the outcome, then ever further ones and
+/// those that are spread over all, up to the first that prevents it; between it and the next that was
+/// looked at the place is found by halves.
+fn last_prevented(probe: &mut Probe<'_, '_>, places: &[Seq]) -> Result<Option<usize>, WhatIfError> {
+    let end = places.len();
+    let far = std::iter::successors(Some(2 * NEAREST), |distance| distance.checked_mul(2));
+    let back = (1..=NEAREST)
+        .chain(far)
+        .take_while(|distance| *distance <= end);
+    let mut looked: Vec<usize> = back
+        .map(|distance| end - distance)
+        .chain(spread(end))
+        .collect();
+    looked.sort_unstable();
+    looked.dedup();
+    let mut after = end;
+    for index in looked.into_iter().rev() {
+        if !probe.prevents(places[index])? {
+            after = index;
+            continue;
         }
+        let mut before = index + 1;
+        while before < after {
+            let middle = before + (after - before) / 2;
+            match probe.prevents(places[middle])? {
+                true => before = middle + 1,
+                false => after = middle,
+            }
+        }
+        return Ok(Some(before - 1));
     }
-    Ok(before.checked_sub(1))
+    Ok(None)
 }
 
 struct Probe<'s, 'q> {

@@ -83,10 +83,11 @@ pub fn plan(repository: &Repository, wanted: Wanted) -> Result<Plan, BackupError
             (Cut::Time(at), end <= at)
         }
     };
-    let behind = match onward {
+    let (behind, last) = match onward {
         true => shipped_after(repository, manifest.to_seq)?,
-        false => 0,
+        false => (0, manifest.to_seq),
     };
+    within(cut, last)?;
     let read = needed(&manifest, cut);
     Ok(Plan {
         cut,
@@ -102,7 +103,8 @@ pub fn plan(repository: &Repository, wanted: Wanted) -> Result<Plan, BackupError
         keys: manifest.keys.len(),
         last: match cut {
             Cut::Seq(seq) => seq.min(manifest.to_seq),
-            Cut::Time(_) | Cut::End => manifest.to_seq,
+            Cut::Time(at) => certain_by(&manifest, at),
+            Cut::End => manifest.to_seq,
         },
         without_keys: !repository.is_encrypted() && manifest.keys.is_empty(),
         passed_over: damaged.iter().map(ToString::to_string).collect(),
@@ -178,10 +180,27 @@ fn needed(manifest: &Manifest, cut: Cut) -> usize {
     reached.map_or(count, |index| index + 1)
 }
 
-fn shipped_after(repository: &Repository, last: Seq) -> Result<usize, BackupError> {
+/// How many parts were shipped of what comes after `last`, and the last event in one of them.
+fn shipped_after(repository: &Repository, last: Seq) -> Result<(usize, Seq), BackupError> {
     let parts = repository.names("tail/")?;
-    let parts = parts.keys().filter_map(|name| part_range(name));
-    Ok(parts.filter(|(_, to)| *to > last).count())
+    let ends = parts.keys().filter_map(|name| Some(part_range(name)?.1));
+    let ends: Vec<Seq> = ends.filter(|to| *to > last).collect();
+    Ok((ends.len(), ends.iter().copied().max().unwrap_or(last)))
+}
+
+/// Refuses to restore up to an event that comes after the `last` there is.
+fn within(cut: Cut, last: Seq) -> Result<(), BackupError> {
+    match cut {
+        Cut::Seq(wanted) if wanted > last => Err(BackupError::BeyondEnd { wanted, last }),
+        Cut::Seq(_) | Cut::Time(_) | Cut::End => Ok(()),
+    }
+}
+
+/// The last event that is certain not to be later than `at`: what ends a stretch.
+fn certain_by(manifest: &Manifest, at: UnixMicros) -> Seq {
+    let before = manifest.stretches.iter().take_while(|s| s.at <= at);
+    let last = before.last().map(|stretch| stretch.last);
+    last.unwrap_or(Seq(manifest.first_seq().0 - 1))
 }
 
 /// Plans a restore from the segments of a data directory.
@@ -201,6 +220,12 @@ pub fn plan_local(data_dir: &std::path::Path, wanted: Wanted) -> Result<Plan, Ba
         Wanted::LatestVerified => return Err(BackupError::NoBackup(" that was verified")),
         Wanted::Backup(id) => return Err(BackupError::UnknownBackup(id)),
     };
+    // Where the newest segment is damaged the cut may be before that.
+    let end = reader.head().ok().flatten().map(|head| head.seq);
+    if let Some(end) = end {
+        within(cut, end)?;
+    }
+    let certain = end.unwrap_or(Seq(newest.first.0 - 1));
     Ok(Plan {
         source: Source::DataDir(data_dir.to_owned()),
         cut,
@@ -212,8 +237,9 @@ pub fn plan_local(data_dir: &std::path::Path, wanted: Wanted) -> Result<Plan, Ba
         blobs: 0,
         keys: crate::send::key_files(data_dir)?.len(),
         last: match cut {
-            Cut::Seq(seq) => seq,
-            Cut::Time(_) | Cut::End => Seq(newest.first.0.saturating_sub(1)),
+            Cut::Seq(seq) => seq.min(certain),
+            Cut::Time(_) => Seq(0),
+            Cut::End => certain,
         },
         without_keys: false,
         passed_over: Vec::new(),

@@ -107,13 +107,13 @@ pub(crate) fn restore_plan(value: &Value) -> String {
         };
         line(&mut out, &format!("backup   {backup}, {verified}"));
     }
+    let certain = match value["last_certain_seq"].as_u64() {
+        None | Some(0) => "no event is certain".to_owned(),
+        Some(seq) => format!("event {seq} is certain"),
+    };
     line(
         &mut out,
-        &format!(
-            "up to    {}; event {} is certain",
-            text(value, "/cut"),
-            number(value, "/last_certain_seq")
-        ),
+        &format!("up to    {}; {certain}", text(value, "/cut")),
     );
     line(
         &mut out,

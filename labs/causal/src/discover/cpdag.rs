@@ -112,6 +112,23 @@ impl Cpdag {
         whence
     }
 
+    /// Whether a path of directed edges leads from `from` to `to`.
+    pub(super) fn leads(&self, from: usize, to: usize) -> bool {
+        let mut open = NodeSet::full(self.width());
+        let mut stack = vec![from];
+        while let Some(v) = stack.pop() {
+            if v == to {
+                return true;
+            }
+            let next = self.outgoing[v].minus(&self.incoming[v]);
+            for w in next.intersection(&open).iter() {
+                open.remove(w);
+                stack.push(w);
+            }
+        }
+        false
+    }
+
     /// Whether all edges at `v` are the same in both.
     pub(super) fn same_at(&self, other: &Self, v: usize) -> bool {
         self.outgoing[v] == other.outgoing[v] && self.incoming[v] == other.incoming[v]

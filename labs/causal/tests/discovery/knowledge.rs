@@ -158,3 +158,62 @@ fn dependent_required_parents_are_refused() {
     let expected = "required: the required parents of 'x2' are linearly dependent";
     assert_eq!(error.to_string(), expected);
 }
+
+/// Random tables of few rows, tests that let much pass, and knowledge that the data contradict.
+#[test]
+fn no_answer_of_tests_has_a_directed_cycle_or_goes_against_what_is_known() {
+    for round in 0..200 {
+        let mut rng = Philox::new(17, round);
+        let (d, rows) = (5 + rng.index_below(4), 20 + rng.index_below(100));
+        let mut columns: Vec<Vec<f64>> = Vec::new();
+        for j in 0..d {
+            let value = |i: usize, own: f64| {
+                let above = columns.iter().enumerate().filter(|(k, _)| (j + k) % 3 > 0);
+                0.6 * above.map(|(_, column)| column[i]).sum::<f64>() + own
+            };
+            columns.push((0..rows).map(|i| value(i, rng.normal())).collect());
+        }
+        let data = from_columns(&columns);
+        let mut forbidden = Vec::new();
+        for a in 0..d {
+            for b in (0..d).filter(|&b| b != a) {
+                if rng.below(5) == 0 {
+                    forbidden.push([name(a), name(b)]);
+                }
+            }
+        }
+        // FCI takes no knowledge of single edges.
+        let asked = [
+            (Algorithm::Pc, Vec::new()),
+            (Algorithm::Pc, forbidden),
+            (Algorithm::Fci, Vec::new()),
+        ];
+        for (algorithm, forbidden) in asked {
+            let request = DiscoverRequest {
+                algorithm,
+                alpha: Some(0.3),
+                forbidden: forbidden.clone(),
+                ..Default::default()
+            };
+            let found = answer(&data, &request);
+            let directed = found
+                .graph
+                .edges
+                .iter()
+                .filter(|e| e.kind == EdgeType::Directed);
+            let mut left: Vec<(&String, &String)> = directed.map(|e| (&e.from, &e.to)).collect();
+            if algorithm == Algorithm::Pc {
+                let against =
+                    |(a, b): &(&String, &String)| forbidden.iter().any(|[x, y]| x == *a && y == *b);
+                assert!(!left.iter().any(against), "round {round}");
+            }
+            // Edges out of what nothing leads to go, until none does.
+            while !left.is_empty() {
+                let heads: Vec<&String> = left.iter().map(|edge| edge.1).collect();
+                let before = left.len();
+                left.retain(|edge| heads.contains(&edge.0));
+                assert!(left.len() < before, "round {round}: {algorithm:?} {left:?}");
+            }
+        }
+    }
+}

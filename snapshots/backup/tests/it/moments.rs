@@ -1,6 +1,6 @@
 //! A restore to any event gives the state that the log folds to there.
 
-use hindcast_backup::{BackupError, Restore, Wanted, Work, plan, restore};
+use hindcast_backup::{BackupError, Restore, Wanted, Work, plan, plan_local, restore};
 use hindcast_log::{Reader, verify as verify_log};
 use hindcast_model::event::BackupKind;
 use hindcast_model::{Seq, UnixMicros};
@@ -86,13 +86,13 @@ fn moments_that_are_not_there_are_refused_and_nothing_is_left() {
         segment_bytes: SEGMENT,
     };
     let work = Work::new(&*world.clock);
-    let attempt = |wanted| {
-        let plan = plan(&repository, wanted).expect("planned");
-        restore(&plan, &to, &work).expect_err("refused")
-    };
-    let beyond = attempt(Wanted::Seq(Seq(10_000)));
-    assert!(matches!(beyond, BackupError::BeyondEnd { .. }), "{beyond}");
-    let before = attempt(Wanted::Time(UnixMicros(5)));
+    let beyond = plan(&repository, Wanted::Seq(Seq(10_000))).err();
+    assert!(matches!(beyond, Some(BackupError::BeyondEnd { .. })));
+    let beyond = plan_local(&world.data_dir(), Wanted::Seq(Seq(10_000))).err();
+    assert!(matches!(beyond, Some(BackupError::BeyondEnd { .. })));
+    let early = plan(&repository, Wanted::Time(UnixMicros(5))).expect("planned");
+    assert_eq!(early.last, Seq(0), "nothing is certain");
+    let before = restore(&early, &to, &work).expect_err("refused");
     assert!(matches!(before, BackupError::Empty), "{before}");
     let left = std::fs::read_dir(world.root.path()).expect("lists");
     assert_eq!(left.count(), 2, "the data directory and the target");

@@ -71,8 +71,7 @@ pub(in crate::discover) fn learn(
                 pag.place(b, a, End::Arrow);
             }
             if known.required(a, b) {
-                pag.place(b, a, End::Tail);
-                pag.place(a, b, End::Arrow);
+                pag.direct(a, b);
             }
         }
     }

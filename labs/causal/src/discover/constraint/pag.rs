@@ -2,8 +2,8 @@
 //! (Artificial Intelligence 172, 2008). R5 to R7 say something only under selection bias, which
 //! is taken to be absent.
 //!
-//! A rule fills in circles and never overwrites an arrowhead or a tail; where the tests of a
-//! finite sample would have it so, that is counted as a conflict.
+//! A rule fills in circles, never overwrites an arrowhead or a tail, and closes no cycle of directed
+//! edges; where the tests of a finite sample would have it so, that is counted as a conflict.
 
 use std::collections::VecDeque;
 
@@ -103,6 +103,40 @@ impl Pag {
         }
     }
 
+    /// Makes an edge a -> b, both ends or neither; `true` when that changed something.
+    pub(in crate::discover) fn direct(&mut self, a: usize, b: usize) -> bool {
+        if self.directed(a, b) {
+            return false;
+        }
+        let open = |end: Option<End>, wanted: End| end == Some(End::Circle) || end == Some(wanted);
+        let free = open(self.end(a, b), End::Arrow) && open(self.end(b, a), End::Tail);
+        if !free || self.leads(b, a) {
+            self.conflicts += usize::from(self.adjacent(a, b));
+            return false;
+        }
+        self.ends[a * self.width + b] = Some(End::Arrow);
+        self.ends[b * self.width + a] = Some(End::Tail);
+        true
+    }
+
+    /// Whether a path of directed edges leads from `from` to `to`.
+    fn leads(&self, from: usize, to: usize) -> bool {
+        let mut seen = vec![false; self.width];
+        let mut stack = vec![from];
+        while let Some(v) = stack.pop() {
+            if v == to {
+                return true;
+            }
+            for (w, seen) in seen.iter_mut().enumerate() {
+                if !*seen && self.directed(v, w) {
+                    *seen = true;
+                    stack.push(w);
+                }
+            }
+        }
+        false
+    }
+
     /// Edges with their ends as an answer lists them: the end that is known of more comes last.
     pub(in crate::discover) fn edges(&self) -> Vec<(usize, usize, EdgeType)> {
         let mut edges = Vec::new();
@@ -163,8 +197,7 @@ impl Pag {
                         .iter()
                         .any(|&a| a != c && self.is(a, b, End::Arrow) && !self.adjacent(a, c));
                 if forced {
-                    changed |= self.place(c, b, End::Tail);
-                    changed |= self.place(b, c, End::Arrow);
+                    changed |= self.direct(b, c);
                 }
             }
         }
@@ -233,8 +266,7 @@ impl Pag {
                     continue;
                 };
                 if skeleton.separates(b, first, c) {
-                    changed |= self.place(c, b, End::Tail);
-                    changed |= self.place(b, c, End::Arrow);
+                    changed |= self.direct(b, c);
                 } else {
                     changed |= self.place(a, b, End::Arrow);
                     changed |= self.place(c, b, End::Arrow);
@@ -281,7 +313,7 @@ impl Pag {
             for c in 0..self.width {
                 let open = self.is(a, c, End::Arrow) && self.is(c, a, End::Circle);
                 if open && (self.through_chain(a, c) || self.through_paths(a, c, control)?) {
-                    changed |= self.place(c, a, End::Tail);
+                    changed |= self.direct(a, c);
                 }
             }
         }

@@ -2,14 +2,15 @@
 //! skeleton of PC-stable, colliders, and the rules of Meek (UAI 1995).
 //!
 //! On a finite sample the tests may contradict each other. A collider that would reverse an edge
-//! of an earlier one is left out, and no rule closes a directed cycle; both are counted.
+//! of an earlier one or close a directed cycle is left out, no rule closes one either, and nothing is
+//! directed against what is known; all of it is counted.
 
 use super::skeleton::{self, Skeleton};
 use crate::control::{Control, Stop};
 use crate::discover::cpdag::Cpdag;
 use crate::discover::knowledge::Knowledge;
 
-use crate::graph::{EdgeType, NodeSet};
+use crate::graph::EdgeType;
 
 pub(in crate::discover) struct Oriented {
     pub class: Cpdag,
@@ -66,19 +67,24 @@ pub(in crate::discover) fn orient(
             class.join(x, y);
         }
     }
-    for x in 0..width {
-        for y in skeleton.neighbours(x) {
-            if known.barred(y, x) && !known.barred(x, y) {
-                class.direct(x, y);
+    let mut rules = Rules {
+        class,
+        known,
+        conflicts: 0,
+    };
+    // Edges that have to be close no cycle; directions that are left when the other is barred may.
+    for joined in [true, false] {
+        for x in 0..width {
+            for y in skeleton.neighbours(x) {
+                let only = known.barred(y, x) && !known.barred(x, y);
+                if only && known.joined(x, y) == joined {
+                    rules.direct(x, y, control)?;
+                }
             }
         }
     }
-    let mut rules = Rules {
-        class,
-        conflicts: 0,
-    };
     skeleton.colliders(control, |[x, y, z]| {
-        if rules.class.directed(y, x) || rules.class.directed(y, z) {
+        if rules.closed(x, y) || rules.closed(z, y) {
             rules.conflicts += 1;
         } else {
             rules.class.direct(x, y);
@@ -92,12 +98,13 @@ pub(in crate::discover) fn orient(
     })
 }
 
-struct Rules {
+struct Rules<'a> {
     class: Cpdag,
+    known: &'a dyn skeleton::Known,
     conflicts: usize,
 }
 
-impl Rules {
+impl Rules<'_> {
     /// Meek's rules until none applies, one rule after the other over all edges.
     fn close(&mut self, skeleton: &Skeleton, control: &dyn Control) -> Result<(), Stop> {
         loop {
@@ -162,10 +169,15 @@ impl Rules {
         Ok(changed)
     }
 
-    /// Directs a - b unless that closes a cycle.
+    /// Whether a -> b is known not to be, or would close a cycle.
+    fn closed(&self, a: usize, b: usize) -> bool {
+        !self.class.directed(a, b) && (self.known.barred(a, b) || self.class.leads(b, a))
+    }
+
+    /// Directs a - b unless that is closed.
     fn direct(&mut self, a: usize, b: usize, control: &dyn Control) -> Result<bool, Stop> {
         control.check()?;
-        if reaches(&self.class, b, a) {
+        if self.closed(a, b) {
             self.conflicts += 1;
             return Ok(false);
         }
@@ -197,21 +209,4 @@ fn through_two(class: &Cpdag, a: usize, b: usize, around: &[usize]) -> bool {
                 .iter()
                 .any(|&e| class.directed(c, e) && class.directed(e, b))
     })
-}
-
-fn reaches(class: &Cpdag, from: usize, to: usize) -> bool {
-    let mut seen = NodeSet::empty(class.width());
-    let mut stack = vec![from];
-    while let Some(v) = stack.pop() {
-        if v == to {
-            return true;
-        }
-        for w in 0..class.width() {
-            if class.directed(v, w) && !seen.contains(w) {
-                seen.insert(w);
-                stack.push(w);
-            }
-        }
-    }
-    false
 }
