@@ -659,6 +659,7 @@ fn some_event() -> impl Strategy<Value = Event> {
         }),
         2 => (1..9_u8, any::<bool>())
             .prop_map(|(n, good)| backup_ended(n, (!good).then_some("gone"))),
+        2 => vec((0..20_u32, any::<bool>()), 0..4).prop_map(|parts| called(COLLECTOR, &parts)),
     ]
 }
 
