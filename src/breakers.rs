@@ -5,6 +5,7 @@ use hindcast_actors::circuit_breaker::services::{self, ALGORITHMS, Algorithm, SU
 use hindcast_model::breaker::{BreakerPlan, BreakerSettings};
 
 use crate::config::{BackupConfig, BreakersConfig, Config};
+use crate::telemetry::otlp::Settings;
 
 /// The breakers as decisions know them. The configuration was checked.
 #[must_use]
@@ -27,7 +28,8 @@ pub(crate) fn plan(config: &Config) -> BreakerPlan {
         .iter()
         .filter_map(|pair| pair_of(pair).ok())
         .collect();
-    services::plan(&targets(backup), settings, &pairs)
+    let names = services::names(&targets(backup), Settings::sends(&config.otlp));
+    services::plan(names, settings, &pairs)
 }
 
 /// Every key with its value, as decisions know them.

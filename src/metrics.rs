@@ -338,7 +338,7 @@ fn describe_telemetry() {
     use metrics::{describe_counter, describe_gauge};
     describe_counter!(
         "telemetry_dropped_total",
-        "Traces, log lines and batches of metrics that were not sent, by signal"
+        "Traces, log lines and batches of metrics that were not sent, by signal and reason: queue_full, not_taken or breaker_open"
     );
     describe_counter!(
         "telemetry_sent_total",

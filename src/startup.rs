@@ -25,6 +25,7 @@ use crate::metrics::{RecorderTaken, sampler};
 use crate::tls::{Certificate, TlsError};
 use crate::{
     breakers, clock, descriptors, hangup, ids, metrics, overload, retention, slo, snapshots,
+    telemetry,
 };
 
 mod options;
@@ -265,6 +266,7 @@ async fn recover(app: &Data<App>) -> Result<(Log, Actors), ServeError> {
     let mut options = (actor_options(&config), backups::options(&config)?);
     options.0.counted_after = Some(opened_at);
     let actors = Actors::start(&log, options, &environment)?;
+    telemetry::guard(Arc::clone(&actors.collector));
     metrics::server_started(&app.address.to_string(), clock::wall());
     app.ready(Running {
         log: log.clone(),
@@ -410,6 +412,7 @@ async fn stop_http(handle: &ServerHandle, config: &Config) {
 }
 
 async fn close(log: Log, actors: Actors, config: &Config, reason: &str) -> Result<(), ServeError> {
+    telemetry::unguard();
     actors.stop().await;
     let writable = log.read_only().is_none();
     let stopped = Event::ServerStopped(ServerStopped {

@@ -8,9 +8,10 @@ pub mod traces;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use hindcast_actors::DependencyBreaker;
 use hindcast_actors::trace::Finished;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::MakeWriter;
@@ -183,6 +184,20 @@ pub fn finished(trace: Finished) {
     }
     if let Some(ring) = RING.get() {
         ring.offer(trace);
+    }
+}
+
+/// A server is up: this breaker says from here on whether the collector is called.
+pub fn guard(collector: Arc<DependencyBreaker>) {
+    if let Some(exporter) = EXPORTER.get() {
+        exporter.guard(collector);
+    }
+}
+
+/// The server stops: its breaker is told nothing any more, and what it said last holds.
+pub fn unguard() {
+    if let Some(exporter) = EXPORTER.get() {
+        exporter.unguard();
     }
 }
 

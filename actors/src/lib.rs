@@ -45,6 +45,7 @@ pub use backup::{
     Requested, Schedule, TargetOptions,
 };
 pub use budget::RestartPolicy;
+pub use circuit_breaker::{CallEnd, DependencyBreaker};
 pub use computation::cache::CacheStats;
 pub use computation::control::Progress;
 pub use computation::outcome::LIMIT_HINT;

@@ -9,7 +9,8 @@ use hindcast_model::Seq;
 
 use crate::Environment;
 use crate::backup::{self, Backup, BackupHandle, BackupOptions, Desk};
-use crate::circuit_breaker::{self, CircuitBreaker, Gates};
+use crate::circuit_breaker::services::COLLECTOR;
+use crate::circuit_breaker::{self, CircuitBreaker, DependencyBreaker, Gates};
 use crate::computation::engine::Engine;
 use crate::computation::{Computation, ComputationHandle, ComputationOptions};
 use crate::experiment::edge::Edge;
@@ -40,6 +41,8 @@ pub struct Actors {
     pub scrub: ScrubHandle,
     pub backup: BackupHandle,
     pub supervision: SupervisionHandle,
+    /// The breaker of the collector that telemetry is sent to.
+    pub collector: Arc<DependencyBreaker>,
     desk: Arc<Desk>,
     pub(crate) results: Arc<ResultCache>,
     stop_wait_max: Duration,
@@ -94,6 +97,8 @@ impl Actors {
         let desk = start_backup(&mut supervisor, log, backups, environment)?;
         let backup = BackupHandle::new(Arc::clone(&desk));
         start_breakers(&mut supervisor, log, &gates);
+        let known = (log.clone(), environment.clone());
+        let collector = DependencyBreaker::new(COLLECTOR, gates, known);
 
         let supervision = supervisor.watch()?;
         let stop_wait_max = options.computation.stop_wait_max;
@@ -103,6 +108,7 @@ impl Actors {
             scrub,
             backup,
             supervision,
+            collector: Arc::new(collector),
             desk,
             results,
             stop_wait_max,

@@ -84,7 +84,8 @@ impl BreakersConfig {
             let message = format!("it is below breakers.open_ms, which is {}", self.open_ms);
             return Err(ConfigError::value("breakers.open_ms_max", message));
         }
-        let names = services::names(&targets(backup));
+        // Where telemetry is sent to may stand in the environment of the server alone.
+        let names = services::names(&targets(backup), true);
         let mut seen = BTreeSet::new();
         for (index, own) in self.own.iter().enumerate() {
             let refuse = |field: &str, message: String| {

@@ -5,6 +5,7 @@
 //! <https://opentelemetry.io/docs/specs/otlp/>
 
 mod encode;
+mod guard;
 mod layer;
 mod send;
 mod settings;
@@ -14,6 +15,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hindcast_actors::DependencyBreaker;
 use hindcast_actors::trace::Finished;
 use metrics::{Counter, Gauge, counter, gauge};
 
@@ -21,6 +23,7 @@ pub use layer::Export;
 pub use settings::{BadSetting, Settings};
 
 use encode::LogLine;
+use guard::Guard;
 use send::Sender;
 
 /// The three kinds of telemetry.
@@ -41,6 +44,29 @@ impl Signal {
             Self::Traces => "traces",
             Self::Logs => "logs",
             Self::Metrics => "metrics",
+        }
+    }
+}
+
+/// Why something is not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    QueueFull,
+    /// The collector did not take it.
+    NotTaken,
+    /// The breaker of the collector let no call pass.
+    BreakerOpen,
+}
+
+impl Reason {
+    const ALL: [Self; 3] = [Self::QueueFull, Self::NotTaken, Self::BreakerOpen];
+
+    /// As in labels.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::NotTaken => "not_taken",
+            Self::BreakerOpen => "breaker_open",
         }
     }
 }
@@ -79,7 +105,8 @@ struct Queue {
     moved: Condvar,
     bytes_max: usize,
     depth_bytes: Gauge,
-    dropped: [Counter; 3],
+    /// By signal, then by reason.
+    dropped: [[Counter; 3]; 3],
 }
 
 impl Queue {
@@ -91,15 +118,15 @@ impl Queue {
         let mut waiting = self.waiting();
         if waiting.bytes + bytes > self.bytes_max {
             drop(waiting);
-            return self.dropped(item.signal(), 1);
+            return self.dropped(item.signal(), Reason::QueueFull, 1);
         }
         waiting.bytes += bytes;
         waiting.items.push_back((item, bytes));
         self.depth_bytes.set(waiting.bytes as f64);
     }
 
-    fn dropped(&self, signal: Signal, items: u64) {
-        self.dropped[signal as usize].increment(items);
+    fn dropped(&self, signal: Signal, reason: Reason, items: u64) {
+        self.dropped[signal as usize][reason as usize].increment(items);
     }
 }
 
@@ -107,6 +134,7 @@ impl Queue {
 pub struct Exporter {
     settings: Arc<Settings>,
     queue: Arc<Queue>,
+    guard: Arc<Guard>,
 }
 
 impl Exporter {
@@ -115,8 +143,12 @@ impl Exporter {
     /// # Errors
     /// The system gives no thread.
     pub fn start(settings: Settings) -> std::io::Result<Self> {
-        let dropped =
-            |signal: Signal| counter!("telemetry_dropped_total", "signal" => signal.word());
+        let dropped = |signal: Signal| {
+            Reason::ALL.map(|reason| {
+                counter!("telemetry_dropped_total",
+                    "signal" => signal.word(), "reason" => reason.word())
+            })
+        };
         let queue = Arc::new(Queue {
             waiting: Mutex::default(),
             moved: Condvar::new(),
@@ -125,13 +157,29 @@ impl Exporter {
             dropped: Signal::ALL.map(dropped),
         });
         let settings = Arc::new(settings);
-        let sender = Sender::new(Arc::clone(&settings), Arc::clone(&queue));
+        let guard = Arc::new(Guard::default());
+        let own = (Arc::clone(&queue), Arc::clone(&guard));
+        let sender = Sender::new(Arc::clone(&settings), own);
         let thread = std::thread::Builder::new().name("telemetry".to_owned());
         thread.spawn(move || {
             SENDING.with(|cell| cell.set(true));
             sender.run();
         })?;
-        Ok(Self { settings, queue })
+        Ok(Self {
+            settings,
+            queue,
+            guard,
+        })
+    }
+
+    /// A server is up: this breaker says whether the collector is called.
+    pub(super) fn guard(&self, breaker: Arc<DependencyBreaker>) {
+        self.guard.join(breaker);
+    }
+
+    /// The server stops.
+    pub(super) fn unguard(&self) {
+        self.guard.part();
     }
 
     /// The layer that takes log lines.

@@ -13,6 +13,7 @@ mod backups;
 mod breakers;
 mod cache;
 mod cli;
+mod collector;
 mod crash;
 mod dashboards;
 mod drills;

@@ -433,8 +433,11 @@ fn rotel_understands_all_three_signals() {
     }
     let metrics = server.get("/metrics").body;
     for signal in ["traces", "metrics", "logs"] {
-        let dropped = format!("telemetry_dropped_total{{signal=\"{signal}\"}} 0");
-        assert!(metrics.contains(&dropped), "{metrics}");
+        for reason in ["queue_full", "not_taken", "breaker_open"] {
+            let labels = format!("signal=\"{signal}\",reason=\"{reason}\"");
+            let dropped = format!("telemetry_dropped_total{{{labels}}} 0");
+            assert!(metrics.contains(&dropped), "{metrics}");
+        }
     }
     let collector = "external_dependency_up{dependency=\"otlp\"} 1\n";
     assert!(metrics.contains(collector), "{metrics}");
@@ -467,7 +470,7 @@ fn a_collector_that_never_answers_costs_no_request_and_little_memory() {
         let value = line.and_then(|text| text.trim().parse::<u64>().ok());
         value.unwrap_or_else(|| panic!("{name} in\n{metrics}"))
     };
-    assert!(value("telemetry_dropped_total{signal=\"traces\"}") > 100);
+    assert!(value("telemetry_dropped_total{signal=\"traces\",reason=\"queue_full\"}") > 100);
     assert_eq!(value("telemetry_sent_total{signal=\"traces\"}"), 0);
     assert!(value("telemetry_queue_bytes") <= QUEUE_BYTES);
     // The stop waits for what is not sent only so long.

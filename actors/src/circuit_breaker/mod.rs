@@ -5,6 +5,7 @@
 //! it costs anything, and the figures. A gate follows what is durable, so that it may let a call
 //! pass that is then refused; it never refuses one for longer than its breaker does.
 
+mod dependency;
 mod figures;
 mod gate;
 mod gates;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use hindcast_log::Log;
 
 use crate::component::Component;
+pub use dependency::{CallEnd, DependencyBreaker};
 use figures::Figures;
 pub(crate) use gate::{Refused, Ticket};
 pub(crate) use gates::{Gates, Guarded};

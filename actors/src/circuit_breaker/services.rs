@@ -36,6 +36,9 @@ pub const IDENTIFICATION: &str = "identification";
 /// The breaker of strategies. No operation goes by it yet.
 pub const STRATEGY: &str = "strategy_generation";
 
+/// The breaker of the collector that telemetry is sent to, if it is sent anywhere.
+pub const COLLECTOR: &str = "otlp_collector";
+
 /// The breaker that a discovery by this algorithm goes by.
 #[must_use]
 pub fn discovery(algorithm: Algorithm) -> String {
@@ -51,23 +54,25 @@ pub fn algorithm(name: &str) -> Option<Algorithm> {
     ALGORITHMS.into_iter().find(|known| known.name() == name)
 }
 
-/// The names of all breakers, given the targets of backups.
+/// The names of all breakers, given the targets of backups and whether telemetry is sent.
 #[must_use]
-pub fn names(targets: &[String]) -> Vec<String> {
+pub fn names(targets: &[String], collector: bool) -> Vec<String> {
     let discoveries = ALGORITHMS.map(discovery);
     let others = [PATHS, IDENTIFICATION, STRATEGY].map(str::to_owned);
+    let collector = collector.then(|| COLLECTOR.to_owned());
     let backups = targets.iter().map(|target| backup_breaker(target));
     discoveries
         .into_iter()
         .chain(others)
+        .chain(collector)
         .chain(backups)
         .collect()
 }
 
-/// All breakers with these settings of theirs and these fallbacks, pairs of algorithms.
+/// Breakers of these names with these settings of theirs and these fallbacks, pairs of algorithms.
 #[must_use]
 pub fn plan(
-    targets: &[String],
+    names: Vec<String>,
     settings: impl Fn(&str) -> BreakerSettings,
     fallbacks: &[(Algorithm, Algorithm)],
 ) -> BreakerPlan {
@@ -81,7 +86,7 @@ pub fn plan(
         });
         made.collect()
     };
-    let breakers = names(targets).into_iter().map(|name| ConfiguredBreaker {
+    let breakers = names.into_iter().map(|name| ConfiguredBreaker {
         settings: settings(&name),
         fallbacks: of(&name),
         name,
@@ -99,7 +104,9 @@ mod tests {
 
     #[test]
     fn names_are_told_apart_and_algorithms_found() {
-        let names = names(&["local".to_owned()]);
+        let local = ["local".to_owned()];
+        assert_eq!(names(&local, true).len(), 15);
+        let names = names(&local, false);
         let distinct: BTreeSet<&String> = names.iter().collect();
         assert_eq!((names.len(), distinct.len()), (14, 14));
         for wanted in [

@@ -9,9 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use hindcast_log::{LogError, Reader, Recorded};
-use hindcast_model::breaker::{Admission, Breaker, BreakerSettings, Ended, backup_breaker};
+use hindcast_model::breaker::{
+    Admission, Breaker, BreakerSettings, BreakerState, Ended, backup_breaker,
+};
 use hindcast_model::event::{
-    BackupEnded, BreakerChanged, Event, FallbackTaken, Instead, RunRequested,
+    BackupEnded, BreakerChanged, DependencyCalled, Event, FallbackTaken, Instead, RunRequested,
 };
 use hindcast_model::settings::BadSetting;
 use hindcast_model::{Refusal, RunId, Seq, UnixMicros};
@@ -160,7 +162,7 @@ pub fn since(source: &dyn Source, text: &str) -> Result<Option<Seq>, LogError> {
     })
 }
 
-const KINDS: [&str; 14] = [
+const KINDS: [&str; 15] = [
     "configuration_loaded",
     "time_reached",
     "run_requested",
@@ -173,6 +175,7 @@ const KINDS: [&str; 14] = [
     "run_cancelled",
     "backup_requested",
     "backup_ended",
+    "dependency_called",
     "breaker_commanded",
     "breaker_changed",
 ];
@@ -270,6 +273,21 @@ impl Machine {
         };
         let micros = micros.unwrap_or_else(|| at.since(since));
         self.breaker.record(at, (holder, probe), (ended, micros));
+        if let Some(changed) = self.breaker.judge(name, at) {
+            self.fold(at, &changed);
+        }
+    }
+
+    /// Calls that would not have been made while it is open are counted as turned away.
+    fn dependency(&mut self, name: &str, at: UnixMicros, called: &DependencyCalled) {
+        let calls = called.calls.iter().map(|alike| u64::from(alike.count));
+        let calls = calls.sum::<u64>();
+        if self.breaker.state() == BreakerState::Open {
+            self.done.rejected += calls;
+            return;
+        }
+        self.done.calls += calls;
+        self.breaker.record_dependency(at, called);
         if let Some(changed) = self.breaker.judge(name, at) {
             self.fold(at, &changed);
         }
@@ -380,6 +398,10 @@ impl<'a> Pass<'a> {
         } else if let Event::BackupEnded(ended) = event {
             if backup_breaker(&ended.target) == self.name {
                 self.both(|name, machine| machine.attempt(name, at, ended));
+            }
+        } else if let Event::DependencyCalled(called) = event {
+            if called.breaker == self.name {
+                self.both(|name, machine| machine.dependency(name, at, called));
             }
         } else {
             self.run(at, event);

@@ -129,6 +129,7 @@ pub(crate) const fn ended_run(event: &Event) -> Option<RunId> {
         | Event::SubjectRedacted(_)
         | Event::SegmentsPruned(_)
         | Event::BreakerCommanded(_)
+        | Event::DependencyCalled(_)
         | Event::BreakerChanged(_)
         | Event::FallbackTaken(_)
         | Event::Audited(_)

@@ -203,6 +203,7 @@ impl EventMetrics {
             | Event::SubjectRedacted(_)
             | Event::SegmentsPruned(_)
             | Event::BreakerCommanded(_)
+            | Event::DependencyCalled(_)
             | Event::BreakerChanged(_)
             | Event::FallbackTaken(_)
             | Event::MetricsSampled(_)

@@ -40,7 +40,9 @@ impl State {
             Event::RunRefused(e) => self.proposed_stream(e.run),
             Event::RunDeduplicated(e) => self.proposed_stream(e.run),
             Event::FallbackTaken(e) => open(e.run),
-            Event::BreakerCommanded(_) | Event::BreakerChanged(_) => Stream::system("breakers"),
+            Event::BreakerCommanded(_) | Event::BreakerChanged(_) | Event::DependencyCalled(_) => {
+                Stream::system("breakers")
+            }
             Event::OutcomeObserved(e) => open(e.run),
             Event::CancelRequested(e) => open(e.run),
             Event::RunCompleted(e) => open(e.run),
@@ -135,6 +137,7 @@ impl State {
             Event::RunFailed(e) => self.fail_run(context, e),
             Event::RunCancelled(e) => self.cancel_run(context, e.run),
             Event::BreakerCommanded(wish) => self.breakers.wish(wish, context.principal),
+            Event::DependencyCalled(called) => self.breakers.end_dependency(context.at, called),
             Event::BreakerChanged(changed) => self.breakers.change(context.at, changed),
             Event::FallbackTaken(taken) => self.breakers.take_fallback(context.at, taken),
             Event::DatasetUploaded(upload) => self.propose_dataset(context, upload),

@@ -56,6 +56,10 @@ impl State {
                 let changed = self.breakers.after_backup(context.at, ended);
                 changed.into_iter().map(Event::BreakerChanged).collect()
             }
+            Event::DependencyCalled(called) => {
+                let changed = self.breakers.after_dependency(context.at, called);
+                changed.into_iter().map(Event::BreakerChanged).collect()
+            }
             Event::BreakerCommanded(wish) => {
                 let changed = self.breakers.after_wish(context.at, wish);
                 changed.into_iter().map(Event::BreakerChanged).collect()

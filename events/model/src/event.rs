@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::answered::*;
 pub use crate::audited::*;
 pub use crate::cache::*;
+pub use crate::called::*;
 pub use crate::capacity::*;
 pub use crate::decided::*;
 use crate::ids::Digest;
@@ -171,6 +172,8 @@ events! {
         68:1 DrillEnded "drill_ended" observed ignorable;
         /// A request with an idempotency key was done; this is its answer.
         70:1 AnswerKept "answer_kept" observed needed;
+        /// Calls to something that is not run here ended.
+        72:1 DependencyCalled "dependency_called" observed needed;
 
         /// The run will be computed.
         101:1 RunAdmitted "run_admitted" decided needed;
@@ -273,6 +276,7 @@ impl Event {
             | Self::SubjectRedacted(_)
             | Self::SegmentsPruned(_)
             | Self::BreakerCommanded(_)
+            | Self::DependencyCalled(_)
             | Self::Audited(_)
             | Self::MetricsSampled(_)
             | Self::ObjectivesConfigured(_)
@@ -336,6 +340,7 @@ impl Event {
             | Self::SubjectRedacted(_)
             | Self::SegmentsPruned(_)
             | Self::BreakerCommanded(_)
+            | Self::DependencyCalled(_)
             | Self::Audited(_)
             | Self::MetricsSampled(_)
             | Self::ObjectivesConfigured(_)

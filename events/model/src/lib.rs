@@ -12,6 +12,7 @@ pub mod apply;
 mod audited;
 pub mod breaker;
 mod cache;
+mod called;
 mod capacity;
 pub mod command;
 pub mod decide;

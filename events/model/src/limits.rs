@@ -51,6 +51,8 @@ pub const FALLBACKS_REMEMBERED_MAX: usize = 64;
 pub const BREAKER_REASON_CHARS_MAX: usize = 256;
 /// Bytes of what somebody asked of a cache.
 pub const CACHE_DETAIL_BYTES_MAX: usize = 2_048;
+/// Entries of one report of calls to what is not run here; further ones are not looked at.
+pub const ALIKE_CALLS_MAX: usize = 64;
 /// Breakers that one `TimeReached` changes at most; the timer is due again at once for the others.
 pub const BREAKER_TIMERS_MAX: usize = 16;
 /// Objectives; further ones are not looked at.

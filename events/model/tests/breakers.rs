@@ -7,9 +7,9 @@ use hindcast_model::breaker::{
     Fallback, Phase,
 };
 use hindcast_model::event::{
-    BackupEnded, BackupKind, BackupRequested, BreakerChanged, BreakerCommanded,
-    ConfigurationLoaded, FallbackTaken, Instead, RunRefused, RunRequested, ServerStarted, Service,
-    Settings,
+    AlikeCalls, BackupEnded, BackupKind, BackupRequested, BreakerChanged, BreakerCommanded,
+    ConfigurationLoaded, DependencyCalled, FallbackTaken, Instead, RunRefused, RunRequested,
+    ServerStarted, Service, Settings,
 };
 use hindcast_model::{BackupId, Digest, Event, Payload, Refusal, Seq, State, UnixMicros};
 use proptest::collection::vec;
@@ -19,6 +19,7 @@ use support::*;
 const NOTEARS: &str = "notears_discovery";
 const BOSS: &str = "discovery_boss";
 const LOCAL: &str = "backup_local";
+const COLLECTOR: &str = "otlp_collector";
 
 /// Quick to open, and exact in time.
 fn brisk() -> BreakerSettings {
@@ -56,6 +57,7 @@ fn plan(settings: BreakerSettings) -> Event {
                 of(NOTEARS, vec![boss]),
                 of(BOSS, Vec::new()),
                 of(LOCAL, Vec::new()),
+                of(COLLECTOR, Vec::new()),
             ],
         }),
     })
@@ -520,6 +522,54 @@ fn backups_that_fail_open_the_breaker_of_their_target() {
     assert_eq!(state(&story, LOCAL), BreakerState::Closed);
 }
 
+/// Calls that ended, alike in each part: how many, and whether they failed.
+fn called(breaker: &str, parts: &[(u32, bool)]) -> Event {
+    let calls = parts.iter().map(|(count, failed)| AlikeCalls {
+        count: *count,
+        error: failed.then(|| "unreachable".to_owned()),
+        longest_micros: 5,
+    });
+    Event::DependencyCalled(DependencyCalled {
+        breaker: breaker.to_owned(),
+        calls: calls.collect(),
+    })
+}
+
+#[test]
+fn calls_to_what_is_not_run_here_are_told_together_and_open_its_breaker() {
+    let mut story = story(brisk());
+    assert_eq!(story.when(called("nobody", &[(9, true)])), []);
+    let told = [(u32::MAX, false), (2, true), (1, false), (2, true)];
+    // Four of the last five have failed.
+    assert_eq!(story.when(called(COLLECTOR, &told[..2])), []);
+    let totals = |story: &Story| {
+        let breaker = story.state.breakers().get(COLLECTOR).expect("it");
+        (breaker.totals().success, breaker.totals().failure)
+    };
+    assert_eq!(totals(&story), (u64::from(u32::MAX), 2));
+    // What worked comes before what failed: they are not three in a row.
+    assert_eq!(story.when(called(COLLECTOR, &told[2..])), []);
+    let decided = story.when(called(COLLECTOR, &[(1, true)]));
+    assert_eq!(names(&decided), ["breaker_changed"]);
+    assert_eq!(state(&story, COLLECTOR), BreakerState::Open);
+    // What was under way then changes nothing.
+    assert_eq!(story.when(called(COLLECTOR, &[(5, false)])), []);
+    story.later(10 * SECOND).when(tick());
+    assert_eq!(state(&story, COLLECTOR), BreakerState::HalfOpen);
+    assert_eq!(
+        names(&story.when(called(COLLECTOR, &[(1, true)]))),
+        ["breaker_changed"]
+    );
+    assert_eq!(state(&story, COLLECTOR), BreakerState::Open);
+    story.later(20 * SECOND).when(tick());
+    assert_eq!(story.when(called(COLLECTOR, &[(1, false)])), []);
+    assert_eq!(
+        names(&story.when(called(COLLECTOR, &[(1, false)]))),
+        ["breaker_changed"]
+    );
+    assert_eq!(state(&story, COLLECTOR), BreakerState::Closed);
+}
+
 #[test]
 fn a_log_without_breakers_decides_as_before() {
     let mut story = Story::with(Settings::default());
@@ -609,6 +659,7 @@ fn some_event() -> impl Strategy<Value = Event> {
         }),
         2 => (1..9_u8, any::<bool>())
             .prop_map(|(n, good)| backup_ended(n, (!good).then_some("gone"))),
+        2 => vec((0..20_u32, any::<bool>()), 0..4).prop_map(|parts| called(COLLECTOR, &parts)),
     ]
 }
 

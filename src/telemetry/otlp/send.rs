@@ -1,19 +1,21 @@
 //! The thread that sends. It waits for a batch, sends it, tries again for a while when that fails,
 //! and then gives the batch up. Between batches it sends the metrics when they are due.
 
-use std::cell::Cell;
+use std::cell::{Cell, LazyCell};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use hindcast_actors::trace::Finished;
-use hindcast_actors::{Dependency, Reached};
+use hindcast_actors::{CallEnd, Dependency, Reached};
 use metrics::{Counter, counter};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
+use ureq::Body;
 use ureq::http::Response;
 
 use super::encode::{self, LogLine};
-use super::{Item, Queue, Settings, Signal};
+use super::guard::Guard;
+use super::{Item, Queue, Reason, Settings, Signal};
 use crate::clock::{self, SystemClock};
 use crate::metrics::process_metrics;
 
@@ -27,6 +29,7 @@ const ATTEMPTS_MAX: u32 = 4;
 pub(super) struct Sender {
     settings: Arc<Settings>,
     queue: Arc<Queue>,
+    guard: Arc<Guard>,
     agent: ureq::Agent,
     resource: Resource,
     sent: [Counter; 3],
@@ -43,10 +46,12 @@ enum Attempt {
     /// Another one may succeed.
     Again(String),
     Refused(String),
+    /// The breaker let no attempt pass.
+    Shut,
 }
 
 impl Sender {
-    pub(super) fn new(settings: Arc<Settings>, queue: Arc<Queue>) -> Self {
+    pub(super) fn new(settings: Arc<Settings>, (queue, guard): (Arc<Queue>, Arc<Guard>)) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(settings.timeout))
@@ -64,6 +69,7 @@ impl Sender {
             collector: Dependency::new("otlp", Arc::new(SystemClock)),
             settings,
             queue,
+            guard,
         }
     }
 
@@ -123,14 +129,15 @@ impl Sender {
         }
         if !traces.is_empty() {
             let count = traces.len();
-            let body = encode::traces(self.resource.clone(), &traces).encode_to_vec();
-            drop(traces);
-            self.deliver(Signal::Traces, &body, count);
+            let encode = || {
+                encode::traces(self.resource.clone(), &std::mem::take(&mut traces)).encode_to_vec()
+            };
+            self.deliver(Signal::Traces, encode, count);
         }
         if !lines.is_empty() {
             let count = lines.len();
-            let body = encode::logs(self.resource.clone(), lines).encode_to_vec();
-            self.deliver(Signal::Logs, &body, count);
+            let encode = || encode::logs(self.resource.clone(), lines).encode_to_vec();
+            self.deliver(Signal::Logs, encode, count);
         }
     }
 
@@ -139,24 +146,29 @@ impl Sender {
             return;
         };
         let times = (self.started_micros, clock::wall().0);
-        let request = encode::metrics(self.resource.clone(), all.recorder(), times);
+        let resource = self.resource.clone();
+        let encode = || encode::metrics(resource, all.recorder(), times).encode_to_vec();
         // They are sent again soon, so that one attempt is enough.
-        match self.attempt(Signal::Metrics, &request.encode_to_vec()) {
+        match self.attempt(Signal::Metrics, &LazyCell::new(encode)) {
             Attempt::Done => {
                 self.arrived();
                 self.sent[Signal::Metrics as usize].increment(1);
             }
             Attempt::Again(why) | Attempt::Refused(why) => {
                 self.failed[Signal::Metrics as usize].increment(1);
-                self.queue.dropped(Signal::Metrics, 1);
+                self.queue.dropped(Signal::Metrics, Reason::NotTaken, 1);
                 self.lost(Signal::Metrics, &why);
             }
+            Attempt::Shut => self.queue.dropped(Signal::Metrics, Reason::BreakerOpen, 1),
         }
     }
 
-    fn deliver(&self, signal: Signal, body: &[u8], count: usize) {
+    /// What no attempt is made at is not encoded.
+    fn deliver(&self, signal: Signal, encode: impl FnOnce() -> Vec<u8>, count: usize) {
+        let body = LazyCell::new(encode);
+        let dropped = |reason| self.queue.dropped(signal, reason, count as u64);
         for attempt in 0..ATTEMPTS_MAX {
-            match self.attempt(signal, body) {
+            match self.attempt(signal, &body) {
                 Attempt::Done => {
                     self.arrived();
                     return self.sent[signal as usize].increment(count as u64);
@@ -169,13 +181,15 @@ impl Sender {
                 Attempt::Again(why) => {
                     self.failed[signal as usize].increment(1);
                     self.lost(signal, &why);
-                    if attempt + 1 == ATTEMPTS_MAX || self.pause(attempt) {
+                    let last = attempt + 1 == ATTEMPTS_MAX || self.guard.is_shut();
+                    if last || self.pause(attempt) {
                         break;
                     }
                 }
+                Attempt::Shut => return dropped(Reason::BreakerOpen),
             }
         }
-        self.queue.dropped(signal, count as u64);
+        dropped(Reason::NotTaken);
     }
 
     /// Told once, until something arrives again: the rest is in the counters.
@@ -203,7 +217,11 @@ impl Sender {
         waiting.flushing
     }
 
-    fn attempt(&self, signal: Signal, body: &[u8]) -> Attempt {
+    fn attempt<F: FnOnce() -> Vec<u8>>(
+        &self,
+        signal: Signal,
+        body: &LazyCell<Vec<u8>, F>,
+    ) -> Attempt {
         let Some(url) = &self.settings.endpoints[signal as usize] else {
             return Attempt::Refused("there is no endpoint".to_owned());
         };
@@ -214,11 +232,14 @@ impl Sender {
         for (name, value) in &self.settings.headers {
             request = request.header(name, value);
         }
-        let reached = |sent: &Result<Response<_>, _>| match sent {
-            Ok(answer) => Reached::of(answer.status().as_u16()),
-            Err(_) => Reached::Failed,
+        let call = || {
+            let body: &[u8] = body;
+            self.collector.call(|| request.send(body), reached)
         };
-        match self.collector.call(|| request.send(body), reached) {
+        let Some(sent) = self.guard.call(call, end) else {
+            return Attempt::Shut;
+        };
+        match sent {
             Ok(answer) if answer.status().is_success() => Attempt::Done,
             Ok(answer) => {
                 let status = answer.status().as_u16();
@@ -230,5 +251,27 @@ impl Sender {
             }
             Err(error) => Attempt::Again(error.to_string()),
         }
+    }
+}
+
+fn reached(sent: &Result<Response<Body>, ureq::Error>) -> Reached {
+    match sent {
+        Ok(answer) => Reached::of(answer.status().as_u16()),
+        Err(_) => Reached::Failed,
+    }
+}
+
+/// What an attempt says of the collector. That it does not want a request says nothing.
+fn end(sent: &Result<Response<Body>, ureq::Error>) -> CallEnd {
+    let answer = match sent {
+        Ok(answer) => answer.status(),
+        Err(ureq::Error::Timeout(_)) => return CallEnd::Failure("timeout"),
+        Err(_) => return CallEnd::Failure("unreachable"),
+    };
+    match answer.as_u16() {
+        429 => CallEnd::Failure("rate_limited"),
+        500.. => CallEnd::Failure("server_error"),
+        _ if answer.is_success() => CallEnd::Success,
+        _ => CallEnd::Ignored,
     }
 }

@@ -94,6 +94,13 @@ impl Settings {
         }))
     }
 
+    /// Whether this process sends telemetry anywhere.
+    #[must_use]
+    pub fn sends(config: &OtlpConfig) -> bool {
+        let read = Self::read(config, &|name| std::env::var(name).ok());
+        read.is_ok_and(|settings| settings.is_some())
+    }
+
     pub(super) fn wants(&self, signal: Signal) -> bool {
         self.endpoints[signal as usize].is_some()
     }

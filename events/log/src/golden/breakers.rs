@@ -101,6 +101,18 @@ fn wished() -> Event {
     })
 }
 
+fn called() -> Event {
+    let alike = |count, error: Option<&str>, longest_micros| AlikeCalls {
+        count,
+        error: error.map(str::to_owned),
+        longest_micros,
+    };
+    Event::DependencyCalled(DependencyCalled {
+        breaker: "otlp_collector".to_owned(),
+        calls: vec![alike(1_200, None, 4_321), alike(3, Some("unreachable"), 98)],
+    })
+}
+
 fn followed() -> Event {
     let action = BreakerAction::MetricsOnly;
     let cause = BreakerCause::Asked { action };
@@ -126,6 +138,7 @@ pub(super) fn samples() -> Vec<(&'static str, Event)> {
         ("record_6_3_run_requested_service.bin", asked()),
         ("record_6_3_run_requested_deadline.bin", asked_by(true)),
         ("record_30_1_breaker_commanded.bin", wished()),
+        ("record_72_1_dependency_called.bin", called()),
         (
             "record_102_1_run_refused_breaker.bin",
             refused(Refusal::BreakerOpen {

@@ -9,10 +9,11 @@ use super::backup_breaker;
 use super::machine::{Admission, Breaker, CALLER_DEADLINE, DEADLINE_EXCEEDED, Ended, is_failure};
 use super::settings::BreakerPlan;
 use crate::event::{
-    BackupEnded, BackupRequested, BreakerChanged, BreakerCommanded, FallbackTaken, Instead,
-    Outcome, OutcomeObserved, Service,
+    BackupEnded, BackupRequested, BreakerChanged, BreakerCommanded, DependencyCalled,
+    FallbackTaken, Instead, Outcome, OutcomeObserved, Service,
 };
 use crate::ids::{Name16, RunId, UnixMicros};
+use crate::limits::ALIKE_CALLS_MAX;
 use crate::refusal::Refusal;
 
 /// A call that was let through and has not ended.
@@ -67,6 +68,9 @@ pub(crate) enum Route {
     Instead(FallbackTaken),
     No(Refusal),
 }
+
+/// Calls to what is not run here hold no permit: they are made one after the other.
+const NOBODY: u128 = 0;
 
 fn holder(run: RunId) -> u128 {
     u128::from_be_bytes(run.bytes())
@@ -210,6 +214,17 @@ impl Breakers {
         breaker.judge(&name, at)
     }
 
+    /// As [`Self::after`], for calls to something that is not run here.
+    pub(crate) fn after_dependency(
+        &self,
+        at: UnixMicros,
+        called: &DependencyCalled,
+    ) -> Option<BreakerChanged> {
+        let mut breaker = self.all.get(&called.breaker)?.clone();
+        breaker.record_dependency(at, called);
+        breaker.judge(&called.breaker, at)
+    }
+
     pub(crate) fn after_wish(
         &self,
         at: UnixMicros,
@@ -328,6 +343,12 @@ impl Breakers {
         }
     }
 
+    pub(crate) fn end_dependency(&mut self, at: UnixMicros, called: &DependencyCalled) {
+        if let Some(breaker) = self.all.get_mut(&called.breaker) {
+            breaker.record_dependency(at, called);
+        }
+    }
+
     pub(crate) fn wish(&mut self, wish: &BreakerCommanded, by: Name16) {
         self.wish = self.all.contains_key(&wish.name).then(|| Wish {
             reason: wish.reason.clone(),
@@ -383,6 +404,22 @@ impl Breaker {
         let holder = u128::from_be_bytes(ended.backup.bytes());
         let probe = self.half_open_since();
         self.record(at, (holder, probe), (&how, ended.copied_micros));
+    }
+}
+
+impl Breaker {
+    /// Calls to something that is not run here ended by `at`. Every one counts, and any of them tries
+    /// it while the breaker is half-open.
+    pub fn record_dependency(&mut self, at: UnixMicros, called: &DependencyCalled) {
+        for alike in called.calls.iter().take(ALIKE_CALLS_MAX) {
+            let how = match &alike.error {
+                None => Ended::Success,
+                Some(code) => Ended::Failure { code: code.clone() },
+            };
+            let probe = self.half_open_since();
+            let ended = (&how, alike.longest_micros);
+            self.record_alike(at, (NOBODY, probe), ended, alike.count);
+        }
     }
 }
 

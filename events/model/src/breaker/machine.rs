@@ -228,25 +228,37 @@ impl Breaker {
         &mut self,
         at: UnixMicros,
         (holder, probe): (u128, Option<UnixMicros>),
+        ended: (&Ended, u64),
+    ) {
+        self.record_alike(at, (holder, probe), ended, 1);
+    }
+
+    /// As [`Self::record`], for `count` calls that ended alike.
+    pub(super) fn record_alike(
+        &mut self,
+        at: UnixMicros,
+        (holder, probe): (u128, Option<UnixMicros>),
         (ended, micros): (&Ended, u64),
+        count: u32,
     ) {
         self.give_back(holder);
-        if self.state() == BreakerState::Disabled {
+        if count == 0 || self.state() == BreakerState::Disabled {
             return;
         }
         let slow = self.settings.slow_micros > 0 && micros > self.settings.slow_micros;
+        let calls = u64::from(count);
         let failed = match ended {
-            Ended::Ignored => return self.totals.ignored += 1,
+            Ended::Ignored => return self.totals.ignored += calls,
             Ended::Success if slow => {
-                self.totals.slow += 1;
+                self.totals.slow += calls;
                 false
             }
             Ended::Success => {
-                self.totals.success += 1;
+                self.totals.success += calls;
                 false
             }
             Ended::Failure { code } => {
-                self.totals.failure += 1;
+                self.totals.failure += calls;
                 let code = code.clone();
                 self.last_failure = Some(LastFailure { at, code });
                 true
@@ -255,10 +267,13 @@ impl Breaker {
         match &mut self.phase {
             Phase::Closed => {
                 self.consecutive = match failed {
-                    true => self.consecutive.saturating_add(1),
+                    true => self.consecutive.saturating_add(count),
                     false => 0,
                 };
-                self.window.push_back(Call { at, failed, slow });
+                // More of them than are looked at push each other out.
+                for _ in 0..count.min(self.settings.window_calls) {
+                    self.window.push_back(Call { at, failed, slow });
+                }
                 self.shorten(at);
             }
             Phase::HalfOpen {
@@ -268,7 +283,7 @@ impl Breaker {
                 ..
             } if probe == Some(*since) => match failed || slow {
                 true => *any_failed = true,
-                false => *succeeded = succeeded.saturating_add(1),
+                false => *succeeded = succeeded.saturating_add(count),
             },
             // It was let through before, and tells nothing about the service of today.
             Phase::HalfOpen { .. } | Phase::Open { .. } => {}
