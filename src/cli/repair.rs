@@ -107,8 +107,10 @@ fn document(found: &Repair, snapshots: &[(PathBuf, String)], holds: Option<bool>
             moved,
             spare,
             store,
+            stray,
         } => json!({
             "kind": "segment",
+            "stray_bytes": stray,
             "first": first.0,
             "path": path.display().to_string(),
             "sequences": healed.iter().map(|(from, to)| json!([from.0, to.0])).collect::<Vec<_>>(),
@@ -144,6 +146,7 @@ fn text(found: &Repair, snapshots: &[(PathBuf, String)], plan: bool) -> String {
                 moved,
                 spare,
                 store,
+                stray,
                 ..
             } => {
                 let ranges: Vec<String> = healed
@@ -152,10 +155,15 @@ fn text(found: &Repair, snapshots: &[(PathBuf, String)], plan: bool) -> String {
                     .collect();
                 let path = path.display();
                 let ranges = ranges.join(", ");
-                format!(
-                    "segment     {path}: sequences {ranges} ({store} frames from the lookup \
-                     store, {spare} from the copy, {moved} moved); the damaged file stays beside it"
-                )
+                let healed = format!(
+                    "sequences {ranges} ({store} frames from the lookup \
+                     store, {spare} from the copy, {moved} moved)"
+                );
+                let what = match stray {
+                    0 => healed,
+                    _ => format!("{stray} bytes behind its last frame are of no event"),
+                };
+                format!("segment     {path}: {what}; the damaged file stays beside it")
             }
             Remedy::Blob { digest, seq } => {
                 format!("blob        {digest}, which event {seq} names, from the copy")

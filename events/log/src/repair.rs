@@ -65,6 +65,8 @@ pub enum Remedy {
         moved: u64,
         spare: u64,
         store: u64,
+        /// Bytes behind the last frame of a sealed segment, which are left out.
+        stray: u64,
     },
     /// A blob is written from a spare copy.
     Blob { digest: Digest, seq: Seq },
@@ -268,11 +270,18 @@ impl Pass<'_> {
             Ok(rebuilt) => rebuilt,
             Err(lost) => return Ok(Err(lost)),
         };
+        // A sealed segment ends with its last frame; behind the end of the log the next start cuts.
+        let behind = bytes.get(rebuilt.bytes.len()..).unwrap_or_default();
+        let stray = match end {
+            Some(_) if behind.iter().any(|byte| *byte != 0) => behind.len() as u64,
+            Some(_) | None => 0,
+        };
         let (end, lost) = (rebuilt.link, rebuilt.lost);
         blobs::named(&rebuilt.bytes, location.first, &mut self.blobs)?;
         let header = bytes.get(..segment::HEADER_BYTES);
         let same_header = header == rebuilt.bytes.get(..segment::HEADER_BYTES);
-        if rebuilt.healed.is_empty() && rebuilt.moved == 0 && same_header {
+        let whole = rebuilt.healed.is_empty() && rebuilt.moved == 0 && same_header;
+        if whole && stray == 0 {
             let remedy = None;
             return Ok(Ok(Looked { end, remedy, lost }));
         }
@@ -286,6 +295,8 @@ impl Pass<'_> {
             moved: rebuilt.moved,
             spare: rebuilt.spare,
             store: rebuilt.store,
+            // Of a segment with other damage they may be of the frames that were damaged.
+            stray: if whole { stray } else { 0 },
         };
         let remedy = Some(remedy);
         Ok(Ok(Looked { end, remedy, lost }))
@@ -384,9 +395,15 @@ impl Pass<'_> {
                 // The end of the log: whatever follows was never acknowledged.
                 break;
             }
+            let beyond = following.map(|frame| frame.header.first);
+            let beyond = beyond.or_else(|| end.map(|end| end.next));
+            let events = match beyond.filter(|beyond| *beyond > place.next.next()) {
+                Some(beyond) => format!("events {} to {}: ", place.next, beyond.0 - 1),
+                None => String::new(),
+            };
             let lost = Lost {
                 seq: place.next,
-                what: "the frame is damaged, and no copy bears out its hash".to_owned(),
+                what: format!("{events}the frame is damaged, and no copy bears out its hash"),
             };
             if end.is_some() || following.is_some() || rebuilt.link == *link {
                 return Err(lost);

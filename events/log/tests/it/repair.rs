@@ -336,3 +336,29 @@ fn a_segment_under_another_name_does_not_keep_a_repair_going() {
     fs::rename(&path, &other).expect("renamed");
     repair(&bench.work, &NoSpares, false).expect("ends");
 }
+
+#[test]
+fn bytes_behind_a_sealed_segment_are_left_out() {
+    let bench = Bench::new();
+    let path = bench.segments()[0].clone();
+    let mut content = fs::read(&path).expect("read");
+    let length = content.len();
+    content.push(b'x');
+    fs::write(&path, &content).expect("written");
+    let planned = repair(&bench.work, &NoSpares, false).expect("planned");
+    assert!(
+        matches!(planned.remedies[..], [Remedy::Segment { stray: 1, .. }]),
+        "{:?}",
+        planned.remedies
+    );
+    assert!(planned.lost.is_empty());
+    assert_eq!(
+        fs::read(&path).expect("read"),
+        content,
+        "a plan changes nothing"
+    );
+    let healed = repair(&bench.work, &NoSpares, true).expect("healed");
+    assert_eq!(healed.remedies, planned.remedies);
+    assert_eq!(fs::read(&path).expect("read"), content[..length]);
+    assert!(check(&bench.work).holds());
+}

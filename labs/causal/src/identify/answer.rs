@@ -7,7 +7,7 @@ use super::implications::{Implication, ImplicationsScope};
 use super::render::Estimand;
 
 /// The version of what the answer says; it changes when the same request may give other bytes.
-pub const ALGORITHM_VERSION: u32 = 2;
+pub const ALGORITHM_VERSION: u32 = 3;
 
 /// What a graph says about an effect.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

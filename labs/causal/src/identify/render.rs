@@ -1,6 +1,6 @@
 //! An expression as it leaves the lab: a JSON tree, a line of text and a line of LaTeX. In the
-//! two lines an inner variable that hides an outer one carries a prime; in the tree the scope
-//! of each sum says the same.
+//! two lines an inner variable that hides an outer one carries primes, one more than any name
+//! ends with; in the tree the scope of each sum says the same.
 
 use std::fmt::Write as _;
 
@@ -89,6 +89,12 @@ pub(crate) fn line(
         style,
         visible: visible.union(arena.free(id)),
         primes: vec![0; graph.nodes()],
+        // More than any name ends with, so that what is marked is no name, and no other one marked.
+        mark: 1
+            + (0..graph.nodes())
+                .map(|node| trailing(graph.name(node)))
+                .max()
+                .unwrap_or(0),
         out: String::new(),
     };
     writer.expression(id);
@@ -100,8 +106,15 @@ struct Writer<'a> {
     arena: &'a Arena,
     style: Style,
     visible: NodeSet,
+    /// How often a variable is marked, and how many primes a mark is.
     primes: Vec<usize>,
+    mark: usize,
     out: String,
+}
+
+/// Primes at the end of a name.
+fn trailing(name: &str) -> usize {
+    name.len() - name.trim_end_matches('\'').len()
 }
 
 impl Writer<'_> {
@@ -200,7 +213,7 @@ impl Writer<'_> {
                 Style::Latex => latex_name(&mut self.out, name),
             }
             self.out
-                .extend(std::iter::repeat_n('\'', self.primes[node]));
+                .extend(std::iter::repeat_n('\'', self.primes[node] * self.mark));
         }
     }
 }
