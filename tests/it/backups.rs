@@ -226,6 +226,63 @@ fn a_target_that_is_lost_before_anything_was_shipped_is_told() {
     assert_eq!(server.stop(), Some(0));
 }
 
+/// What an unmounted disk or an emptied bucket looks like: it takes what is sent as before. The drill
+/// makes the server look after the target at once, which it does by itself every ten seconds.
+#[test]
+fn shipping_notices_that_its_target_was_emptied_and_begins_anew() {
+    let dir = temporary();
+    let far = dir.path().join("far");
+    let target = format!(
+        "backup.targets=[{{ name = \"far\", url = {:?}, continuous = true }}]",
+        far.display().to_string()
+    );
+    let settings = [target.as_str(), "backup.ship_ms=20"];
+    let server = Server::start_with(serve(&dir.path().join("data"), &settings));
+    server.post(VALIDATE, &validation()).expect(200);
+    wait_for_metric(&server, "backup_ship_lag_seconds{target=\"far\"} 0");
+    std::fs::remove_dir_all(&far).expect("removed");
+    server
+        .post("/api/v1/drills", &json!({ "target": "far" }))
+        .expect(202);
+    let ended = "/api/v1/events?type=backup_ended&limit=100";
+    let shipping = |page: &Value| -> Vec<String> {
+        let items = page["items"].as_array().expect("items").iter();
+        let of = items.filter(|item| item["data"]["kind"] == json!("shipping"));
+        let error = |item: &Value| {
+            item["data"]["error"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        };
+        of.map(error).collect()
+    };
+    let page = server.wait_until(ended, |page| shipping(page).len() >= 2);
+    let told = shipping(&page);
+    assert!(
+        told.iter()
+            .any(|error| error.contains("is gone from the target")),
+        "{told:?}"
+    );
+    assert!(told.iter().any(String::is_empty), "{told:?}");
+    wait_for_metric(&server, "backup_ship_failing{target=\"far\"} 0");
+    wait_for_metric(&server, "backup_ship_lag_seconds{target=\"far\"} 0");
+    let far = far.display().to_string();
+    let words = [
+        "restore",
+        "--from",
+        &far,
+        "--to",
+        "latest",
+        "--data-dir",
+        "again",
+    ];
+    let restored = run(&words, dir.path());
+    let lost = page["items"].as_array().expect("items").iter();
+    let lost = lost.filter_map(|item| item["seq"].as_u64()).min();
+    assert!(restored["to_seq"].as_u64() > lost, "{restored}");
+    assert_eq!(server.stop(), Some(0));
+}
+
 #[test]
 fn a_backup_that_a_stop_cut_short_is_taken_up_by_the_next_start() {
     let dir = temporary();

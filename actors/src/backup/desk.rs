@@ -44,11 +44,22 @@ pub(super) enum Task {
     },
 }
 
+/// A backup of this epoch, and where it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Base {
+    pub(super) backup: BackupId,
+    pub(super) to: Seq,
+}
+
 /// How far shipping to a target is.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Shipping {
-    /// Where the backup of this epoch ends that is there, so that what is shipped can be restored.
-    pub(super) base: Option<Seq>,
+    /// The backup that is there, so that what is shipped can be restored.
+    pub(super) base: Option<Base>,
+    /// When it was last seen there, monotonic.
+    pub(super) seen_at: u64,
+    /// How often it was gone. What was sent before is not believed to be there.
+    pub(super) times_lost: u64,
     pub(super) to: Seq,
     /// When the target last had everything, monotonic.
     pub(super) level_at: u64,

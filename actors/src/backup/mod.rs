@@ -5,6 +5,7 @@
 mod desk;
 mod drill;
 mod handle;
+mod maintain;
 mod options;
 mod schedule;
 mod shipping;

@@ -8,6 +8,7 @@ use hindcast_model::event::{BackupEnded, BackupKind};
 use hindcast_model::{BackupId, Event, Seq};
 
 use super::desk::{Desk, Place};
+use super::maintain::BASE_GONE;
 use super::schedule::backoff;
 use crate::component::panic_text;
 use crate::lock::lock;
@@ -16,17 +17,23 @@ pub(super) fn run(desk: &Desk, place: &Place) {
     let mut shipper = Shipper::default();
     let mut failures = 0;
     let mut repository = None;
+    let mut times_lost = 0;
     while !desk.is_stopping() {
         let wait = match failures {
             0 => desk.options.ship_every,
             failures => backoff(BackupId::default(), failures),
         };
         desk.rest(place, wait, false);
-        if desk.is_stopping() || lock(&place.shipping).base.is_none() {
+        let shipping = lock(&place.shipping).clone();
+        if desk.is_stopping() || shipping.base.is_none() {
             continue;
         }
+        if shipping.times_lost != times_lost {
+            (shipper, repository) = (Shipper::default(), None);
+            times_lost = shipping.times_lost;
+        }
         let tried = catch_unwind(AssertUnwindSafe(|| {
-            ship(desk, place, (&mut shipper, &mut repository))
+            ship(desk, place, (&mut shipper, &mut repository), times_lost)
         }));
         let tried = tried.unwrap_or_else(|panic| {
             shipper = Shipper::default();
@@ -36,7 +43,12 @@ pub(super) fn run(desk: &Desk, place: &Place) {
             Ok(None) => {}
             Ok(Some(shipped)) => {
                 failures = 0;
-                if lock(&place.shipping).error.take().is_some() {
+                let mended = {
+                    let mut shipping = lock(&place.shipping);
+                    let same = shipping.times_lost == times_lost;
+                    same && shipping.error.take().is_some()
+                };
+                if mended {
                     desk.record(change(place, shipped.to, None));
                 }
             }
@@ -66,9 +78,10 @@ fn ship(
     desk: &Desk,
     place: &Place,
     (shipper, repository): (&mut Shipper, &mut Option<Repository>),
+    times_lost: u64,
 ) -> Result<Option<Shipped>, String> {
     let (begun, head) = (desk.environment.clock.monotonic(), desk.log.head().seq);
-    let failing = {
+    let (failing, base) = {
         let mut shipping = lock(&place.shipping);
         if shipping.to >= head {
             shipping.level_at = begun;
@@ -76,7 +89,7 @@ fn ship(
         if shipping.to >= head && shipping.error.is_none() {
             return Ok(None);
         }
-        shipping.error.is_some()
+        (shipping.error.is_some(), shipping.base)
     };
     let text = |error: BackupError| error.to_string();
     if repository.is_none() {
@@ -87,9 +100,12 @@ fn ship(
     let Some(repository) = repository else {
         return Ok(None);
     };
-    if failing {
+    if failing && let Some(base) = base {
         // Nothing may be new, and the target gone all the same.
-        repository.log().map_err(text)?;
+        let log = desk.log.head().log;
+        if !repository.holds(log, base.backup).map_err(text)? {
+            return Err(BASE_GONE.to_owned());
+        }
     }
     let stopped = || desk.is_stopping();
     let work = Work {
@@ -99,6 +115,10 @@ fn ship(
     match shipper.ship(repository, desk.log.data_dir(), head, &work) {
         Ok(shipped) => {
             let mut shipping = lock(&place.shipping);
+            if shipping.times_lost != times_lost {
+                // It went into what has no backup any more.
+                return Ok(None);
+            }
             shipping.to = shipped.to;
             if shipped.to >= head {
                 shipping.level_at = begun;

@@ -1,24 +1,22 @@
 //! The thread of one target: makes and verifies the backups that were asked for, tries again what
-//! failed, and folds what was shipped. Nothing that happens here reaches beyond this thread.
+//! failed, and keeps the target in order between them. Nothing that happens here reaches beyond this thread.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use hindcast_backup::{
-    BackupError, Create, Manifest, Repository, Verified, Work, create, fold, prune, redact, verify,
-};
+use hindcast_backup::{BackupError, Create, Manifest, Verified, Work, create, prune, verify};
 use hindcast_model::event::{BackupEnded, BackupKind};
-use hindcast_model::{BackupId, Event, KeyId, Seq, State};
+use hindcast_model::{BackupId, Event, Seq};
 
 use super::desk::{Desk, Job, Place, Task};
+use super::maintain::maintain;
 use super::options::TargetOptions;
 use super::schedule::backoff;
 use crate::component::panic_text;
 use crate::lock::lock;
 
-/// How often what was shipped is folded.
-const FOLD_EVERY: Duration = Duration::from_secs(10);
+/// How often the target is looked after.
+const MAINTAIN_EVERY: Duration = Duration::from_secs(10);
 /// Room that a verification leaves beside what it writes.
 const ROOM_BYTES: u64 = 256 << 20;
 /// Characters of an error that are recorded.
@@ -36,8 +34,8 @@ pub(super) fn run(desk: &Desk, place: &Place) {
                     true => 0,
                     false => failures + 1,
                 };
-                let soon = || backoff(BackupId::default(), failures).min(FOLD_EVERY);
-                let wait = if failures > 0 { soon() } else { FOLD_EVERY };
+                let soon = || backoff(BackupId::default(), failures).min(MAINTAIN_EVERY);
+                let wait = if failures > 0 { soon() } else { MAINTAIN_EVERY };
                 desk.rest(place, wait, true);
             }
         }
@@ -225,98 +223,4 @@ fn cannot_begin(desk: &Desk, place: &Place, job: &Job, failure: &Failure) {
     if continuous && !begun && job.target == place.name && failure.passing {
         super::shipping::failed(desk, place, failure.message.clone());
     }
-}
-
-/// Takes shredded keys out of the target, sees to it that there is a backup to go on from, and folds
-/// what was shipped. Returns whether the target did what it was asked to.
-fn maintain(desk: &Desk, place: &Place) -> bool {
-    if let Err(error) = redact_here(desk, place) {
-        // It is tried again, and every backup does it as well.
-        tracing::warn!(%error, target = place.name, "shredded keys are still in the target");
-    }
-    let mut targets = desk.options.targets.iter();
-    let Some(target) = targets.find(|t| t.name == place.name && t.continuous) else {
-        return true;
-    };
-    let maintained = catch_unwind(AssertUnwindSafe(|| fold_shipped(desk, place, target)));
-    let error = match maintained {
-        Ok(Ok(())) | Ok(Err(BackupError::Stopped)) => return true,
-        Ok(Err(error)) => error.to_string(),
-        Err(panic) => format!("folding panicked: {}", panic_text(&*panic)),
-    };
-    tracing::warn!(error, target = place.name, "folding failed");
-    // Until it is known that there is a backup to go on from, nothing is shipped that could fail.
-    let idle = lock(&place.shipping).base.is_none();
-    if idle {
-        super::shipping::failed(desk, place, error);
-    }
-    false
-}
-
-fn redact_here(desk: &Desk, place: &Place) -> Result<(), BackupError> {
-    let shredded: Vec<KeyId> = desk.log.state(|state| state.shredded().collect());
-    if shredded.len() <= place.redacted.load(Ordering::Acquire) {
-        return Ok(());
-    }
-    let mut targets = desk.options.targets.iter();
-    let Some(target) = targets.find(|target| target.name == place.name) else {
-        return Ok(());
-    };
-    let count = shredded.len();
-    redact(&target.repository(&desk.environment)?, shredded.into_iter())?;
-    place.redacted.store(count, Ordering::Release);
-    Ok(())
-}
-
-fn fold_shipped(desk: &Desk, place: &Place, target: &TargetOptions) -> Result<(), BackupError> {
-    let repository = target.repository(&desk.environment)?;
-    let (lost_to, known) = (lost_to(desk), lock(&place.shipping).base);
-    if known.is_none_or(|base| base < lost_to) {
-        // What was shipped cannot lead over events that are lost.
-        let base = base_there(desk, &repository)?.filter(|base| *base >= lost_to);
-        lock(&place.shipping).base = base.or(known);
-        if base.is_none() {
-            desk.ask(&place.name);
-        }
-        if known.or(base).is_none() {
-            return Ok(());
-        }
-    }
-    let stopped = || desk.is_stopping();
-    let work = Work {
-        stopped: &stopped,
-        ..Work::new(&*desk.environment.clock)
-    };
-    let head = desk.log.head().seq;
-    let folded = fold(&repository, desk.log.data_dir(), head, &work)?;
-    if folded.segments > 0 {
-        let (segments, parts) = (folded.segments, folded.parts_removed);
-        tracing::debug!(segments, parts, target = place.name, "shipped parts folded");
-    }
-    Ok(())
-}
-
-/// The last event that was removed without a backup, where a backup can still go on from there.
-fn lost_to(desk: &Desk) -> Seq {
-    let lost = |state: &State| {
-        let pruned = state.pruned()?;
-        (pruned.lost_to == pruned.last).then_some(pruned.last)
-    };
-    desk.log.state(|state| lost(state).unwrap_or(Seq(0)))
-}
-
-/// Where the newest backup ends, if it is of this history.
-fn base_there(desk: &Desk, repository: &Repository) -> Result<Option<Seq>, BackupError> {
-    let head = desk.log.head();
-    match repository.log()? {
-        None => return Ok(None),
-        Some(there) if there != head.log => {
-            let here = head.log;
-            return Err(BackupError::OtherLog { there, here });
-        }
-        Some(_) => {}
-    }
-    let newest = repository.list()?.pop().map(|newest| newest.manifest);
-    let newest = newest.filter(|manifest| manifest.epoch == head.epoch);
-    Ok(newest.map(|manifest| manifest.to_seq))
 }

@@ -145,6 +145,19 @@ impl Repository {
         Ok(())
     }
 
+    /// Whether it is still a repository, of this log, with this backup. Costs one small object and
+    /// one listing of a single name.
+    pub fn holds(&self, here: Uuid, id: BackupId) -> Result<bool, BackupError> {
+        match self.log()? {
+            Some(there) if there != here => Err(BackupError::OtherLog { there, here }),
+            Some(_) => {
+                let name = manifest_name(id);
+                Ok(self.names(&name)?.contains_key(&name))
+            }
+            None => Ok(false),
+        }
+    }
+
     /// Who has to have signed what is read.
     fn expected(&self) -> Result<Option<Signer>, BackupError> {
         if self.trusted.is_none() && self.signed.get().is_none() {
