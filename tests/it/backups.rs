@@ -226,6 +226,32 @@ fn a_target_that_is_lost_before_anything_was_shipped_is_told() {
     assert_eq!(server.stop(), Some(0));
 }
 
+/// Nothing but the first backup fails: the target answers, and takes no part of the log.
+#[test]
+fn a_first_backup_that_fails_is_asked_for_again_after_a_wait_that_doubles() {
+    let dir = temporary();
+    let far = dir.path().join("far");
+    std::fs::create_dir(&far).expect("made");
+    std::fs::write(far.join("tail"), "no directory").expect("written");
+    let target = format!(
+        "backup.targets=[{{ name = \"far\", url = {:?}, continuous = true }}]",
+        far.display().to_string()
+    );
+    let settings = [target.as_str(), "backup.attempts_max=1"];
+    let begun = now();
+    let server = Server::start_with(serve(&dir.path().join("data"), &settings));
+    wait_for_metric(&server, "backup_ship_failing{target=\"far\"} 1");
+    let asked = "/api/v1/events?type=backup_requested&limit=100";
+    let count = |page: &Value| page["items"].as_array().map_or(0, Vec::len);
+    let page = server.wait_until(asked, |page| count(page) >= 3);
+    // After waits of at least half a second, a second and two: so many fit in, and not hundreds.
+    let seconds = begun.elapsed().as_secs();
+    assert!(count(&page) as u64 <= 3 + seconds, "{page}");
+    std::fs::remove_file(far.join("tail")).expect("removed");
+    wait_for_metric(&server, "backup_ship_failing{target=\"far\"} 0");
+    assert_eq!(server.stop(), Some(0));
+}
+
 /// What an unmounted disk or an emptied bucket looks like: it takes what is sent as before. The drill
 /// makes the server look after the target at once, which it does by itself every ten seconds.
 #[test]
@@ -236,7 +262,7 @@ fn shipping_notices_that_its_target_was_emptied_and_begins_anew() {
         "backup.targets=[{{ name = \"far\", url = {:?}, continuous = true }}]",
         far.display().to_string()
     );
-    let settings = [target.as_str(), "backup.ship_ms=20"];
+    let settings = [target.as_str(), "backup.ship_ms=50"];
     let server = Server::start_with(serve(&dir.path().join("data"), &settings));
     server.post(VALIDATE, &validation()).expect(200);
     wait_for_metric(&server, "backup_ship_lag_seconds{target=\"far\"} 0");

@@ -66,12 +66,22 @@ pub(super) struct Shipping {
     pub(super) error: Option<String>,
 }
 
+/// The backup that shipping begins with, as far as it cannot be had.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct First {
+    /// How often it was asked for.
+    pub(super) asked: u32,
+    /// Until when it is not asked for again, monotonic.
+    pub(super) not_before: u64,
+}
+
 /// One target at work.
 pub(super) struct Place {
     pub(super) name: String,
     pub(super) queue: Mutex<VecDeque<Task>>,
     pub(super) wake: Condvar,
     pub(super) shipping: Mutex<Shipping>,
+    pub(super) first: Mutex<First>,
     /// Shredded keys that the target knows of.
     pub(super) redacted: AtomicUsize,
     lag: Option<Gauge>,
@@ -88,6 +98,7 @@ impl Place {
             queue: Mutex::default(),
             wake: Condvar::new(),
             shipping: Mutex::default(),
+            first: Mutex::default(),
             redacted: AtomicUsize::new(0),
             lag: gauge("backup_ship_lag_seconds"),
             failing: gauge("backup_ship_failing"),
@@ -300,7 +311,7 @@ impl Desk {
 
     /// A target that fails is left alone until its breaker lets a backup try it. Who asks by hand
     /// still gets an attempt.
-    fn lets_pass(&self, target: &str, now: UnixMicros) -> bool {
+    pub(super) fn lets_pass(&self, target: &str, now: UnixMicros) -> bool {
         let name = backup_breaker(target);
         self.log.state(|state| {
             let breaker = state.breakers().get(&name);
@@ -308,15 +319,16 @@ impl Desk {
         })
     }
 
-    /// Asks for an incremental backup of a target, unless one is asked for already.
-    pub(super) fn ask(&self, target: &str) {
+    /// Asks for an incremental backup of a target, unless one is asked for already. Returns whether
+    /// it was.
+    pub(super) fn ask(&self, target: &str) -> bool {
         let open = self.log.state(|state| {
             let mut open = state.backups_open();
             open.any(|(_, open)| open.target == target)
         });
         // Where nothing is written, nothing can be asked for.
         if open || self.log.read_only().is_some() {
-            return;
+            return false;
         }
         let now = self.environment.clock.wall();
         lock(&self.asked).insert(target.to_owned(), now);
@@ -331,10 +343,11 @@ impl Desk {
         let submitted = self
             .log
             .submit(system_command(id, event).into(), Box::new(drop));
-        if let Err(error) = submitted {
+        if let Err(error) = &submitted {
             tracing::warn!(%error, target, "a backup was not asked for");
             lock(&self.asked).remove(target);
         }
+        submitted.is_ok()
     }
 
     /// Records an event and waits until it is durable.

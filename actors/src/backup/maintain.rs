@@ -3,13 +3,16 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use hindcast_backup::{BackupError, Repository, Work, fold, redact};
-use hindcast_model::{KeyId, Seq, State};
+use hindcast_backup::{BackupError, Repository, Work, check_whole, fold, redact};
+use hindcast_model::{BackupId, KeyId, Seq, State};
 
-use super::desk::{Base, Desk, Place};
+use super::desk::{Base, Desk, First, Place};
 use super::options::TargetOptions;
+use super::schedule::backoff;
 use super::shipping::failed;
+use crate::budget::micros;
 use crate::component::panic_text;
 use crate::lock::lock;
 
@@ -88,10 +91,46 @@ fn look_for_base(desk: &Desk, place: &Place, target: &TargetOptions) -> Result<(
         shipping.base = base.or(known.filter(|_| held));
         shipping.seen_at = begun;
     }
-    if base.is_none() {
-        desk.ask(&place.name);
+    if base.is_some() {
+        *lock(&place.first) = First::default();
+        return Ok(());
     }
+    // What would be refused whenever it is asked for is told, and not asked for.
+    let work = Work::new(&*desk.environment.clock);
+    check_whole(&repository, desk.log.data_dir(), &work)?;
+    ask_for_first(desk, place);
     Ok(())
+}
+
+/// Asks for the backup that shipping begins with: after one that failed with a wait that doubles,
+/// and as the target's breaker lets it pass.
+fn ask_for_first(desk: &Desk, place: &Place) {
+    let clock = &desk.environment.clock;
+    let First { asked, not_before } = *lock(&place.first);
+    let due = clock.monotonic() >= not_before && desk.lets_pass(&place.name, clock.wall());
+    if due && desk.ask(&place.name) {
+        lock(&place.first).asked = asked.saturating_add(1);
+        wait_for_first(desk, place);
+    }
+}
+
+/// Begins the wait until the next one is asked for.
+pub(super) fn wait_for_first(desk: &Desk, place: &Place) {
+    let mut first = lock(&place.first);
+    let wait = backoff(BackupId::default(), first.asked);
+    first.not_before = desk
+        .environment
+        .clock
+        .monotonic()
+        .saturating_add(micros(wait));
+}
+
+/// How long until a first backup may be asked for, if one is wanted.
+pub(super) fn until_first(desk: &Desk, place: &Place) -> Option<Duration> {
+    let First { asked, not_before } = *lock(&place.first);
+    let left = not_before.saturating_sub(desk.environment.clock.monotonic());
+    // One that is overdue waits for something else.
+    (asked > 0 && left > 0).then(|| Duration::from_micros(left))
 }
 
 /// Believes no more that the target has anything.

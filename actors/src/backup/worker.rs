@@ -9,7 +9,7 @@ use hindcast_model::event::{BackupEnded, BackupKind};
 use hindcast_model::{BackupId, Event, Seq};
 
 use super::desk::{Desk, Job, Place, Task};
-use super::maintain::maintain;
+use super::maintain::{maintain, until_first, wait_for_first};
 use super::options::TargetOptions;
 use super::schedule::backoff;
 use crate::component::panic_text;
@@ -35,7 +35,11 @@ pub(super) fn run(desk: &Desk, place: &Place) {
                     false => failures + 1,
                 };
                 let soon = || backoff(BackupId::default(), failures).min(MAINTAIN_EVERY);
-                let wait = if failures > 0 { soon() } else { MAINTAIN_EVERY };
+                let wait = match failures {
+                    0 => until_first(desk, place).unwrap_or(MAINTAIN_EVERY),
+                    _ => soon(),
+                };
+                let wait = wait.min(MAINTAIN_EVERY);
                 desk.rest(place, wait, true);
             }
         }
@@ -90,7 +94,11 @@ fn work_on(desk: &Desk, place: &Place, job: &Job) {
         if let Some(failure) = &done.failure {
             cannot_begin(desk, place, job, failure);
         }
+        let failed = done.failure.is_some();
         desk.record(ended(job, done, (attempt, again)));
+        if failed && !again {
+            wait_for_first(desk, place);
+        }
         if !again {
             return;
         }
@@ -215,12 +223,12 @@ pub(super) fn check_room(desk: &Desk, needed: u64) -> Result<(), BackupError> {
     }
 }
 
-/// What is shipped continuously begins with a backup: a target that is gone before that fails.
+/// What is shipped continuously begins with a backup: shipping to a target that cannot have one fails.
 fn cannot_begin(desk: &Desk, place: &Place, job: &Job, failure: &Failure) {
     let mut targets = desk.options.targets.iter();
     let continuous = targets.any(|target| target.name == place.name && target.continuous);
     let begun = lock(&place.shipping).base.is_some();
-    if continuous && !begun && job.target == place.name && failure.passing {
+    if continuous && !begun && job.target == place.name {
         super::shipping::failed(desk, place, failure.message.clone());
     }
 }

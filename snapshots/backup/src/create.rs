@@ -259,8 +259,61 @@ fn before_the_log(
     let Some(log) = log else {
         return Ok((None, Vec::new()));
     };
+    if let Some(found) = led_up_to(&log, base.as_ref(), known) {
+        return Ok((base, found));
+    }
+    match log.backup() {
+        Some(backup) => Err(held_elsewhere(&log, backup)),
+        None => {
+            let sent = sender.send_base(&log, base.as_ref(), work)?;
+            Ok((Some(sent), Vec::new()))
+        }
+    }
+}
+
+fn held_elsewhere(log: &BaseFile, backup: &str) -> BackupError {
+    BackupError::Pruned {
+        to: log.place().last(),
+        held_by: backup.to_owned(),
+    }
+}
+
+/// Whether a backup of this data directory could be the whole log. Where its oldest events were
+/// removed because a backup holds them, a repository that does not have them refuses every backup
+/// ([`BackupError::Pruned`]); to look whether it has them costs a listing, and otherwise it is free.
+pub fn check_whole(
+    repository: &Repository,
+    data_dir: &Path,
+    work: &Work<'_>,
+) -> Result<(), BackupError> {
+    let Some(log) = work.read(data_dir)?.base() else {
+        return Ok(());
+    };
+    let Some(backup) = log.backup() else {
+        return Ok(());
+    };
+    let refused = || held_elsewhere(&log, backup);
+    if repository.log()?.is_none() {
+        return Err(refused());
+    }
+    let request = Create {
+        id: BackupId::default(),
+        kind: BackupKind::Incremental,
+        data_dir,
+        to: None,
+        binary_version: "",
+        plain_keys: false,
+    };
+    let parent = parent_of(repository, &request, Some(&log))?;
+    let known = Known::new(repository, parent.as_ref())?;
+    let found = led_up_to(&log, known.base.as_ref(), &known.stretches);
+    found.map(drop).ok_or_else(refused)
+}
+
+/// The stretches that lead from the base up to the log, if they do.
+fn led_up_to(log: &BaseFile, base: Option<&Based>, known: &[Stretch]) -> Option<Vec<Stretch>> {
     let wanted = (log.place().next, log.place().chain);
-    let begins = base.as_ref().map_or((Seq(1), Digest::default()), |base| {
+    let begins = base.map_or((Seq(1), Digest::default()), |base| {
         (base.last.next(), base.chain)
     });
     let (mut found, mut place): (Vec<Stretch>, (Seq, Digest)) = (Vec::new(), begins);
@@ -271,19 +324,7 @@ fn before_the_log(
         place = (stretch.last.next(), stretch.chain);
         found.push(stretch.clone());
     }
-    if place == wanted && !found.is_empty() {
-        return Ok((base, found));
-    }
-    match log.backup() {
-        Some(backup) => Err(BackupError::Pruned {
-            to: log.place().last(),
-            held_by: backup.to_owned(),
-        }),
-        None => {
-            let sent = sender.send_base(&log, base.as_ref(), work)?;
-            Ok((Some(sent), Vec::new()))
-        }
-    }
+    (place == wanted && !found.is_empty()).then_some(found)
 }
 
 /// Sends the frames of the open segment: those after the parts that are known, or all of them as

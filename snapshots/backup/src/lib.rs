@@ -30,7 +30,7 @@ mod work;
 
 pub use address::{Access, Address};
 pub use build::Source;
-pub use create::{Create, create, redact};
+pub use create::{Create, check_whole, create, redact};
 pub use crypt::{Key, KeyTag, NONCE_BYTES};
 pub use directory::Directory;
 pub use drill::{Drilled, drill};

@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hindcast_backup::{
-    BackupError, Create, Keep, Manifest, Repository, Wanted, Work, create, plan, prune, verify,
+    BackupError, Create, Keep, Manifest, Repository, Wanted, Work, check_whole, create, plan,
+    prune, verify,
 };
 use hindcast_log::{Log, Prune, Reader, state_hash};
 use hindcast_model::event::BackupKind;
@@ -212,6 +213,14 @@ fn what_another_target_holds_is_not_left_out() {
         panic!("{error}");
     };
     assert_eq!((to, &*held_by), (gone_to, "B1"));
+    // It is known before anything is tried, also where the target is no repository yet.
+    let nowhere = repository(&world.root.path().join("nowhere"), None);
+    let work = Work::new(&*world.clock);
+    for target in [&other, &nowhere] {
+        let told = check_whole(target, &world.data_dir(), &work);
+        assert!(matches!(told, Err(BackupError::Pruned { to, .. }) if to == gone_to));
+    }
+    check_whole(&first, &world.data_dir(), &work).expect("it has them");
     assert_eq!(held.first_seq(), Seq(1));
     log.close();
 }
