@@ -265,7 +265,15 @@ fn shipping_notices_that_its_target_was_emptied_and_begins_anew() {
     let settings = [target.as_str(), "backup.ship_ms=50"];
     let server = Server::start_with(serve(&dir.path().join("data"), &settings));
     server.post(VALIDATE, &validation()).expect(200);
-    wait_for_metric(&server, "backup_ship_lag_seconds{target=\"far\"} 0");
+    let shipped = "backup_shipped_bytes_total{target=\"far\"}";
+    for round in 0.. {
+        let metrics = server.get("/metrics").body;
+        if metrics.lines().any(|line| line.starts_with(shipped)) {
+            break;
+        }
+        assert!(round < 1_500, "nothing is shipped");
+        pause(Duration::from_millis(20));
+    }
     std::fs::remove_dir_all(&far).expect("removed");
     server
         .post("/api/v1/drills", &json!({ "target": "far" }))
