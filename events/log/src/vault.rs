@@ -9,9 +9,9 @@
 //! nothing. A key that was shredded leaves a file `.gone`, so that its number is never used again.
 
 mod key;
+mod ring;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -26,6 +26,7 @@ use hindcast_model::{Digest, KeyId, Payload};
 use crate::blobs::{BlobError, Blobs, Pinned};
 use key::{Key, WRAPPED, begins};
 pub use key::{MasterKey, key_file};
+use ring::Ring;
 
 /// What can be wrong with a sealed payload or its key.
 #[derive(Debug, thiserror::Error)]
@@ -65,67 +66,9 @@ pub struct Vault {
     ring: RwLock<Ring>,
 }
 
-#[derive(Default)]
-struct Ring {
-    keys: BTreeMap<KeyId, Key>,
-    /// The key that a subject's data are sealed under.
-    subjects: BTreeMap<String, KeyId>,
-    /// The key of everything that is not one subject's.
-    common: Option<KeyId>,
-    /// Numbers that were used, whether or not the key is still here.
-    used: BTreeSet<KeyId>,
-    /// Keys whose files are there and cannot be read.
-    damaged: BTreeSet<KeyId>,
-}
-
-impl Ring {
-    fn insert(&mut self, number: KeyId, key: Key) {
-        match &key.subject {
-            Some(subject) => {
-                self.subjects.insert(subject.clone(), number);
-            }
-            None => self.common = Some(self.common.map_or(number, |first| first.min(number))),
-        }
-        self.used.insert(number);
-        self.keys.insert(number, key);
-    }
-
-    /// Why there is no such key to use.
-    fn missing(&self, key: KeyId) -> VaultError {
-        match self.damaged.contains(&key) {
-            true => VaultError::Damaged(key),
-            false => VaultError::NoKey(key),
-        }
-    }
-
-    fn forget(&mut self, key: KeyId) {
-        self.used.insert(key);
-        self.keys.remove(&key);
-        self.damaged.remove(&key);
-        self.subjects.retain(|_, of| *of != key);
-        self.common = self.common.filter(|of| *of != key);
-    }
-
-    /// A number for a key of these bytes. It follows from them and not from the keys that are here:
-    /// the log may name others, which are kept elsewhere and may come back.
-    fn number(&self, bytes: &[u8; 32]) -> KeyId {
-        let hash = blake3::derive_key(NUMBER_CONTEXT, bytes);
-        let mut number = u32::from_le_bytes([hash[0], hash[1], hash[2], hash[3]]);
-        while number < NUMBER_MIN || self.used.contains(&KeyId(number)) {
-            number = number.wrapping_add(1);
-        }
-        KeyId(number)
-    }
-}
-
 /// What a sealed dataset begins with; no table does. Then come the key's number, 24 bytes of nonce
 /// and the ciphertext.
 const SEALED_DATASET: [u8; 5] = *b"HCSD\x01";
-/// What a number is derived from a key for.
-const NUMBER_CONTEXT: &str = "hindcast 2026 number of a data key";
-/// Below are 0, which stands for no key, and those that were counted up before numbers were drawn.
-const NUMBER_MIN: u32 = 1 << 16;
-
 fn file_name(key: KeyId) -> String {
     format!("{:010}.key", key.0)
 }
