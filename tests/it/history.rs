@@ -551,11 +551,8 @@ fn sealed_requests_stay_sealed_in_states_of_the_past() {
     let run = text(&asked.expect(202), "run_id").to_owned();
     let found = server.get("/api/v1/state/all").expect(200);
     let spec = &found["state"]["runs"][&run]["spec"];
-    assert_eq!(
-        (&spec["sealed"], &spec["key"]),
-        (&json!(true), &json!(1)),
-        "{spec}"
-    );
+    assert_eq!(spec["sealed"], true, "{spec}");
+    assert!(spec["key"].as_u64().is_some_and(|key| key > 0), "{spec}");
 }
 
 #[test]
