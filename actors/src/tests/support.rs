@@ -190,6 +190,8 @@ impl World {
     pub(crate) async fn restart(self) -> Self {
         let (options, seal_key) = (self.options, self.seal_key);
         let dir = self.stop().await;
+        // A computing thread that has told its outcome may hold the log for a moment more.
+        until("the log is let go", || !hindcast_log::is_open(dir.path())).await;
         Self::open(dir, options, seal_key)
     }
 
