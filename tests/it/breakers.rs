@@ -57,7 +57,8 @@ fn breaker(server: &Server) -> Value {
         .expect(200)
 }
 
-fn of(arguments: &[&str], dir: &Path) -> Value {
+/// What a verb says of the log in a directory.
+pub(crate) fn of(arguments: &[&str], dir: &Path) -> Value {
     let mut command = hindcast(arguments);
     command.arg("--json").arg("--data-dir").arg(dir);
     let (out, errors, code) = finish(command, &[]);

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::breakers::of;
 use crate::support::{Server, VALIDATE, finish, hindcast, pause, serve, temporary, validation};
 
 const BREAKER: &str = "/api/v1/breakers/otlp_collector";
@@ -156,14 +157,6 @@ fn dropped(server: &Server, signal: &str) -> u64 {
     let found = lines.find_map(|line| line.strip_prefix(&start));
     let found = found.and_then(|count| count.parse().ok());
     found.unwrap_or_else(|| panic!("{start} in\n{metrics}"))
-}
-
-fn of(arguments: &[&str], dir: &Path) -> Value {
-    let mut command = hindcast(arguments);
-    command.arg("--json").arg("--data-dir").arg(dir);
-    let (out, errors, code) = finish(command, &[]);
-    assert_eq!(code, Some(0), "{arguments:?}: {errors}");
-    serde_json::from_str(&out).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {out}"))
 }
 
 #[test]
