@@ -134,6 +134,12 @@ impl Here {
                 }
             });
         }
+        for blob in self.repository.lost()? {
+            note(&format!(
+                "warning: blob {blob} is lost: the backup is without it; `hindcast repair --plan` \
+                 says which sequence wants it"
+            ));
+        }
         if check {
             self.verify(manifest.id)?;
         }

@@ -78,6 +78,12 @@ fn carry_out(
     for passed in &restored.passed_over {
         note(&format!("note: passed over: {passed}"));
     }
+    for blob in &restored.lost_blobs {
+        note(&format!(
+            "note: blob {blob} was lost before and is not there; `hindcast verify` names the \
+             sequence that wants it"
+        ));
+    }
     Ok(json!({
         "state_hash": restored.state_hash.to_string(),
         "compared_with_backup": restored.compared,
@@ -94,6 +100,7 @@ fn carry_out(
         "data_dir": data_dir.display().to_string(),
         "kept": restored.kept.map(|path| path.display().to_string()),
         "passed_over": restored.passed_over,
+        "lost_blobs": restored.lost_blobs.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "milliseconds": restored.micros / 1_000,
     }))
 }

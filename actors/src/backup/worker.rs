@@ -184,7 +184,13 @@ fn attempt_on(
                 binary_version: env!("CARGO_PKG_VERSION"),
                 plain_keys: target.plain_keys,
             };
-            create(&repository, &request, &work)?
+            let manifest = create(&repository, &request, &work)?;
+            let lost = repository.lost()?;
+            if let Some(first) = lost.first() {
+                let (count, target) = (lost.len(), &target.name);
+                tracing::warn!(count, %first, target, "blobs are lost: the backup is without them");
+            }
+            manifest
         }
     };
     if !is_verification {

@@ -22,6 +22,20 @@ pub enum BlobError {
     Io { digest: Digest, source: io::Error },
 }
 
+/// What a disk answers that cannot read a place (`EIO`).
+const UNREADABLE: i32 = 5;
+
+impl BlobError {
+    /// Whether its content is gone from here: trying again does not bring it back.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        match self {
+            Self::Missing(_) | Self::Damaged(_) => true,
+            Self::Io { source, .. } => source.raw_os_error() == Some(UNREADABLE),
+        }
+    }
+}
+
 #[derive(Default)]
 struct Pins {
     held: BTreeMap<Digest, usize>,

@@ -98,7 +98,14 @@ pub(crate) fn build_log(
                 passed_over = follow((repository, manifest), &mut rebuild, work)?;
             }
         }
-        Source::DataDir(data_dir) => copy(data_dir, &mut rebuild, work)?,
+        Source::DataDir(data_dir) => {
+            let reader = work.read(data_dir)?;
+            if let Some(base) = reader.base() {
+                rebuild.go_on_from(&base)?;
+                blobs.extend(base.state()?.blobs());
+            }
+            copy(&reader, &mut rebuild, work)?;
+        }
     }
     let complete = rebuild.complete();
     let rebuilt = rebuild.finish()?.ok_or_else(|| nothing_left(source))?;
@@ -254,11 +261,10 @@ fn follow(
 }
 
 /// Copies the frames of a data directory.
-fn copy(data_dir: &Path, rebuild: &mut Rebuild, work: &Work<'_>) -> Result<(), BackupError> {
-    let reader = work.read(data_dir)?;
+fn copy(reader: &Reader, rebuild: &mut Rebuild, work: &Work<'_>) -> Result<(), BackupError> {
     let segments = reader.segments();
     if segments.is_empty() {
-        return Err(BackupError::NoLog(data_dir.to_owned()));
+        return Err(BackupError::NoLog(reader.data_dir().to_owned()));
     }
     for segment in segments {
         let mut cursor = reader.frames_of(segment.first)?;
@@ -278,13 +284,15 @@ fn copy(data_dir: &Path, rebuild: &mut Rebuild, work: &Work<'_>) -> Result<(), B
     Ok(())
 }
 
-/// Writes the blobs under `dir`, each checked against its digest.
+/// Writes the blobs under `dir`, each checked against its digest. Returns those that are lost: a
+/// target says so of what it never had, and a data directory has nothing else to say.
 pub(crate) fn build_blobs(
     source: &Source,
     dir: &Path,
     wanted: &BTreeSet<Digest>,
     work: &Work<'_>,
-) -> Result<(), BackupError> {
+) -> Result<BTreeSet<Digest>, BackupError> {
+    let mut lost = BTreeSet::new();
     let blobs = Blobs::open(Arc::clone(work.disk), dir)
         .map_err(BackupError::io("create", &dir.join("blobs")))?;
     for digest in wanted {
@@ -292,19 +300,33 @@ pub(crate) fn build_blobs(
         let content = match source {
             Source::Repository { repository, .. } => {
                 let name = blob_name(*digest);
-                let content = repository.content(&name)?;
-                if Blobs::digest(&content) != *digest {
-                    return Err(BackupError::damaged(&name, "its content has another hash"));
+                match repository.content(&name) {
+                    Ok(content) if Blobs::digest(&content) == *digest => Some(content),
+                    Ok(_) => {
+                        return Err(BackupError::damaged(&name, "its content has another hash"));
+                    }
+                    Err(BackupError::Target(TargetError::Missing { .. }))
+                        if repository.is_lost(*digest)? =>
+                    {
+                        None
+                    }
+                    Err(error) => return Err(error),
                 }
-                content
             }
             Source::DataDir(data_dir) => {
-                Blobs::read_only(Arc::clone(work.disk), data_dir).get(*digest)?
+                match Blobs::read_only(Arc::clone(work.disk), data_dir).get(*digest) {
+                    Ok(content) => Some(content),
+                    Err(error) if error.is_lost() => None,
+                    Err(error) => return Err(error.into()),
+                }
             }
         };
-        blobs.put(&content)?;
+        match content {
+            Some(content) => drop(blobs.put(&content)?),
+            None => drop(lost.insert(*digest)),
+        }
     }
-    Ok(())
+    Ok(lost)
 }
 
 /// The files of data keys that were shredded in the log under `data_dir`, if it is the log `of`.

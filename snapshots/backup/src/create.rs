@@ -52,6 +52,7 @@ pub fn create(
     let known = Known::new(repository, parent.as_ref())?;
     work.step(Step::Compared)?;
     let mut sender = Sender::new(repository, &reader, known.blobs);
+    sender.send_found(work)?;
     let known_before = (known.base, &known.stretches[..]);
     let (base, before) = before_the_log(&mut sender, log_base, known_before, work)?;
     let (stretches, epoch) = send_log(&mut sender, before, (&known.stretches, to), work)?;

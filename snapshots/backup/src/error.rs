@@ -41,7 +41,7 @@ pub enum BackupError {
     Target(#[from] TargetError),
     #[error(transparent)]
     Log(#[from] LogError),
-    #[error("the data directory's {0}")]
+    #[error("in the data directory, {0}")]
     Blob(#[from] BlobError),
     /// Its checksum, its seal or its place in the log does not hold.
     #[error("object {name} of the target is damaged: {what}")]

@@ -1,6 +1,6 @@
 //! Which backup a restore begins with, and what it will read. Nothing is written.
 
-use hindcast_log::{Cut, LogError, Reader};
+use hindcast_log::{BaseFile, Cut, LogError, Reader};
 use hindcast_model::{BackupId, Seq, UnixMicros};
 
 use crate::build::Source;
@@ -206,10 +206,6 @@ fn certain_by(manifest: &Manifest, at: UnixMicros) -> Seq {
 /// Plans a restore from the segments of a data directory.
 pub fn plan_local(data_dir: &std::path::Path, wanted: Wanted) -> Result<Plan, BackupError> {
     let reader = Reader::open(data_dir)?;
-    if let Some(gap) = reader.gaps().pop() {
-        // What is left begins with a state that no frame here bears out.
-        return Err(LogError::Pruned(gap).into());
-    }
     let no_log = || BackupError::NoLog(data_dir.to_owned());
     let segments = reader.segments();
     let newest = segments.last().ok_or_else(no_log)?;
@@ -225,11 +221,22 @@ pub fn plan_local(data_dir: &std::path::Path, wanted: Wanted) -> Result<Plan, Ba
     if let Some(end) = end {
         within(cut, end)?;
     }
+    let base = reader.base();
+    let before = |base: &BaseFile| match cut {
+        Cut::Seq(seq) => seq <= base.place().last(),
+        Cut::Time(at) => at < base.at(),
+        Cut::End => false,
+    };
+    if base.as_ref().is_some_and(before)
+        && let Some(gap) = reader.gaps().pop()
+    {
+        return Err(LogError::Pruned(gap).into());
+    }
     let certain = end.unwrap_or(Seq(newest.first.0 - 1));
     Ok(Plan {
         source: Source::DataDir(data_dir.to_owned()),
         cut,
-        first: Seq(1),
+        first: base.map_or(Seq(1), |base| base.place().next),
         backup: None,
         objects: segments.len(),
         bytes: 0,

@@ -7,6 +7,7 @@
 //! | `segments/<first>-<chain>.zst` | a sealed segment; the chain is the hash of its last frame |
 //! | `tail/<first>-<last>-<chain>.zst` | frames of the open segment |
 //! | `blobs/<2 digits>/<digest>.zst` | a blob |
+//! | `lost/<digest>` | this blob was lost before it could be sent, unless it is there after all |
 //! | `keys/<name>` | a data key |
 //! | `redactions/<name>` | the data key of this name is gone for good |
 //! | `backups/<id>.json` | the manifest of a backup |
@@ -348,6 +349,33 @@ impl Repository {
         self.remove(&verified_name(id))
     }
 
+    /// The blobs that were lost before they could be sent.
+    pub fn lost(&self) -> Result<BTreeSet<Digest>, BackupError> {
+        let names = self.names("lost/")?.into_keys();
+        let digest = |name: String| name.strip_prefix("lost/")?.parse().ok();
+        Ok(names.filter_map(digest).collect())
+    }
+
+    /// Whether the blob was lost before it could be sent, by the word of who wrote the rest.
+    pub(crate) fn is_lost(&self, blob: Digest) -> Result<bool, BackupError> {
+        match self.get(&lost_name(blob)) {
+            Ok(_) => Ok(true),
+            Err(BackupError::Target(TargetError::Missing { .. })) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Says that this blob was lost before it could be sent: a restore goes on without it.
+    pub(crate) fn record_lost(&self, blob: Digest) -> Result<(), BackupError> {
+        self.put(&lost_name(blob), b"{}".to_vec())?;
+        Ok(())
+    }
+
+    /// The blob is there after all.
+    pub(crate) fn forget_lost(&self, blob: Digest) -> Result<(), BackupError> {
+        self.remove(&lost_name(blob))
+    }
+
     /// The data keys that are gone for good, by the names of their files.
     pub fn redacted(&self) -> Result<BTreeSet<String>, BackupError> {
         let names = self.names("redactions/")?.into_keys();
@@ -418,6 +446,10 @@ pub(crate) fn part_range(name: &str) -> Option<(Seq, Seq)> {
     let mut words = stem.split('-');
     let mut word = || words.next()?.parse().ok().map(Seq);
     Some((word()?, word()?))
+}
+
+fn lost_name(blob: Digest) -> String {
+    format!("lost/{blob}")
 }
 
 pub(crate) fn blob_name(digest: Digest) -> String {

@@ -1,6 +1,7 @@
 //! Restoring: a data directory is built beside the one that is there, replayed, given an epoch of
 //! its own, and put in its place in one step. Without a state hash there is no success.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use hindcast_log::{Checkpoint, Cut, LogError, Reader, begin_epoch, state_hash};
@@ -44,6 +45,8 @@ pub struct Restored {
     pub kept: Option<PathBuf>,
     /// Objects that were no step onward, and why.
     pub passed_over: Vec<String>,
+    /// Blobs that events name and that were lost before.
+    pub lost_blobs: BTreeSet<Digest>,
     pub micros: u64,
 }
 
@@ -63,7 +66,7 @@ pub fn restore(plan: &Plan, to: &Restore<'_>, work: &Work<'_>) -> Result<Restore
         segment_bytes: to.segment_bytes,
     };
     let built = build_log(&plan.source, &dir, &shape, work)?;
-    build_blobs(&plan.source, &dir, &built.blobs, work)?;
+    let lost_blobs = build_blobs(&plan.source, &dir, &built.blobs, work)?;
     work.step(Step::BlobsWritten)?;
     let place = built.rebuilt.place;
     // A redaction in what is replaced may be later than the backup.
@@ -110,10 +113,11 @@ pub fn restore(plan: &Plan, to: &Restore<'_>, work: &Work<'_>) -> Result<Restore
         epoch: after.epoch,
         previous_epoch,
         backup: plan.backup.map(|(id, _)| id),
-        blobs: built.blobs.len(),
+        blobs: built.blobs.len() - lost_blobs.len(),
         keys,
         kept,
         passed_over: built.passed_over,
+        lost_blobs,
         micros: work.clock.monotonic().saturating_sub(begun),
     })
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use hindcast_log::{BaseFile, Blobs, FrameCursor, Reader, blobs_in};
 use hindcast_model::{Digest, Seq};
 
-use crate::error::BackupError;
+use crate::error::{BackupError, TargetError};
 use crate::manifest::{Based, Stored, Stretch};
 use crate::repository::{Repository, base_name, blob_name, part_name, segment_name};
 use crate::work::Work;
@@ -19,6 +19,8 @@ pub(crate) struct Sender<'a> {
     blobs: Blobs,
     /// Blobs that the repository has for certain.
     pub(crate) known: BTreeMap<Digest, Stored>,
+    /// Blobs that are lost here and that the repository does not have either.
+    lost: BTreeSet<Digest>,
     pub(crate) sent_bytes: u64,
 }
 
@@ -33,6 +35,7 @@ impl<'a> Sender<'a> {
             reader,
             blobs: reader.blobs(),
             known,
+            lost: BTreeSet::new(),
             sent_bytes: 0,
         }
     }
@@ -123,14 +126,60 @@ impl<'a> Sender<'a> {
         })
     }
 
+    /// Sends a blob that the repository lacks. One that is lost here must not keep all the others
+    /// from being safe: the repository is told that it is lost, unless it has it.
     fn send_blob(&mut self, digest: Digest) -> Result<(), BackupError> {
-        if self.known.contains_key(&digest) {
+        if self.known.contains_key(&digest) || self.lost.contains(&digest) {
             return Ok(());
         }
-        let content = self.blobs.get(digest)?;
-        let stored = self.repository.store(blob_name(digest), &content)?;
+        let stored = match self.blobs.get(digest) {
+            Ok(content) => self.repository.store(blob_name(digest), &content)?,
+            Err(error) if error.is_lost() => match self.held(digest)? {
+                Some(stored) => stored,
+                None => {
+                    self.repository.record_lost(digest)?;
+                    self.lost.insert(digest);
+                    return Ok(());
+                }
+            },
+            Err(error) => return Err(error.into()),
+        };
         self.sent_bytes += stored.stored_bytes;
         self.known.insert(digest, stored);
+        Ok(())
+    }
+
+    /// The blob as the repository has it, if it is whole there; nothing was sent.
+    fn held(&self, digest: Digest) -> Result<Option<Stored>, BackupError> {
+        let name = blob_name(digest);
+        let content = match self.repository.content(&name) {
+            Ok(content) if Blobs::digest(&content) == digest => content,
+            Ok(_)
+            | Err(BackupError::Damaged { .. } | BackupError::Target(TargetError::Missing { .. })) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let listed = self.repository.names(&name)?;
+        let stored = |stored_bytes: &u64| Stored {
+            name: name.clone(),
+            bytes: content.len() as u64,
+            blake3: digest,
+            stored_bytes: *stored_bytes,
+        };
+        Ok(listed.get(&name).map(stored))
+    }
+
+    /// Sends what was lost when an earlier backup was made, and has been healed since.
+    pub(crate) fn send_found(&mut self, work: &Work<'_>) -> Result<(), BackupError> {
+        for digest in self.repository.lost()? {
+            work.check()?;
+            self.send_blob(digest)?;
+            if self.known.contains_key(&digest) {
+                self.repository.forget_lost(digest)?;
+            }
+        }
         Ok(())
     }
 }

@@ -5,6 +5,7 @@
 mod backups;
 mod faults;
 mod kill;
+mod lost;
 mod moments;
 mod object_store;
 mod pruned;

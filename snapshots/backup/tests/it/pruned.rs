@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hindcast_backup::{
     BackupError, Create, Keep, Manifest, Repository, Wanted, Work, check_whole, create, plan,
-    prune, verify,
+    plan_local, prune, verify,
 };
 use hindcast_log::{Log, Prune, Reader, state_hash};
 use hindcast_model::event::BackupKind;
@@ -250,4 +250,57 @@ fn a_base_that_is_damaged_in_the_target_is_named() {
     let again = made(&world, &repository, BackupKind::Full);
     assert_eq!(again.base, backup.base);
     log.close();
+}
+
+#[test]
+fn a_pruned_log_goes_back_in_place_to_what_is_left() {
+    let world = World::new();
+    let log = world.open();
+    grow(&world, &log);
+    let repository = world.repository();
+    let held = made(&world, &repository, BackupKind::Full);
+    let first = remove(&log, Some(&held.id.to_string())).next();
+    world.work(&log, 4);
+    let told = log.state(|state| state.pruned().map(|pruned| pruned.last));
+    assert_eq!(told.map(Seq::next), Some(first));
+    log.close();
+    drop(log);
+    let end = head(&world.data_dir());
+    let middle = Seq(end.0 - 5);
+    for (wanted, cut) in [(Wanted::Latest, end), (Wanted::Seq(middle), middle)] {
+        let hash = state_at(&world, cut);
+        let plan = plan_local(&world.data_dir(), wanted).expect("planned");
+        assert_eq!((plan.first, plan.last), (first, cut));
+        let restored = world.restore(&plan);
+        assert_eq!((restored.to_seq, restored.state_hash), (cut, hash));
+        let report = hindcast_log::verify(&world.data_dir(), &mut std::iter::empty(), &|_| {});
+        let report = report.expect("read");
+        assert!(report.holds(), "{:?}", report.problems);
+    }
+    // Before the event that says what was removed, which the next start then says again.
+    let plan = plan_local(&world.data_dir(), Wanted::Seq(first)).expect("planned");
+    world.restore(&plan);
+    let log = world.open();
+    let told = log.state(|state| state.pruned().map(|pruned| pruned.last));
+    assert_eq!(told.map(Seq::next), Some(first));
+    world.work(&log, 2);
+    // The backup that holds the rest is gone on from.
+    let next = made(&world, &repository, BackupKind::Incremental);
+    assert_eq!(next.first_seq(), Seq(1));
+    log.close();
+    for wanted in [Wanted::Seq(Seq(first.0 - 1)), Wanted::Time(UnixMicros(1))] {
+        let refused = plan_local(&world.data_dir(), wanted).map(|plan| plan.last);
+        let error = refused.expect_err("it was removed").to_string();
+        assert!(
+            error.contains(&format!("to {} are pruned", first.0 - 1)),
+            "{error}"
+        );
+    }
+}
+
+/// The hash of the state there, from what is left of the log.
+fn state_at(world: &World, seq: Seq) -> hindcast_model::Digest {
+    let reader = Reader::open(&world.data_dir()).expect("reads");
+    let moment = hindcast_snapshots::at(&reader, seq).expect("folded");
+    state_hash(&moment.state).expect("hashes")
 }
