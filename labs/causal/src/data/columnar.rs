@@ -15,7 +15,7 @@ use super::{Limits, arrow_bounds, check_names};
 use crate::LabError;
 
 /// Whole numbers up to here are exact as floating point.
-const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+const EXACT_MAX: u128 = 1 << 53;
 
 /// Reads a whole Parquet file.
 pub(super) fn parquet(bytes: &[u8], limits: &Limits) -> Result<Vec<Column>, LabError> {
@@ -236,9 +236,9 @@ fn numbers(array: &dyn Array) -> Vec<Option<f64>> {
 /// What a double cannot hold exactly becomes infinite, and is refused as such.
 fn whole(values: impl Iterator<Item = Option<i128>>) -> Vec<Option<f64>> {
     #[expect(clippy::cast_precision_loss, reason = "what is lost is refused")]
-    let exact = |x: i128| match x as f64 {
-        y if y.abs() <= EXACT_MAX => y,
-        y => y.signum() * f64::INFINITY,
+    let exact = |x: i128| match x.unsigned_abs() <= EXACT_MAX {
+        true => x as f64,
+        false => f64::INFINITY.copysign(x as f64),
     };
     values.map(|x| x.map(exact)).collect()
 }
@@ -251,5 +251,22 @@ fn texts(array: &dyn Array) -> Vec<Option<String>> {
         array.iter().map(owned).collect()
     } else {
         array.as_string_view().iter().map(owned).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_number_beyond_2_to_the_53_is_no_double() {
+        let end = 1_i128 << 53;
+        let doubles = whole(
+            [end, -end, end + 1, -end - 1, end + 2]
+                .map(Some)
+                .into_iter(),
+        );
+        let (kept, lost) = (9_007_199_254_740_992.0, f64::INFINITY);
+        assert_eq!(doubles, [kept, -kept, lost, -lost, lost].map(Some));
     }
 }

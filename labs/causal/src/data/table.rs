@@ -220,7 +220,7 @@ impl Builder {
         }
         match cell.parse::<f64>() {
             _ if missing => self.numbers.push(None),
-            Ok(x) if x.is_finite() => self.numbers.push(Some(x)),
+            Ok(x) if x.is_finite() && !is_rounded(cell, x) => self.numbers.push(Some(x)),
             Ok(_) | Err(_) => {
                 self.first_bad = Some(self.numbers.len());
                 let numbers = std::mem::take(&mut self.numbers);
@@ -244,12 +244,24 @@ impl Builder {
     }
 }
 
+/// Whether the cell is a whole number, all digits written out, and `x` is another one: beyond 2^53
+/// two of them may have the same double, and then they are names rather than quantities.
+fn is_rounded(cell: &str, x: f64) -> bool {
+    const EXACT_DIGITS: usize = 15;
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "beyond it the number is another"
+    )]
+    let differs = |written: i128| x as i128 != written;
+    cell.len() > EXACT_DIGITS && cell.parse().is_ok_and(differs)
+}
+
 fn not_a_number(name: &str, values: &[Option<String>], row: usize) -> LabError {
     let cell = values[row].as_deref().unwrap_or("");
-    let what = if cell.parse::<f64>().is_ok() {
-        "non-finite"
-    } else {
-        "not a number"
+    let what = match cell.parse::<f64>() {
+        Ok(x) if x.is_finite() => "a whole number that has no exact double",
+        Ok(_) => "non-finite",
+        Err(_) => "not a number",
     };
     let shown: String = cell.chars().take(CELL_TEXT_SHOWN_MAX).collect();
     LabError::invalid_with_hint(
@@ -265,6 +277,30 @@ mod tests {
 
     fn parse(text: &str) -> Result<Table, LabError> {
         Table::parse_csv(text.as_bytes(), &Limits::default())
+    }
+
+    #[test]
+    fn whole_numbers_that_no_double_holds_are_not_made_equal() {
+        let ids = "id,x\n9007199254740992,1\n9007199254740993,2\n-9007199254740994,3\n";
+        let table = parse(ids).expect("read");
+        let profile = serde_json::to_value(table.profile()).expect("json");
+        let told = message(ids);
+        assert!(
+            told.contains("row 2, column 'id': '9007199254740993'"),
+            "{told}"
+        );
+        assert!(told.contains("no exact double"), "{told}");
+        assert!(profile.to_string().contains("\"distinct\":3"), "{profile}");
+        // Exact ones, and those that are not written out, are numbers.
+        for x in [
+            "9007199254740994",
+            "-9007199254740994",
+            "9007199254740993.0",
+            "1e300",
+        ] {
+            let dataset = parse(&format!("id\n{x}\n1\n")).and_then(|table| table.dataset());
+            dataset.and_then(|d| d.require_numbers()).expect(x);
+        }
     }
 
     fn message(text: &str) -> String {
