@@ -88,6 +88,7 @@ pub struct HttpConfig {
     pub keep_alive_ms: u64,
     pub head_timeout_ms: u64,
     pub body_timeout_ms: u64,
+    pub write_timeout_ms: u64,
     pub wait_default_ms: u64,
     pub wait_max_ms: u64,
     pub idempotency_key_bytes_max: usize,
@@ -197,6 +198,14 @@ impl Default for SupervisionConfig {
     }
 }
 
+/// Whether a URL names a user, and perhaps a password: every value of the configuration can be read by
+/// who may look at the server, and stands in the log.
+pub(crate) fn names_a_user(url: &str) -> bool {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = authority.split(['/', '?', '#']).next().unwrap_or("");
+    authority.contains('@')
+}
+
 impl Default for HttpConfig {
     fn default() -> Self {
         Self {
@@ -207,6 +216,7 @@ impl Default for HttpConfig {
             keep_alive_ms: 75_000,
             head_timeout_ms: 10_000,
             body_timeout_ms: 60_000,
+            write_timeout_ms: 30_000,
             wait_default_ms: 30_000,
             wait_max_ms: 300_000,
             idempotency_key_bytes_max: 255,

@@ -14,6 +14,7 @@ use hindcast_log::{Log, LogError, Recovery, VaultError};
 use hindcast_model::event::{ConfigurationLoaded, Event, ServerStarted, ServerStopped, Settings};
 use hindcast_model::limits::INLINE_BYTES_MAX;
 use hindcast_model::{Command, DECIDER_VERSION, KeyId, Name16, Payload, Submission};
+use rustix::net::sockopt;
 use tokio::sync::oneshot;
 
 use crate::access::{Access, KeyFileError};
@@ -229,6 +230,11 @@ fn http_server(
         extensions.insert(http::ComesAgain::default());
     })
     .tls_handshake_timeout(Duration::from_millis(http.head_timeout_ms));
+    // Every connection has what is set here.
+    let write_timeout_ms = u32::try_from(http.write_timeout_ms).unwrap_or(u32::MAX);
+    if let Err(error) = sockopt::set_tcp_user_timeout(&listener, write_timeout_ms) {
+        tracing::warn!(%error, "clients that take no answers are not cut off");
+    }
     let server = match tls {
         Some(certificate) => server.listen_rustls_0_23(listener, certificate.server_config()?)?,
         None => server.listen(listener)?,

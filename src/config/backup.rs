@@ -7,7 +7,7 @@ use hindcast_actors::{LOCAL, Schedule};
 use hindcast_backup::{Address, Sftp, Signer};
 use serde::{Deserialize, Serialize};
 
-use super::ConfigError;
+use super::{ConfigError, names_a_user};
 
 /// Targets at most.
 const TARGETS_MAX: usize = 16;
@@ -111,6 +111,11 @@ impl BackupConfig {
                 Ok(Address::S3 { .. }) if target.endpoint.is_empty() => {
                     return refuse("endpoint", "an object store needs one".to_owned());
                 }
+                Ok(Address::S3 { .. }) if names_a_user(&target.endpoint) => {
+                    let message = "a user and a password have no place in it: credentials come \
+                                   from the environment";
+                    return refuse("endpoint", message.to_owned());
+                }
                 Ok(Address::Sftp(place)) => {
                     if let Err(error) = Sftp::new(&place, &crate::backups::ssh(target)) {
                         return refuse("url", error.to_string());
@@ -151,6 +156,10 @@ mod tests {
             ),
             ("[{ name = 'a', url = 'ftp://x' }]", "[0].url"),
             ("[{ name = 'a', url = 's3://b' }]", "[0].endpoint"),
+            (
+                "[{ name = 'a', url = 's3://b', endpoint = 'http://u:p@x' }]",
+                "[0].endpoint",
+            ),
             ("[{ name = 'local', url = '/x' }]", "[0].url"),
             ("[{ name = 'local', signer = 'me' }]", "[0].signer"),
             ("[{ name = 'a', url = 'sftp://-x/y' }]", "[0].url"),

@@ -27,6 +27,7 @@ const RANGES: &[(&str, u64, u64)] = &[
     ("http.keep_alive_ms", 0, DAY_MS),
     ("http.head_timeout_ms", 1, HOUR_MS),
     ("http.body_timeout_ms", 1, DAY_MS),
+    ("http.write_timeout_ms", 100, HOUR_MS),
     ("http.wait_default_ms", 0, HOUR_MS),
     ("http.wait_max_ms", 0, HOUR_MS),
     ("http.idempotency_key_bytes_max", 1, 4 * KIB),

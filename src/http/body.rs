@@ -68,13 +68,12 @@ pub(crate) fn media_type(request: &HttpRequest) -> String {
 }
 
 /// Refuses a body that says it is too large before a byte of it is read.
-pub(crate) fn check_announced(request: &HttpRequest, config: &HttpConfig) -> Result<u64, Problem> {
+pub(crate) fn check_announced(request: &HttpRequest, config: &HttpConfig) -> Result<(), Problem> {
     let value = request.headers().get(header::CONTENT_LENGTH);
     let announced = value.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     match announced {
         Some(bytes) if bytes > config.body_bytes_max => Err(too_large(config)),
-        Some(bytes) => Ok(bytes),
-        None => Ok(0),
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -97,10 +96,10 @@ pub(crate) async fn read(
     memory: &BodyMemory,
     config: &HttpConfig,
 ) -> Result<Body, Problem> {
-    let announced = check_announced(request, config)?;
+    check_announced(request, config)?;
     require_plain(request)?;
     let deadline = Duration::from_millis(config.body_timeout_ms);
-    let mut reading = pin!(collect(payload, announced, memory, config));
+    let mut reading = pin!(collect(payload, memory, config));
     // A small body is there with its head: no timer is made for it.
     if let Poll::Ready(read) = futures_util::poll!(reading.as_mut()) {
         return read;
@@ -119,12 +118,11 @@ pub(crate) async fn read(
 
 async fn collect(
     mut payload: Payload,
-    announced: u64,
     memory: &BodyMemory,
     config: &HttpConfig,
 ) -> Result<Body, Problem> {
-    let mut share: Vec<OwnedSemaphorePermit> = memory.take(announced)?.into_iter().collect();
-    let mut counted = announced.max(SMALL_BYTES);
+    let mut share: Vec<OwnedSemaphorePermit> = Vec::new();
+    let mut counted = SMALL_BYTES;
     let mut bytes = BytesMut::new();
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|error| {
@@ -137,7 +135,8 @@ async fn collect(
             return Err(too_large(config));
         }
         if size > counted {
-            // A body without a length takes its share as it grows, doubling like its buffer.
+            // It takes its share as it grows, doubling like its buffer: what was only announced
+            // takes no room from others.
             let more = counted.max(size - counted);
             share.extend(memory.take(more)?);
             counted += more;

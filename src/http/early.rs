@@ -13,8 +13,9 @@ use super::error::{self, Problem};
 use crate::overload::Gate;
 use crate::{clock, ids};
 
-/// Seconds that somebody who is turned away is asked to wait, at most.
-const WAIT_SECONDS_MAX: u64 = 3;
+/// Microseconds that somebody who is turned away is asked to wait. Any of them is as likely: were
+/// they whole seconds, those who were turned away in one burst would come back in one.
+const WAIT_MICROS: std::ops::Range<u64> = 1_000_000..3_000_000;
 
 /// What is known of a connection: when it may come again, in microseconds of the monotonic clock.
 #[derive(Debug, Default)]
@@ -22,11 +23,11 @@ pub struct ComesAgain(Cell<u64>);
 
 /// Turns the request away. Those who are turned away together shall not come back together.
 pub(crate) fn turn_away(request: &HttpRequest, detail: &str) -> Problem {
-    let seconds = 1 + ids::random() % WAIT_SECONDS_MAX;
+    let wait = WAIT_MICROS.start + ids::random() % (WAIT_MICROS.end - WAIT_MICROS.start);
     if let Some(comes) = request.conn_data::<ComesAgain>() {
-        comes.0.set(clock::monotonic_micros() + seconds * 1_000_000);
+        comes.0.set(clock::monotonic_micros() + wait);
     }
-    Problem::new(&error::BUSY, detail).retry_after(seconds)
+    Problem::new(&error::BUSY, detail).retry_after(wait.div_ceil(1_000_000))
 }
 
 /// Holds a request that comes too early, no longer than its caller has use for an answer, and turns

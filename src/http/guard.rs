@@ -8,7 +8,7 @@ use actix_web::web::Data;
 
 use super::error::{self, Problem};
 use super::roles::{self, Need};
-use super::{App, audit};
+use super::{App, audit, site};
 use crate::access::{Denied, Principal};
 
 /// What a 401 asks for (RFC 6750).
@@ -51,10 +51,17 @@ pub(crate) async fn admit(
         request.extensions_mut().insert(left);
     }
     let route = || format!("{method} {}", template.unwrap_or(""));
-    if changes(method) && is_cross_site(request) {
-        let detail = "a page of another site may not send this request";
-        audit::denied(app, request.request(), route(), detail).await;
-        return Err(forbidden(detail).field("header.sec-fetch-site"));
+    let open_here = !app.access.is_needed() && app.config.server.listen.ip().is_loopback();
+    let foreign = match open_here {
+        true => site::names(request),
+        false => None,
+    };
+    let foreign = foreign.or_else(|| changes(method).then(|| site::sends(request)).flatten());
+    if let Some(foreign) = foreign {
+        if changes(method) {
+            audit::denied(app, request.request(), route(), foreign.detail).await;
+        }
+        return Err(forbidden(foreign.detail).field(foreign.field));
     }
     match need {
         Need::Role(least) if role < least => {
@@ -96,13 +103,6 @@ fn is_operators(template: Option<&str>) -> bool {
 
 fn changes(method: &str) -> bool {
     !matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE")
-}
-
-/// A browser says so of a request that a page of another site makes. Without this, any page could
-/// make a browser on this machine stop a server that asks for no key.
-fn is_cross_site(request: &ServiceRequest) -> bool {
-    let site = request.headers().get("sec-fetch-site");
-    site.is_some_and(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"))
 }
 
 fn forbidden(detail: &str) -> Problem {

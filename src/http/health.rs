@@ -36,7 +36,8 @@ pub(crate) struct Health {
     pub(crate) status: Status,
     /// What is not as it should be, one sentence each.
     pub(crate) reasons: Vec<String>,
-    pub(crate) version: &'static str,
+    /// Of the build.
+    pub(crate) version: Option<&'static str>,
     pub(crate) components: Option<Components>,
     /// How far recovery is, while it lasts.
     pub(crate) recovery: Option<String>,
@@ -297,7 +298,7 @@ impl Health {
         Self {
             status,
             reasons,
-            version: env!("CARGO_PKG_VERSION"),
+            version: Some(env!("CARGO_PKG_VERSION")),
             components: components.map(|found| (*found).clone()),
             recovery,
         }
@@ -309,6 +310,7 @@ impl Health {
             Some(_) => self,
             None => Self {
                 reasons: Vec::new(),
+                version: None,
                 components: None,
                 recovery: None,
                 ..self

@@ -218,7 +218,10 @@ pub(crate) async fn rotate_logs(
     .await?;
     let rotated = actix_web::web::block(move || files.rotate()).await;
     let rotated = rotated.map_err(|error| Problem::new(&error::INTERNAL, error.to_string()))?;
-    let rotated = rotated.map_err(|error| Problem::new(&error::INTERNAL, error.to_string()))?;
+    let rotated = rotated.map_err(|error| {
+        let path = app.config.telemetry.log_file.display();
+        Problem::new(&error::UNAVAILABLE, format!("{path}: {error}")).field("telemetry.log_file")
+    })?;
     let (older, bytes) = rotated.unzip();
     Ok(HttpResponse::Ok().json(Rotated {
         older: older.map(|path| path.display().to_string()),

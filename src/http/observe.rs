@@ -19,6 +19,7 @@ use super::body;
 use super::error::{self, Problem};
 use super::guard;
 use super::rate::Left;
+use super::unended;
 use super::vaults;
 use crate::metrics::{Apart, Route};
 use crate::trace_context::TraceContext;
@@ -36,10 +37,11 @@ pub(crate) fn trace(request: &HttpRequest) -> TraceContext {
 
 /// The middleware.
 pub(crate) async fn observe<B: MessageBody + 'static>(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = clock::now();
+    let kept = unended::keep(&mut request);
     let app = request.app_data::<Data<App>>().cloned();
     let app = app.expect("every server is built with its state");
     let header = request.headers().get(&TRACEPARENT).cloned();
@@ -85,7 +87,7 @@ pub(crate) async fn observe<B: MessageBody + 'static>(
     if let Some(span) = &mut span {
         describe(span, (&response, route), problem.as_ref());
     }
-    Ok(response)
+    Ok(unended::until_answered(response, kept))
 }
 
 /// The route of a request. Where nothing varies in it, it is known by the path when it was asked for
@@ -164,7 +166,7 @@ fn check_head(request: &ServiceRequest, app: &App) -> Result<(), Problem> {
         // Objects have a bound of their own, which is looked at before a byte is read as well.
         return Ok(());
     }
-    body::check_announced(request.request(), http).map(|_| ())
+    body::check_announced(request.request(), http)
 }
 
 /// The problem that an answer stands for: ours, or that of an error of the framework.

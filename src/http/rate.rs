@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 
+use actix_web::HttpMessage;
 use actix_web::dev::ServiceRequest;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use governor::clock::{Clock, DefaultClock};
@@ -99,6 +100,7 @@ impl Rates {
             Ok(state) => Ok(left(state.remaining_burst_capacity())),
             Err(until) => {
                 metrics::counter!("rate_limited_total").increment(1);
+                request.extensions_mut().insert(left(0));
                 let wait = until.wait_time_from(self.clock.now());
                 let detail = format!(
                     "{} may send {} requests a second, and {} at once",

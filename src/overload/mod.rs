@@ -40,7 +40,8 @@ pub struct GateOptions {
 struct Inner {
     adaptive: Adaptive,
     in_flight: usize,
-    line: Line<oneshot::Sender<()>>,
+    /// Who waits is told when its turn came.
+    line: Line<oneshot::Sender<u64>>,
 }
 
 impl Inner {
@@ -157,7 +158,7 @@ impl Gate {
 
     async fn wait(
         self: &Arc<Self>,
-        turn: oneshot::Receiver<()>,
+        turn: oneshot::Receiver<u64>,
         patience: Option<Duration>,
     ) -> Result<Permit, Shed> {
         let wait_max = patience.map_or(self.wait_max, |patience| patience.min(self.wait_max));
@@ -167,7 +168,7 @@ impl Gate {
         };
         let waited = tokio::time::timeout(wait_max, &mut turn.turn).await;
         match waited {
-            Ok(Ok(())) => Ok(self.permit(clock::monotonic_micros())),
+            Ok(Ok(since)) => Ok(self.permit(since)),
             Ok(Err(_)) => Err(Shed::NoRoom),
             // Its turn may come at this very moment: then dropping it passes it on.
             Err(_) => Err(Shed::WaitedTooLong),
@@ -198,7 +199,7 @@ impl Gate {
                 break;
             };
             // Who does not wait any more is passed over.
-            if next.send(()).is_ok() {
+            if next.send(now).is_ok() {
                 inner.in_flight += 1;
             }
         }
@@ -220,12 +221,12 @@ impl Gate {
 
 enum Entry {
     Permit(Permit),
-    Turn(oneshot::Receiver<()>),
+    Turn(oneshot::Receiver<u64>),
 }
 
 /// A turn that is waited for. One that came and is not taken is given back.
 struct Turn {
-    turn: oneshot::Receiver<()>,
+    turn: oneshot::Receiver<u64>,
     gate: Arc<Gate>,
 }
 

@@ -4,6 +4,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -36,6 +37,8 @@ struct Current {
     bytes: u64,
     began: UnixMicros,
     lost: Lost,
+    /// The file that is written has not the name any more, and no other could be opened.
+    astray: bool,
 }
 
 /// Lines that the file did not take.
@@ -58,9 +61,6 @@ impl Files {
     /// # Errors
     /// It cannot be opened.
     pub fn open(path: PathBuf, rotation: Rotation) -> io::Result<Self> {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
         let file = append(&path)?;
         let found = file.metadata()?;
         // A file that was there is as old as its first line; where that is not known, as its name.
@@ -72,13 +72,14 @@ impl Files {
             file,
             began,
             lost: Lost::default(),
+            astray: false,
         };
         current.prune(clock::wall());
         Ok(Self(Mutex::new(current)))
     }
 
     /// Begins a new file, and says where the lines before lie and how many bytes they take. `None`
-    /// when none was written since the last time.
+    /// when none was written since the last time, or somebody else has moved them.
     ///
     /// # Errors
     /// The file cannot be renamed, or no other made.
@@ -89,18 +90,23 @@ impl Files {
         }
         let bytes = current.bytes;
         let older = current.rotate(clock::wall())?;
-        Ok(Some((older, bytes)))
+        Ok(older.map(|older| (older, bytes)))
     }
 
-    /// The lines that were lost. While they are, it is looked whether the file takes any again.
+    /// The lines that were lost. While they are, it is looked whether the file takes any again. What
+    /// was moved away or removed is gone on from under its name.
     #[must_use]
     pub fn lost(&self) -> Lost {
         let current = &mut *self.current();
+        current.astray = current.follow().is_err();
         if current.lost.lasts {
             current.lost.lasts = current.file.write_all(&PROBE).is_err();
             current.cut();
         }
-        current.lost
+        Lost {
+            lasts: current.lost.lasts || current.astray,
+            ..current.lost
+        }
     }
 
     /// The lines that were lost and that nobody was told of, once the file takes lines again. They
@@ -121,6 +127,9 @@ impl Files {
 }
 
 fn append(path: &Path) -> io::Result<File> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
     OpenOptions::new().create(true).append(true).open(path)
 }
 
@@ -148,7 +157,24 @@ impl Current {
             return Err(error);
         }
         self.bytes += line.len() as u64;
+        if self.astray {
+            self.lost.lines += 1;
+            self.lost.untold += 1;
+        }
         Ok(line.len())
+    }
+
+    /// Sees to it that the file that is written is the one that has the name.
+    fn follow(&mut self) -> io::Result<()> {
+        let place = |found: fs::Metadata| (found.dev(), found.ino());
+        let here = place(self.file.metadata()?);
+        if fs::metadata(&self.path).is_ok_and(|there| place(there) == here) {
+            return Ok(());
+        }
+        self.file = append(&self.path)?;
+        self.bytes = self.file.metadata()?.len();
+        self.began = clock::wall();
+        Ok(())
     }
 
     /// Takes away what was written of a line that did not fit. What is no file cannot be cut.
@@ -156,15 +182,21 @@ impl Current {
         drop(self.file.set_len(self.bytes));
     }
 
-    fn rotate(&mut self, now: UnixMicros) -> io::Result<PathBuf> {
+    fn rotate(&mut self, now: UnixMicros) -> io::Result<Option<PathBuf>> {
         let mut older = self.path.clone().into_os_string();
         older.push(format!(".{}", views::rfc3339(now).replace(':', "")));
-        fs::rename(&self.path, &older)?;
+        match fs::rename(&self.path, &older) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.follow()?;
+                return Ok(None);
+            }
+            renamed => renamed?,
+        }
         self.file = append(&self.path)?;
         self.bytes = 0;
         self.began = now;
         self.prune(now);
-        Ok(older.into())
+        Ok(Some(older.into()))
     }
 
     /// Removes older files: by age, then the oldest until the rest is small enough.
@@ -280,10 +312,10 @@ mod tests {
         let write = || files.current().write(b"line\n", clock::wall());
         assert!(write().is_ok());
         assert_eq!((files.lost(), files.to_tell()), (Lost::default(), None));
-        let room = std::mem::replace(
-            &mut files.current().file,
-            append(Path::new("/dev/full")).expect("a file that is always full"),
-        );
+        let aside = folder.path().join("aside");
+        fs::rename(&path, &aside).expect("renamed");
+        std::os::unix::fs::symlink("/dev/full", &path).expect("a file that is always full");
+        assert_eq!(files.lost(), Lost::default());
         assert!(write().is_err() && write().is_err());
         let lost = Lost {
             lines: 2,
@@ -291,12 +323,53 @@ mod tests {
             lasts: true,
         };
         assert_eq!((files.lost(), files.to_tell()), (lost, None));
-        files.current().file = room;
+        fs::rename(&aside, &path).expect("renamed");
         assert!(!files.lost().lasts, "there is room again");
         assert_eq!((files.to_tell(), files.to_tell()), (Some(2), None));
         assert_eq!(files.lost().lines, 2);
         assert!(write().is_ok());
         assert_eq!(fs::read(&path).expect("the file"), b"line\nline\n");
+    }
+
+    #[test]
+    fn a_file_that_was_moved_away_or_removed_is_gone_on_from_under_its_name() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let path = folder.path().join("logs/hindcast.log");
+        let rotation = Rotation {
+            bytes_max: 100,
+            age_max: Duration::from_secs(86_400),
+            keep: Duration::from_secs(86_400),
+            keep_bytes_max: 1 << 20,
+        };
+        let files = Files::open(path.clone(), rotation).expect("a file");
+        let write = |line: &[u8]| {
+            let written = files.current().write(line, clock::wall());
+            assert_eq!(written.expect("written"), line.len());
+        };
+        write(b"before\n");
+        let moved = folder.path().join("logs/moved.1");
+        fs::rename(&path, &moved).expect("moved");
+        write(b"meanwhile\n");
+        assert_eq!(files.lost(), Lost::default());
+        write(b"after\n");
+        assert_eq!(fs::read(&path).expect("the file"), b"after\n");
+        assert_eq!(fs::read(&moved).expect("the other"), b"before\nmeanwhile\n");
+        // Removed, and asked for a new file; then it is large.
+        fs::remove_file(&path).expect("removed");
+        assert!(files.rotate().expect("opened").is_none());
+        write(&[b'x'; 60]);
+        fs::remove_file(&path).expect("removed");
+        write(&[b'x'; 60]);
+        assert_eq!(fs::read(&path).expect("the file"), [b'x'; 60]);
+        // With the folder, in whose place there is something else.
+        fs::remove_dir_all(folder.path().join("logs")).expect("removed");
+        fs::write(folder.path().join("logs"), "").expect("written");
+        assert!(files.lost().lasts);
+        write(b"nowhere\n");
+        fs::remove_file(folder.path().join("logs")).expect("removed");
+        assert_eq!((files.lost().lasts, files.to_tell()), (false, Some(1)));
+        write(b"again\n");
+        assert_eq!(fs::read(&path).expect("the file"), b"again\n");
     }
 
     #[test]

@@ -65,10 +65,10 @@ fn a_role_does_what_it_may_and_no_more() {
 
     // Probes ask for nothing, and tell no more than they have to.
     server.get("/health/live").expect(200);
-    assert_eq!(
-        server.get("/health/ready").expect(200)["components"],
-        Value::Null
-    );
+    let told = json!({
+        "status": "ok", "reasons": [], "version": null, "components": null, "recovery": null,
+    });
+    assert_eq!(server.get("/health/ready").expect(200), told);
     assert!(get(&server, "/health/ready", viewer).expect(200)["components"].is_object());
     server
         .get("/health")
@@ -241,6 +241,33 @@ fn a_page_of_another_site_changes_nothing() {
     refused.expect_problem(403, "header.sec-fetch-site");
     let own = [("sec-fetch-site", "same-origin")];
     server.post_with(VALIDATE, &validation(), &own).expect(200);
+    // Browsers that do not say so of plain HTTP elsewhere.
+    let here = server.url.trim_start_matches("http://").to_owned();
+    for origin in ["http://evil.example", "null", "http://127.0.0.1:1", ""] {
+        let refused = server.post_with(VALIDATE, &validation(), &[("origin", origin)]);
+        refused.expect_problem(403, "header.origin");
+    }
+    let own = format!("http://{here}");
+    server
+        .post_with(VALIDATE, &validation(), &[("origin", &own)])
+        .expect(200);
+    // A name of the internet that was made to lead here.
+    let rebound = [
+        ("host", "evil.example:8080"),
+        ("origin", "http://evil.example:8080"),
+        ("sec-fetch-site", "same-origin"),
+    ];
+    let refused = server.post_with(VALIDATE, &validation(), &rebound);
+    refused.expect_problem(403, "header.host");
+    let refused = server.send(Method::GET, "/api/v1/events", &rebound, &[]);
+    refused.expect_problem(403, "header.host");
+    server
+        .send(Method::GET, "/health/live", &rebound, &[])
+        .expect(200);
+    let local = [("host", "localhost:8080")];
+    server
+        .send(Method::GET, "/api/v1/events", &local, &[])
+        .expect(200);
 }
 
 /// Writes a key where `--key-file` finds it.

@@ -175,25 +175,3 @@ fn a_full_house_is_told_to_come_back() {
     assert_eq!(full.header("retry-after"), "1");
     server.post(VALIDATE, &validation()).expect(200);
 }
-
-#[test]
-fn a_slow_client_does_not_keep_its_connection() {
-    use std::io::{Read, Write};
-    let dir = temporary();
-    let server = Server::start_with(serve(
-        dir.path(),
-        &["http.head_timeout_ms=300", "http.body_timeout_ms=300"],
-    ));
-    let mut slow = std::net::TcpStream::connect(server.url.trim_start_matches("http://"))
-        .expect("a connection");
-    slow.set_read_timeout(Some(Duration::from_secs(20)))
-        .expect("a timeout");
-    let head = "POST /api/v1/causal/validate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
-                content-length: 100\r\n\r\n{";
-    slow.write_all(head.as_bytes()).expect("written");
-    let mut answer = String::new();
-    slow.read_to_string(&mut answer)
-        .expect("an answer, and then the end");
-    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
-    pause(Duration::from_millis(1));
-}

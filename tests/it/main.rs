@@ -35,6 +35,7 @@ mod safe_mode;
 mod sealed;
 mod secrets;
 mod slo;
+mod slow_clients;
 #[path = "../../snapshots/backup/tests/it/sshd.rs"]
 #[expect(dead_code, reason = "the tests of the crate of backups use more of it")]
 mod sshd;

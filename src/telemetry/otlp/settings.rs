@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::Signal;
-use crate::config::OtlpConfig;
+use crate::config::{OtlpConfig, names_a_user};
 
 /// Everything that sending needs to know.
 #[derive(Debug, Clone, PartialEq)]
@@ -142,6 +142,11 @@ fn endpoint(
     let known = |url: &String| url.starts_with("http://") || url.starts_with("https://");
     if url.as_ref().is_some_and(|url| !known(url)) {
         return Err(bad(name, "has to begin with http:// or https://"));
+    }
+    // What the environment says is kept nowhere.
+    if name == "otlp.endpoint" && names_a_user(&config.endpoint) {
+        let what = "a user and a password have no place in it: otlp.headers_file has headers";
+        return Err(bad(name, what));
     }
     Ok(url.filter(|_| wanted))
 }
@@ -334,5 +339,10 @@ mod tests {
         }
         let error = read("ftp://x", &[]).expect_err("no http");
         assert_eq!(error.name, "otlp.endpoint");
+        let error = read("http://joe:word@x:4318/v", &[]).expect_err("a secret");
+        assert_eq!(error.name, "otlp.endpoint");
+        assert!(read("http://x/joe@y", &[]).is_ok());
+        let own = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://joe:word@x")];
+        assert!(read("", &own).is_ok());
     }
 }
