@@ -245,7 +245,14 @@ fn store(check: StoreCheck) -> String {
     match check {
         StoreCheck::Absent => "absent: the next start writes it again".to_owned(),
         StoreCheck::InUse => {
-            "not compared: a process has it open, or it may not be written to".to_owned()
+            "not compared: a process has it open, or the lock cannot be looked at".to_owned()
+        }
+        StoreCheck::NotCopied => {
+            let into = std::env::temp_dir();
+            let into = into.display();
+            format!(
+                "not compared: {into} has no room for a copy of it (TMPDIR names another place)"
+            )
         }
         StoreCheck::Unreadable => "unreadable".to_owned(),
         StoreCheck::Compared(records) => format!("{records} records compared"),

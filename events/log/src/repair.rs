@@ -22,12 +22,13 @@ use crate::base::Origin;
 use crate::disk::{Disk, RealDisk, read_from};
 use crate::error::LogError;
 use crate::frame;
+use crate::lock;
 use crate::recovery::move_aside;
 use crate::scan::Link;
 use crate::segment::{self, Location};
 use crate::store::Store;
 use crate::verify::archived_to;
-use evidence::{log_id, open_store};
+use evidence::{Lookup, log_id, open_store};
 use frames::{End, Rebuilt, advance, frames, gathered, next_of};
 use holes::hole;
 
@@ -92,25 +93,30 @@ pub struct Repair {
     pub whole_to: Seq,
 }
 
-/// Finds what is damaged under `data_dir` and, with `apply`, heals it. Takes the lock of the data
-/// directory: no server may run. A second repair after a crash in the middle of one goes on.
+/// Finds what is damaged under `data_dir` and, with `apply`, heals it; without, it writes nothing there.
+/// Takes the lock of the data directory: no server may run. A second repair after a crash in the middle
+/// of one goes on.
 pub fn repair(data_dir: &Path, spares: &dyn Spares, apply: bool) -> Result<Repair, LogError> {
-    let _held = crate::lock::lock(data_dir)?;
+    let _held = match apply {
+        true => Some(lock::lock(data_dir)?),
+        false => lock::lock_to_look(data_dir)?.ok(),
+    };
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let origin = Origin::find(disk.as_ref(), data_dir)?;
     let locations = &origin.locations;
     let log = origin.base().map(|base| base.log);
     let log = log.or_else(|| log_id(disk.as_ref(), locations));
     let mut repair = Repair::default();
-    let (store, why) = match log {
-        Some(log) => open_store(data_dir, (log, origin.pruned_to())),
+    let (lookup, why) = match log {
+        Some(log) => open_store(data_dir, (log, origin.pruned_to()), apply)?,
         None => (None, None),
     };
+    let store = lookup.as_ref().map(Lookup::store);
     let mut pass = Pass {
         disk: disk.as_ref(),
         data_dir,
         spares,
-        store: store.as_ref(),
+        store,
         store_differs: None,
         blobs: origin.checkpoint()?.map_or_else(BTreeMap::new, |base| {
             let named = base.state.blobs();
@@ -134,13 +140,13 @@ pub fn repair(data_dir: &Path, spares: &dyn Spares, apply: bool) -> Result<Repai
         ..
     } = pass;
     blobs::heal(&disk, data_dir, (named, spares, apply), &mut repair)?;
-    let behind = store.as_ref().zip(archived_to(locations));
+    let behind = store.zip(archived_to(locations));
     let behind = behind.filter(|(store, archived)| store.applied() < *archived);
     let behind = behind.map(|(store, archived)| {
         let applied = store.applied();
         format!("it ends at sequence {applied}, and once held {archived}")
     });
-    drop(store);
+    drop(lookup);
     let store_differs = store_differs.or(behind);
     if let Some(why) = why.or(store_differs) {
         if apply {

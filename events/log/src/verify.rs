@@ -22,7 +22,7 @@ use crate::record::{self, Body, Recorded};
 use crate::replay::{self, Checkpoint, Progress};
 use crate::scan;
 use crate::segment;
-use crate::store::Store;
+use crate::store::{Copied, Store};
 use crate::vault::Vault;
 pub use report::{FirstSealed, Problem, Report, StoreCheck};
 
@@ -121,21 +121,30 @@ pub(crate) fn archived_to(locations: &[segment::Location]) -> Option<Seq> {
     Some(Seq(next.first.0 - 1))
 }
 
-/// The lookup store, held for this process while it is compared.
+/// The lookup store: a copy of it, since nothing is written to the data directory.
 enum Opened {
     Absent,
     InUse,
+    NotCopied,
     Failed(LogError),
-    Open(std::fs::File, Store),
+    Open(Compared),
+}
+
+/// What is compared, while no other process may write to what it was copied from.
+struct Compared {
+    copied: Copied,
+    /// None where no process has ever held the data directory.
+    _lock: Option<std::fs::File>,
 }
 
 fn open_store(data_dir: &Path, disk: &dyn Disk, origin: &Origin) -> Opened {
-    let dir = data_dir.join("sled");
-    if !dir.exists() {
+    if !data_dir.join("sled").exists() {
         return Opened::Absent;
     }
-    let Ok(lock) = crate::lock::lock(data_dir) else {
-        return Opened::InUse;
+    let lock = match crate::lock::lock_to_look(data_dir) {
+        Ok(Ok(lock)) => Some(lock),
+        Ok(Err(_)) if !data_dir.join("LOCK").exists() => None,
+        Ok(Err(_)) | Err(_) => return Opened::InUse,
     };
     let first = origin.locations.first();
     let header = first.map(|first| segment::Segment::header_of(disk, first));
@@ -145,8 +154,12 @@ fn open_store(data_dir: &Path, disk: &dyn Disk, origin: &Origin) -> Opened {
         Some(Err(_)) => return Opened::Absent,
         None => Uuid::nil(),
     };
-    match Store::open(&dir, 16 << 20, (log, origin.pruned_to())) {
-        Ok(store) => Opened::Open(lock, store),
+    match Copied::open(data_dir, (log, origin.pruned_to())) {
+        Ok(copied) => Opened::Open(Compared {
+            copied,
+            _lock: lock,
+        }),
+        Err(LogError::NotCopied { .. }) => Opened::NotCopied,
         Err(error) => Opened::Failed(error),
     }
 }
@@ -157,7 +170,7 @@ struct Check<'a> {
     expected: VecDeque<Recorded>,
     blobs: BTreeMap<Digest, Seq>,
     sealed: BTreeMap<KeyId, FirstSealed>,
-    store: Option<(std::fs::File, Store)>,
+    store: Option<Compared>,
     /// The chunk at hand: where it ends, and how much of it has been compared.
     chunk: Option<(Seq, Arc<Vec<u8>>, usize)>,
     checkpoints: std::iter::Peekable<&'a mut dyn Iterator<Item = Checkpoint>>,
@@ -184,8 +197,9 @@ impl<'a> Check<'a> {
                 report.problem(Seq(0), what);
                 StoreCheck::Unreadable
             }
-            Opened::Open(lock, opened) => {
-                store = Some((lock, opened));
+            Opened::NotCopied => StoreCheck::NotCopied,
+            Opened::Open(opened) => {
+                store = Some(opened);
                 StoreCheck::Compared(0)
             }
         };
@@ -213,6 +227,10 @@ impl<'a> Check<'a> {
             unplaced: Vec::new(),
             report,
         }
+    }
+
+    fn lookup(&self) -> Option<&Store> {
+        self.store.as_ref().map(|compared| &compared.copied.store)
     }
 
     /// Compares the checkpoints' places in the chain.
@@ -246,7 +264,7 @@ impl<'a> Check<'a> {
 
     /// Whether the lookup store has lost what it once had.
     fn behind(&mut self, archived_to: Seq) {
-        let applied = self.store.as_ref().map(|(_, store)| store.applied());
+        let applied = self.lookup().map(Store::applied);
         if let Some(applied) = applied.filter(|applied| *applied < archived_to) {
             let what = format!("the lookup store ends here, and once held event {archived_to}");
             self.report.problem(applied, what);
@@ -271,10 +289,7 @@ impl<'a> Check<'a> {
         let abandoned = abandoned.into_iter().map(|(seq, _)| seq);
         self.report.checkpoints_abandoned.extend(abandoned);
         let ahead = ahead.into_iter().map(|(seq, _)| seq);
-        let stored = self
-            .store
-            .as_ref()
-            .and_then(|(_, store)| store.known().ok());
+        let stored = self.lookup().and_then(|store| store.known().ok());
         let known = ahead.chain(stored).max().unwrap_or(Seq(0));
         if known > head {
             let what = format!("the log ends here, but event {known} was acknowledged");
@@ -390,7 +405,7 @@ impl<'a> Check<'a> {
     }
 
     fn compare_store(&mut self, seq: Seq, record: &[u8]) {
-        let Some((_, store)) = &self.store else {
+        let Some(store) = self.store.as_ref().map(|it| &it.copied.store) else {
             return;
         };
         if seq > store.applied() {

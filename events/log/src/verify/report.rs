@@ -30,8 +30,10 @@ pub enum StoreCheck {
     /// There is none; the next start writes it again.
     #[default]
     Absent,
-    /// A process has the data directory open, or it may not be written to.
+    /// A process has the data directory open, or it cannot be told whether one has.
     InUse,
+    /// There is no room for the copy of it that is compared.
+    NotCopied,
     /// It does not open, which is a problem that is named.
     Unreadable,
     /// So many records were compared.

@@ -1,11 +1,12 @@
 //! Every kind of damage that can be done to a data directory is named by `verify` and healed by
 //! `repair` to the bytes that were there, or told as lost.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::verify::{check, filled};
-use hindcast_log::{Blobs, NoSpares, Remedy, Repair, Spares, repair};
+use hindcast_log::{Blobs, NoSpares, Remedy, Repair, Spares, StoreCheck, repair};
 use hindcast_model::{Digest, Seq};
 
 /// The whole tree, as a copy to damage.
@@ -20,6 +21,19 @@ fn copy(from: &Path, to: &Path) {
             fs::copy(entry.path(), target).expect("copied");
         }
     }
+}
+
+/// Every file below `dir`, with its bytes.
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        match path.is_dir() {
+            true => found.extend(files(&path)),
+            false => drop(found.insert(path.clone(), fs::read(path).expect("read"))),
+        }
+    }
+    found
 }
 
 /// A copy of the whole directory serves as spare.
@@ -82,14 +96,12 @@ impl Bench {
     /// The damage is seen, the plan changes nothing, and the repair gives the old log back.
     fn heals(&self, what: &str, spares: &dyn Spares) -> Repair {
         let before = check(&self.whole);
+        let files = files(&self.work);
         let damaged = check(&self.work);
         assert!(!damaged.holds(), "{what}: unseen");
         let plan = repair(&self.work, spares, false).expect("planned");
-        assert_eq!(
-            check(&self.work),
-            damaged,
-            "{what}: the plan changed something"
-        );
+        let left = self::files(&self.work);
+        assert!(left == files, "{what}: verify or the plan wrote something");
         let done = repair(&self.work, spares, true).expect("repaired");
         assert_eq!(plan, done, "{what}");
         assert_eq!(done.lost, [], "{what}");
@@ -247,6 +259,21 @@ fn blobs_come_from_a_copy_and_are_lost_without_one() {
     );
     fs::remove_file(&path).expect("removed");
     bench.heals("a missing blob", &Twin(bench.whole.clone()));
+}
+
+#[test]
+fn neither_a_check_nor_a_plan_writes_anything() {
+    let bench = Bench::new();
+    let unlocked = bench.work.join("LOCK");
+    fs::remove_file(&unlocked).expect("removed");
+    let before = files(&bench.work);
+    for _ in 0..2 {
+        let report = check(&bench.work);
+        assert_eq!(report.store, StoreCheck::Compared(6_002));
+        let plan = repair(&bench.work, &NoSpares, false).expect("planned");
+        assert_eq!((plan.remedies.len(), plan.lost.len()), (0, 0), "{plan:?}");
+        assert!(files(&bench.work) == before, "something was written");
+    }
 }
 
 #[test]
