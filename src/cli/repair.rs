@@ -79,7 +79,8 @@ pub(crate) fn run(global: &Global, options: &Options, output: &Output) -> Result
                 None => "take what is missing from a backup with --from TARGET, or restore one",
                 Some(_) => "the copy has it neither: hindcast restore begins anew with what it has",
             };
-            let message = format!("{lost} things cannot be healed from what is at hand");
+            let things = if lost == 1 { "thing" } else { "things" };
+            let message = format!("{lost} {things} cannot be healed from what is at hand");
             Err(Failure::failed(message).with_hint(Some(hint.to_owned())))
         }
     }
@@ -126,7 +127,7 @@ fn document(found: &Repair, snapshots: &[(PathBuf, String)], holds: Option<bool>
     let aside = snapshots.iter().map(
         |(path, why)| json!({ "kind": "snapshot", "path": path.display().to_string(), "why": why }),
     );
-    let lost = |lost: &Lost| json!({ "seq": lost.seq.0, "what": lost.what });
+    let lost = |lost: &Lost| json!({ "seq": lost.seq.0, "to": lost.to.0, "what": lost.what });
     json!({
         "applied": holds.is_some(),
         "holds": holds,
@@ -176,6 +177,7 @@ fn text(found: &Repair, snapshots: &[(PathBuf, String)], plan: bool) -> String {
     for (path, why) in snapshots {
         lines.push(format!("snapshot    {} set aside: {why}", path.display()));
     }
+    let healed = !lines.is_empty();
     for lost in &found.lost {
         lines.push(format!("LOST at {}: {}", lost.seq, lost.what));
     }
@@ -183,7 +185,8 @@ fn text(found: &Repair, snapshots: &[(PathBuf, String)], plan: bool) -> String {
         (0, ..) => "there is nothing to heal",
         (_, true, _) => "this is the plan; nothing was changed",
         (_, false, true) => "healed",
-        (_, false, false) => "healed but for what is lost",
+        (_, false, false) if healed => "healed but for what is lost",
+        (_, false, false) => "nothing of it could be healed",
     };
     lines.push(told.to_owned());
     lines.join("\n")

@@ -8,6 +8,17 @@ use hindcast_log::{LogError, Reader, Report, StoreCheck, state_hash, verify};
 use hindcast_model::{Event, Payload, Seq, Stream};
 
 pub(crate) fn filled(dir: &Path) -> String {
+    written(dir, 0..1_500, 0)
+}
+
+/// A log that is as a filled one for so many frames, and then goes on otherwise.
+pub(crate) fn parted(dir: &Path, frames: u128) {
+    // A frame for the first request, and two for each other.
+    written(dir, 0..(frames - 1) / 2 + 20, (frames - 1) / 2);
+}
+
+/// From the request numbered `parts_at` on, if it is not 0, other runs are requested.
+fn written(dir: &Path, requests: std::ops::Range<u128>, parts_at: u128) -> String {
     let (log, _) = open(options(dir));
     let spec = log.blobs().put(b"a large spec").expect("stored");
     let mut event = request(9_999, None);
@@ -19,10 +30,14 @@ pub(crate) fn filled(dir: &Path) -> String {
     }
     log.submit_and_wait(submission(9_999, event))
         .expect("recorded");
-    for n in 0..1_500 {
-        log.submit_and_wait(submission(n, request(n, None)))
+    for n in requests {
+        let run = match parts_at > 0 && n >= parts_at {
+            true => n + 5_000,
+            false => n,
+        };
+        log.submit_and_wait(submission(n, request(run, None)))
             .expect("recorded");
-        log.submit_and_wait(submission(n + (1 << 64), completed(n)))
+        log.submit_and_wait(submission(n + (1 << 64), completed(run)))
             .expect("recorded");
     }
     let hash = log.state(state_hash).expect("encodes").to_string();
