@@ -43,6 +43,8 @@ pub struct Restored {
     pub keys: usize,
     /// Where the data directory is kept that was there before.
     pub kept: Option<PathBuf>,
+    /// Local backups in it that are of another log, and did not move over.
+    pub backups_kept: Option<PathBuf>,
     /// Objects that were no step onward, and why.
     pub passed_over: Vec<String>,
     /// Blobs that events name and that were lost before.
@@ -115,7 +117,8 @@ pub fn restore(plan: &Plan, to: &Restore<'_>, work: &Work<'_>) -> Result<Restore
         backup: plan.backup.map(|(id, _)| id),
         blobs: built.blobs.len() - lost_blobs.len(),
         keys,
-        kept,
+        kept: kept.dir,
+        backups_kept: kept.backups,
         passed_over: built.passed_over,
         lost_blobs,
         micros: work.clock.monotonic().saturating_sub(begun),
