@@ -103,7 +103,7 @@ fn carry_out(
         "previous_epoch": restored.previous_epoch,
         "blobs": restored.blobs,
         "keys": restored.keys,
-        "data_dir": data_dir.display().to_string(),
+        "data_dir": restored.data_dir.display().to_string(),
         "kept": restored.kept.map(|path| path.display().to_string()),
         "backups_kept": restored.backups_kept.map(|path| path.display().to_string()),
         "passed_over": restored.passed_over,

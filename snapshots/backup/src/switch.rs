@@ -27,7 +27,8 @@ const ACCESS_KEYS: &str = "access-keys.json";
 
 /// A data directory's place while it is restored.
 pub(crate) struct Switch {
-    data_dir: PathBuf,
+    /// Where it really is.
+    pub(crate) data_dir: PathBuf,
     parent: PathBuf,
     /// Where an interrupted restore left the backups of another log.
     backups: Option<PathBuf>,
@@ -73,8 +74,7 @@ pub(crate) struct Kept {
 impl Switch {
     /// Settles what interrupted restores left, and makes the directory to build in.
     pub(crate) fn begin(data_dir: &Path) -> Result<Self, BackupError> {
-        let absolute = std::path::absolute(data_dir);
-        let data_dir = absolute.map_err(BackupError::io("find", data_dir))?;
+        let data_dir = real(data_dir)?;
         let parent = data_dir.parent().unwrap_or(&data_dir).to_owned();
         fs::create_dir_all(&parent).map_err(BackupError::io("create", &parent))?;
         check_place(&data_dir)?;
@@ -259,6 +259,27 @@ fn move_backups(from: &Path, to: &Path) -> Result<Option<PathBuf>, BackupError> 
 fn log_under(data_dir: &Path) -> Option<Uuid> {
     let head = Reader::open(data_dir).and_then(|reader| reader.head());
     head.ok().flatten().map(|head| head.log)
+}
+
+/// The data directory itself where its name is that of a symbolic link to it: the link stays, and what is
+/// restored is on the disk that it leads to.
+fn real(data_dir: &Path) -> Result<PathBuf, BackupError> {
+    let failed = || BackupError::io("find", data_dir);
+    let absolute = std::path::absolute(data_dir).map_err(failed())?;
+    // A slash at its end would stand for the directory itself.
+    let absolute: PathBuf = absolute.components().collect();
+    if !absolute.is_symlink() {
+        return Ok(absolute);
+    }
+    match fs::canonicalize(&absolute) {
+        // What it leads to is made.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let to = fs::read_link(&absolute).map_err(failed())?;
+            let beside = absolute.parent().unwrap_or(&absolute);
+            std::path::absolute(beside.join(to)).map_err(failed())
+        }
+        found => found.map_err(failed()),
+    }
 }
 
 fn unmark(dir: &Path) -> Result<(), BackupError> {

@@ -299,6 +299,40 @@ fn log_of(data_dir: &std::path::Path, world: &World, id: Uuid) -> Log {
 }
 
 #[test]
+fn a_data_directory_that_is_a_link_stays_one() {
+    let world = World::new();
+    let disk = tempfile::tempdir().expect("a directory");
+    let real = disk.path().canonicalize().expect("a path").join("real");
+    std::os::unix::fs::symlink(&real, world.data_dir()).expect("linked");
+    let repository = world.repository();
+    let before = World::new();
+    let log = before.open();
+    before.work(&log, 9);
+    let end = before.backup(&repository, BackupKind::Full);
+    log.close();
+    drop(log);
+    // What the link leads to comes into being, and is then replaced where it is.
+    let latest = plan(&repository, Wanted::Latest).expect("planned");
+    let made = world.restore(&latest);
+    assert_eq!((&made.data_dir, &made.kept), (&real, &None));
+    assert_eq!(head(&real), end.to_seq.next());
+    let cut = plan_local(&world.data_dir(), Wanted::Seq(Seq(9))).expect("planned");
+    let slash = world.root.path().join("data/");
+    let restored = world.restore_to(&cut, &slash);
+    let kept = real.with_file_name("real.before-1");
+    assert_eq!(
+        (restored.data_dir, restored.kept),
+        (real.clone(), Some(kept.clone()))
+    );
+    assert!(world.data_dir().is_symlink());
+    assert_eq!(std::fs::read_link(world.data_dir()).expect("a link"), real);
+    assert_eq!(head(&world.data_dir()), restored.decided_to.next());
+    assert_eq!(head(&kept), end.to_seq.next());
+    let beside = std::fs::read_dir(world.root.path()).expect("lists");
+    assert_eq!(beside.count(), 2, "the link and the target");
+}
+
+#[test]
 fn pruning_removes_what_no_kept_backup_needs_and_leaves_what_is_needed() {
     let world = World::new();
     let log = world.open();
