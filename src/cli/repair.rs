@@ -51,7 +51,7 @@ pub(crate) fn run(global: &Global, options: &Options, output: &Output) -> Result
     let mut snapshots = unreadable(&data_dir)?;
     let mut holds = None;
     if !options.plan {
-        let report = prove(&data_dir)?;
+        let report = prove(&data_dir, None)?;
         snapshots.extend(report.checkpoints_differing.iter().map(|seq| {
             let why = "it is not what the log folds to".to_owned();
             (hindcast_snapshots::path(&data_dir, *seq), why)
@@ -61,7 +61,7 @@ pub(crate) fn run(global: &Global, options: &Options, output: &Output) -> Result
         }
         let report = match snapshots.is_empty() {
             true => report,
-            false => prove(&data_dir)?,
+            false => prove(&data_dir, None)?,
         };
         holds = Some(report.holds());
     }

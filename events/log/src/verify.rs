@@ -5,6 +5,7 @@
 //! store is compared only when no process has it open.
 
 mod report;
+mod sealed;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
@@ -25,12 +26,33 @@ use crate::segment;
 use crate::store::{Copied, Store};
 use crate::vault::Vault;
 pub use report::{FirstSealed, Problem, Report, StoreCheck};
+use sealed::Seals;
 
 /// Checks the log under `data_dir`, and that the log folds to each of the `checkpoints` at its
 /// place; these are asked for one by one, in the order of their places. An error means that there
 /// is no log or it could not be read; what is damaged is in the report.
 pub fn verify(
     data_dir: &Path,
+    checkpoints: &mut dyn Iterator<Item = Checkpoint>,
+    progress: &dyn Fn(Progress),
+) -> Result<Report, LogError> {
+    check(data_dir, None, checkpoints, progress)
+}
+
+/// As [`verify`], and opens every payload that is sealed under a key of `vault`: one that is not opened by
+/// its key is a problem. What is sealed under other keys is told and not opened.
+pub fn verify_opening(
+    data_dir: &Path,
+    vault: &Vault,
+    checkpoints: &mut dyn Iterator<Item = Checkpoint>,
+    progress: &dyn Fn(Progress),
+) -> Result<Report, LogError> {
+    check(data_dir, Some(vault), checkpoints, progress)
+}
+
+fn check(
+    data_dir: &Path,
+    vault: Option<&Vault>,
     checkpoints: &mut dyn Iterator<Item = Checkpoint>,
     progress: &dyn Fn(Progress),
 ) -> Result<Report, LogError> {
@@ -43,7 +65,10 @@ pub fn verify(
     let origin = Origin::find(disk.as_ref(), data_dir)?;
     let locations = &origin.locations;
     let opened = open_store(data_dir, disk.as_ref(), &origin);
-    let mut check = Check::new(opened, checkpoints, origin.checkpoint()?);
+    // Opening removes half-written files, which a running server may be writing.
+    let stored = Blobs::read_only(Arc::clone(&disk), data_dir);
+    let seals = (Seals::new(vault), &stored);
+    let mut check = Check::new(opened, checkpoints, origin.checkpoint()?, seals);
     let mut done = Progress {
         events: 0,
         segments: 0,
@@ -66,7 +91,7 @@ pub fn verify(
     if scanned.is_ok() {
         check.ended();
     }
-    let mut report = check.finish(data_dir, &disk)?;
+    let mut report = check.finish(data_dir)?;
     report.segments = locations.len() as u64;
     report.pruned = origin.base().map(Base::gaps).unwrap_or_default();
     match scanned {
@@ -169,7 +194,8 @@ struct Check<'a> {
     /// What the last observed event decides and has not been seen yet.
     expected: VecDeque<Recorded>,
     blobs: BTreeMap<Digest, Seq>,
-    sealed: BTreeMap<KeyId, FirstSealed>,
+    seals: Seals<'a>,
+    stored: &'a Blobs,
     store: Option<Compared>,
     /// The chunk at hand: where it ends, and how much of it has been compared.
     chunk: Option<(Seq, Arc<Vec<u8>>, usize)>,
@@ -186,6 +212,7 @@ impl<'a> Check<'a> {
         opened: Opened,
         checkpoints: &'a mut dyn Iterator<Item = Checkpoint>,
         base: Option<Checkpoint>,
+        (seals, stored): (Seals<'a>, &'a Blobs),
     ) -> Self {
         let mut report = Report::default();
         let mut store = None;
@@ -219,7 +246,8 @@ impl<'a> Check<'a> {
             blobs: state.blobs().map(|digest| (digest, state.seq())).collect(),
             state,
             expected: VecDeque::new(),
-            sealed: BTreeMap::new(),
+            seals,
+            stored,
             store,
             chunk: None,
             checkpoints,
@@ -352,11 +380,7 @@ impl<'a> Check<'a> {
         if key != KeyId(0)
             && let Some(payload @ (Payload::Sealed { .. } | Payload::Blob { .. })) = event.payload()
         {
-            self.sealed.entry(key).or_insert_with(|| FirstSealed {
-                key,
-                seq,
-                payload: payload.clone(),
-            });
+            self.seals.met(key, seq, payload, self.stored);
         }
         let place = self.state.apply(&recorded.context, event);
         if place != (recorded.stream, recorded.version) {
@@ -437,10 +461,9 @@ impl<'a> Check<'a> {
         self.chunk = Some((end, bytes, at + record.len()));
     }
 
-    fn finish(mut self, data_dir: &Path, disk: &Arc<dyn Disk>) -> Result<Report, LogError> {
+    fn finish(mut self, data_dir: &Path) -> Result<Report, LogError> {
         let dir = data_dir.join("blobs");
-        // Opening removes half-written files, which a running server may be writing.
-        let blobs = Blobs::read_only(Arc::clone(disk), data_dir);
+        let blobs = self.stored;
         for (digest, seq) in std::mem::take(&mut self.blobs) {
             self.report.blobs += 1;
             match blobs.get(digest) {
@@ -456,10 +479,8 @@ impl<'a> Check<'a> {
                 }
             }
         }
-        for key in self.state.shredded() {
-            self.sealed.remove(&key);
-        }
-        self.report.sealed = self.sealed.into_values().collect();
+        let shredded = self.state.shredded().collect();
+        self.seals.finish(blobs, &shredded, &mut self.report);
         self.report.state_hash = codec::state_hash(&self.state)?;
         Ok(self.report)
     }
