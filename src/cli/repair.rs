@@ -51,7 +51,7 @@ pub(crate) fn run(global: &Global, options: &Options, output: &Output) -> Result
     let mut snapshots = unreadable(&data_dir)?;
     let mut holds = None;
     if !options.plan {
-        let report = prove(&data_dir)?;
+        let report = prove(&data_dir, None)?;
         snapshots.extend(report.checkpoints_differing.iter().map(|seq| {
             let why = "it is not what the log folds to".to_owned();
             (hindcast_snapshots::path(&data_dir, *seq), why)
@@ -61,7 +61,7 @@ pub(crate) fn run(global: &Global, options: &Options, output: &Output) -> Result
         }
         let report = match snapshots.is_empty() {
             true => report,
-            false => prove(&data_dir)?,
+            false => prove(&data_dir, None)?,
         };
         holds = Some(report.holds());
     }
@@ -79,7 +79,8 @@ pub(crate) fn run(global: &Global, options: &Options, output: &Output) -> Result
                 None => "take what is missing from a backup with --from TARGET, or restore one",
                 Some(_) => "the copy has it neither: hindcast restore begins anew with what it has",
             };
-            let message = format!("{lost} things cannot be healed from what is at hand");
+            let things = if lost == 1 { "thing" } else { "things" };
+            let message = format!("{lost} {things} cannot be healed from what is at hand");
             Err(Failure::failed(message).with_hint(Some(hint.to_owned())))
         }
     }
@@ -126,7 +127,7 @@ fn document(found: &Repair, snapshots: &[(PathBuf, String)], holds: Option<bool>
     let aside = snapshots.iter().map(
         |(path, why)| json!({ "kind": "snapshot", "path": path.display().to_string(), "why": why }),
     );
-    let lost = |lost: &Lost| json!({ "seq": lost.seq.0, "what": lost.what });
+    let lost = |lost: &Lost| json!({ "seq": lost.seq.0, "to": lost.to.0, "what": lost.what });
     json!({
         "applied": holds.is_some(),
         "holds": holds,
@@ -176,6 +177,7 @@ fn text(found: &Repair, snapshots: &[(PathBuf, String)], plan: bool) -> String {
     for (path, why) in snapshots {
         lines.push(format!("snapshot    {} set aside: {why}", path.display()));
     }
+    let healed = !lines.is_empty();
     for lost in &found.lost {
         lines.push(format!("LOST at {}: {}", lost.seq, lost.what));
     }
@@ -183,7 +185,8 @@ fn text(found: &Repair, snapshots: &[(PathBuf, String)], plan: bool) -> String {
         (0, ..) => "there is nothing to heal",
         (_, true, _) => "this is the plan; nothing was changed",
         (_, false, true) => "healed",
-        (_, false, false) => "healed but for what is lost",
+        (_, false, false) if healed => "healed but for what is lost",
+        (_, false, false) => "nothing of it could be healed",
     };
     lines.push(told.to_owned());
     lines.join("\n")

@@ -84,6 +84,12 @@ fn carry_out(
              sequence that wants it"
         ));
     }
+    if let Some(backups) = &restored.backups_kept {
+        let backups = backups.display();
+        note(&format!(
+            "warning: the local backups that were here are of another log, and stay in {backups}"
+        ));
+    }
     Ok(json!({
         "state_hash": restored.state_hash.to_string(),
         "compared_with_backup": restored.compared,
@@ -97,8 +103,9 @@ fn carry_out(
         "previous_epoch": restored.previous_epoch,
         "blobs": restored.blobs,
         "keys": restored.keys,
-        "data_dir": data_dir.display().to_string(),
+        "data_dir": restored.data_dir.display().to_string(),
         "kept": restored.kept.map(|path| path.display().to_string()),
+        "backups_kept": restored.backups_kept.map(|path| path.display().to_string()),
         "passed_over": restored.passed_over,
         "lost_blobs": restored.lost_blobs.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "milliseconds": restored.micros / 1_000,

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use hindcast_actors::history::{Archive, Recomputed, recompute};
 use hindcast_log::{
-    Blobs, FirstSealed, LogError, MasterKey, PayloadError, Problem, Reader, Report, StoreCheck,
-    Vault, VaultError, verify,
+    Blobs, FirstSealed, LogError, MasterKey, PayloadError, Problem, Progress as Proved, Reader,
+    Report, StoreCheck, Vault, VaultError, verify, verify_opening,
 };
 use hindcast_model::Seq;
 use serde_json::{Value, json};
@@ -32,7 +32,8 @@ pub(crate) fn run(global: &Global, options: &Options, output: &Output) -> Result
     let config = global.configuration()?;
     let master = master_key(&config).map_err(Failure::configuration)?;
     let data_dir = config.server.data_dir;
-    let mut report = prove(&data_dir)?;
+    let vault = vault(&data_dir, master.as_ref())?;
+    let mut report = prove(&data_dir, vault.as_ref())?;
     let keys = data_keys(&data_dir, master.as_ref(), &mut report)?;
     // What is damaged cannot be computed again, and is told.
     let recomputed = match options.recompute && report.holds() {
@@ -43,6 +44,7 @@ pub(crate) fn run(global: &Global, options: &Options, output: &Output) -> Result
     json["recomputed"] = recomputed.as_ref().map_or(Value::Null, counts);
     let of = |count: fn(&Opened) -> u64| keys.as_ref().map_or(Value::Null, |it| count(it).into());
     json["data_keys"] = of(|it| it.keys);
+    json["sealed_payloads"] = of(|it| it.payloads);
     json["sealed_datasets"] = of(|it| it.datasets);
     json["redacted_datasets"] = of(|it| it.redacted);
     output.either(&json.to_string(), || {
@@ -62,8 +64,19 @@ pub(crate) fn run(global: &Global, options: &Options, output: &Output) -> Result
     }
 }
 
-/// Proves the log under `data_dir` and its snapshots.
-pub(crate) fn prove(data_dir: &Path) -> Result<Report, Failure> {
+/// The keys under `data_dir`; none when they are kept elsewhere, or are wrapped and no master key is named.
+fn vault(data_dir: &Path, master: Option<&MasterKey>) -> Result<Option<Vault>, Failure> {
+    if !data_dir.join("keys").exists() {
+        return Ok(None);
+    }
+    match Vault::open(data_dir, master) {
+        Err(VaultError::Wrapped(_)) => Ok(None),
+        opened => Ok(Some(opened?)),
+    }
+}
+
+/// Proves the log under `data_dir` and its snapshots, and that the keys of `vault` open what they sealed.
+pub(crate) fn prove(data_dir: &Path, vault: Option<&Vault>) -> Result<Report, Failure> {
     let mut bad = Vec::new();
     let snapshots = hindcast_snapshots::all(data_dir)
         .map_err(|error| Failure::failed(format!("the snapshots cannot be read: {error}")))?;
@@ -82,13 +95,17 @@ pub(crate) fn prove(data_dir: &Path) -> Result<Report, Failure> {
         }
     });
     let bar = Progress::new();
-    let verified = verify(data_dir, &mut checkpoints, &|progress| {
+    let told = |progress: Proved| {
         let (done, total) = (progress.segments as u64, progress.segments_total as u64);
         bar.set("verifying", done, total);
-    });
+    };
+    let verified = match vault {
+        Some(vault) => verify_opening(data_dir, vault, &mut checkpoints, &told),
+        None => verify(data_dir, &mut checkpoints, &told),
+    };
     let mut report = match verified {
         // A server has removed segments since they were listed.
-        Err(LogError::Pruned(_)) => return prove(data_dir),
+        Err(LogError::Pruned(_)) => return prove(data_dir, vault),
         verified => verified?,
     };
     drop(bar);
@@ -102,31 +119,34 @@ pub(crate) fn prove(data_dir: &Path) -> Result<Report, Failure> {
 /// What data keys open.
 #[derive(Debug, Default)]
 struct Opened {
-    /// Keys that open the first thing that they sealed.
+    /// Keys that open something.
     keys: u64,
+    /// What they open: payloads of events.
+    payloads: u64,
     /// Sealed datasets that were opened, and are what was sealed.
     datasets: u64,
     /// Sealed datasets that nobody can open any more.
     redacted: u64,
 }
 
-/// Opens with each data key that was not shredded the first thing that it sealed, and every sealed
-/// dataset. None when the keys are kept elsewhere, or are wrapped and no master key is named.
+/// Counts what the data keys opened, and opens every sealed dataset. None when the keys are kept
+/// elsewhere, or are wrapped and no master key is named.
 fn data_keys(
     data_dir: &Path,
     master: Option<&MasterKey>,
     report: &mut Report,
 ) -> Result<Option<Opened>, Failure> {
-    if !data_dir.join("keys").exists() {
+    // Read again: a server may have made keys since the log was proved with those of before.
+    let Some(vault) = vault(data_dir, master)? else {
         return Ok(None);
-    }
-    let vault = match Vault::open(data_dir, master) {
-        Err(VaultError::Wrapped(_)) => return Ok(None),
-        opened => opened?,
     };
     let blobs = Reader::open(data_dir)?.blobs();
     let mut damaged = vault.damaged();
-    let mut opened = Opened::default();
+    let mut opened = Opened {
+        keys: report.opened.len() as u64,
+        payloads: report.opened.values().sum(),
+        ..Opened::default()
+    };
     for FirstSealed { key, seq, payload } in std::mem::take(&mut report.sealed) {
         damaged.retain(|damaged| *damaged != key);
         // Redacted after this log ends, which a restore honours.
@@ -134,7 +154,10 @@ fn data_keys(
             continue;
         }
         match vault.text(&blobs, key, &payload) {
-            Ok(_) => opened.keys += 1,
+            Ok(_) => {
+                opened.keys += 1;
+                opened.payloads += 1;
+            }
             // A blob that is missing or damaged is named for itself.
             Err(PayloadError::Blob(_)) => {}
             Err(error @ (PayloadError::Sealed(_) | PayloadError::NotText)) => {
@@ -245,7 +268,14 @@ fn store(check: StoreCheck) -> String {
     match check {
         StoreCheck::Absent => "absent: the next start writes it again".to_owned(),
         StoreCheck::InUse => {
-            "not compared: a process has it open, or it may not be written to".to_owned()
+            "not compared: a process has it open, or the lock cannot be looked at".to_owned()
+        }
+        StoreCheck::NotCopied => {
+            let into = std::env::temp_dir();
+            let into = into.display();
+            format!(
+                "not compared: {into} has no room for a copy of it (TMPDIR names another place)"
+            )
         }
         StoreCheck::Unreadable => "unreadable".to_owned(),
         StoreCheck::Compared(records) => format!("{records} records compared"),
@@ -281,10 +311,11 @@ fn text(report: &Report, keys: Option<&Opened>, recomputed: Option<&Recomputed>)
         match keys {
             Some(Opened {
                 keys,
+                payloads,
                 datasets,
                 redacted,
             }) => format!(
-                "data keys   {keys} open what they sealed, {datasets} sealed datasets among it; \
+                "data keys   {keys} open {payloads} payloads and {datasets} datasets that they sealed; \
                  {redacted} datasets are redacted"
             ),
             None => "data keys   not checked: none are here, or no master key is named".to_owned(),

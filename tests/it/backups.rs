@@ -497,6 +497,56 @@ fn a_restore_refuses_what_a_server_has_open_and_what_is_wrong() {
 }
 
 #[test]
+fn a_restore_says_where_the_backups_of_another_log_stay_and_where_a_link_leads() {
+    let dir = temporary();
+    for name in ["one", "real"] {
+        let server = Server::start(&dir.path().join(name));
+        server.post(VALIDATE, &validation()).expect(200);
+        server.stop();
+    }
+    std::os::unix::fs::symlink("real", dir.path().join("two")).expect("linked");
+    let create = ["backup", "create", "--data-dir"];
+    run(
+        &[&create[..], &["one", "--target", "far"]].concat(),
+        dir.path(),
+    );
+    run(&[&create[..], &["two"]].concat(), dir.path());
+    let restore = ["restore", "--from", "far", "--data-dir", "two"];
+    let mut command = hindcast(&restore);
+    command.current_dir(dir.path());
+    let (told, errors, code) = finish(command, &[]);
+    assert_eq!(code, Some(0), "{errors}");
+    let real = dir.path().canonicalize().expect("a path").join("real");
+    let kept = real.with_file_name("real.before-1");
+    let stay = format!(
+        "of another log, and stay in {}",
+        kept.join("backups").display()
+    );
+    assert!(errors.contains(&format!(
+        "warning: the local backups that were here are {stay}"
+    )));
+    assert!(
+        told.contains(&format!("backups  those that were here are {stay}")),
+        "{told}"
+    );
+    assert!(
+        told.contains(&format!("in       {}", real.display())),
+        "{told}"
+    );
+    assert!(dir.path().join("two").is_symlink());
+    // Backups can be made again, and follow their own log.
+    run(&[&create[..], &["two"]].concat(), dir.path());
+    let again = run(&restore, dir.path());
+    assert_eq!(again["backups_kept"], Value::Null, "{again}");
+    assert_eq!(
+        again["kept"],
+        real.with_file_name("real.before-2").display().to_string()
+    );
+    assert_eq!(again["data_dir"], real.display().to_string());
+    assert!(real.join("backups").is_dir());
+}
+
+#[test]
 fn every_command_of_the_runbook_works() {
     let dir = temporary();
     let server = Server::start(&dir.path().join("data"));

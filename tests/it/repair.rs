@@ -1,5 +1,6 @@
 //! `verify --recompute` and `repair` over the directory of a real server.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -86,6 +87,46 @@ fn results_are_computed_again_and_a_flipped_bit_is_named_and_healed() {
     let (_, errors, code) = here(&["repair"], dir.path());
     assert_eq!(code, Some(1), "a running server keeps the directory");
     assert!(errors.contains("another process"), "{errors}");
+}
+
+/// Every file below `dir`, with its bytes.
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        match path.is_dir() {
+            true => found.extend(files(&path)),
+            false => drop(found.insert(path.clone(), fs::read(path).expect("read"))),
+        }
+    }
+    found
+}
+
+#[test]
+fn verify_and_a_plan_write_nothing_also_after_a_kill() {
+    let dir = temporary();
+    lived(dir.path());
+    let mut server = Server::start(dir.path());
+    for _ in 0..10 {
+        server.post(VALIDATE, &validation()).expect(200);
+    }
+    server.kill();
+    let before = files(dir.path());
+    for words in [
+        &["verify", "--recompute"][..],
+        &["repair", "--plan"],
+        &["verify"],
+    ] {
+        let (told, errors, code) = here(words, dir.path());
+        assert_eq!(code, Some(0), "{words:?}: {errors}{told}");
+        let after = files(dir.path());
+        let changed = after
+            .iter()
+            .filter(|(path, bytes)| before.get(*path) != Some(bytes));
+        let changed: Vec<&PathBuf> = changed.map(|(path, _)| path).collect();
+        assert_eq!(changed, [] as [&PathBuf; 0], "{words:?} changed files");
+        assert_eq!(after.len(), before.len(), "{words:?} removed files");
+    }
 }
 
 #[test]

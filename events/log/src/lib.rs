@@ -72,4 +72,4 @@ pub use shelf::{Pointer, Shelf, ShelfSize, Shelved};
 pub use stats::{Stats, SyncObserver};
 pub use time::{Clock, TimeKeeper};
 pub use vault::{MasterKey, PayloadError, Vault, VaultError, key_file};
-pub use verify::{FirstSealed, Problem, Report, StoreCheck, verify};
+pub use verify::{FirstSealed, Problem, Report, StoreCheck, verify, verify_opening};

@@ -5,7 +5,6 @@
 //! as many bytes as the store has, and what the copy lacks is written there from the segments.
 
 use std::fs::{self, File};
-use std::path::Path;
 use std::sync::Arc;
 
 use tempfile::TempDir;
@@ -20,6 +19,7 @@ use crate::recovery::{self, Places, Recovered, Recovery};
 use crate::replay::Progress;
 use crate::scan::Link;
 use crate::shared::Shared;
+use crate::store;
 
 /// What a log that is looked at lives on.
 pub(crate) struct Looking {
@@ -42,7 +42,7 @@ pub(crate) fn open(
     let held = lock::lock_to_look(&data_dir)?;
     let blobs = Blobs::counted(Arc::clone(&disk), &data_dir)
         .map_err(LogError::io("read", data_dir.join("blobs")))?;
-    let copy = copy_of(&data_dir.join("sled"))?;
+    let copy = store::copy_of(&data_dir)?;
     let store = copy.path().join("sled");
     let places = Places {
         data_dir: &data_dir,
@@ -79,33 +79,4 @@ pub(crate) fn open(
         (reading, held),
     );
     Ok((Log::at_rest(shared), recovery))
-}
-
-/// A directory that only this user can read, with a copy of the store if there is one.
-fn copy_of(store: &Path) -> Result<TempDir, LogError> {
-    let files = RealDisk.tree(store).map_err(LogError::io("read", store))?;
-    let bytes = files.iter().map(|(_, bytes)| bytes).sum();
-    let into = std::env::temp_dir();
-    let failed = |source| LogError::NotCopied {
-        bytes,
-        into: into.clone(),
-        source,
-    };
-    let made = tempfile::Builder::new()
-        .prefix("hindcast-looking-")
-        .tempdir();
-    let copy = made.map_err(failed)?;
-    for (file, _) in &files {
-        let name = file.strip_prefix(store).expect("it was found there");
-        let to = copy.path().join("sled").join(name);
-        let folder = to.parent().expect("it is below the copy");
-        fs::create_dir_all(folder).map_err(failed)?;
-        // The bytes alone: the file may be one that nobody can write to.
-        let copied = File::open(file).and_then(|mut from| {
-            let mut to = File::create(&to)?;
-            std::io::copy(&mut from, &mut to)
-        });
-        copied.map_err(failed)?;
-    }
-    Ok(copy)
 }

@@ -1,6 +1,8 @@
 //! Healing of what `verify` finds. Nothing is believed that the hash chain does not bear out: a
 //! frame is put back only when the frame or the segment after it, or what is left of its own
-//! header, names exactly its bytes. What is replaced is kept beside it.
+//! header, names exactly its bytes. Before what is lost nothing follows that could: there a frame of a
+//! copy that goes on from the frame before it is also believed when the lookup store has its records.
+//! What is replaced is kept beside it.
 //!
 //! Frames are looked for, in this order, anywhere in the damaged file, in a spare copy of the
 //! segment, and in the lookup store, whose records are those of the log.
@@ -10,6 +12,7 @@ mod evidence;
 mod frames;
 mod holes;
 mod newest;
+mod rebuild;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,15 +24,15 @@ use uuid::Uuid;
 use crate::base::Origin;
 use crate::disk::{Disk, RealDisk, read_from};
 use crate::error::LogError;
-use crate::frame;
+use crate::lock;
 use crate::recovery::move_aside;
 use crate::scan::Link;
 use crate::segment::{self, Location};
 use crate::store::Store;
 use crate::verify::archived_to;
-use evidence::{log_id, open_store};
+use evidence::{Lookup, log_id, open_store};
 use frames::{End, Rebuilt, advance, frames, gathered, next_of};
-use holes::hole;
+use holes::unread;
 
 /// Copies of what is damaged, such as a backup.
 pub trait Spares {
@@ -79,7 +82,9 @@ pub enum Remedy {
 /// Something that nothing at hand can heal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lost {
+    /// The first event that is concerned, and the last.
     pub seq: Seq,
+    pub to: Seq,
     pub what: String,
 }
 
@@ -88,29 +93,35 @@ pub struct Lost {
 pub struct Repair {
     pub remedies: Vec<Remedy>,
     pub lost: Vec<Lost>,
-    /// The last sequence that is whole, counted from the beginning.
+    /// The last sequence before the first that is lost; the last of the log when none is. A blob that is
+    /// lost does not count.
     pub whole_to: Seq,
 }
 
-/// Finds what is damaged under `data_dir` and, with `apply`, heals it. Takes the lock of the data
-/// directory: no server may run. A second repair after a crash in the middle of one goes on.
+/// Finds what is damaged under `data_dir` and, with `apply`, heals it; without, it writes nothing there.
+/// Takes the lock of the data directory: no server may run. A second repair after a crash in the middle
+/// of one goes on.
 pub fn repair(data_dir: &Path, spares: &dyn Spares, apply: bool) -> Result<Repair, LogError> {
-    let _held = crate::lock::lock(data_dir)?;
+    let _held = match apply {
+        true => Some(lock::lock(data_dir)?),
+        false => lock::lock_to_look(data_dir)?.ok(),
+    };
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let origin = Origin::find(disk.as_ref(), data_dir)?;
     let locations = &origin.locations;
     let log = origin.base().map(|base| base.log);
     let log = log.or_else(|| log_id(disk.as_ref(), locations));
     let mut repair = Repair::default();
-    let (store, why) = match log {
-        Some(log) => open_store(data_dir, (log, origin.pruned_to())),
+    let (lookup, why) = match log {
+        Some(log) => open_store(data_dir, (log, origin.pruned_to()), apply)?,
         None => (None, None),
     };
+    let store = lookup.as_ref().map(Lookup::store);
     let mut pass = Pass {
         disk: disk.as_ref(),
         data_dir,
         spares,
-        store: store.as_ref(),
+        store,
         store_differs: None,
         blobs: origin.checkpoint()?.map_or_else(BTreeMap::new, |base| {
             let named = base.state.blobs();
@@ -134,13 +145,13 @@ pub fn repair(data_dir: &Path, spares: &dyn Spares, apply: bool) -> Result<Repai
         ..
     } = pass;
     blobs::heal(&disk, data_dir, (named, spares, apply), &mut repair)?;
-    let behind = store.as_ref().zip(archived_to(locations));
+    let behind = store.zip(archived_to(locations));
     let behind = behind.filter(|(store, archived)| store.applied() < *archived);
     let behind = behind.map(|(store, archived)| {
         let applied = store.applied();
         format!("it ends at sequence {applied}, and once held {archived}")
     });
-    drop(store);
+    drop(lookup);
     let store_differs = store_differs.or(behind);
     if let Some(why) = why.or(store_differs) {
         if apply {
@@ -153,10 +164,11 @@ pub fn repair(data_dir: &Path, spares: &dyn Spares, apply: bool) -> Result<Repai
 
 /// A segment that is whole, or was healed as far as it goes.
 struct Looked {
-    end: Link,
+    /// Where the log goes on behind it; None when nothing tells.
+    end: Option<Link>,
     remedy: Option<Remedy>,
-    /// What is missing after its end.
-    lost: Option<Lost>,
+    /// What is missing from it.
+    lost: Vec<Lost>,
 }
 
 struct Pass<'a> {
@@ -181,7 +193,8 @@ impl Pass<'_> {
         let Some(mut link) = begin else {
             if !locations.is_empty() {
                 let what = "no segment has a header that can be read".to_owned();
-                repair.lost.push(Lost { seq: Seq(1), what });
+                let (seq, to) = (Seq(1), Seq(1));
+                repair.lost.push(Lost { seq, to, what });
             }
             return Ok(());
         };
@@ -200,25 +213,29 @@ impl Pass<'_> {
             };
             let after = &locations[index + usize::from(!missing)..];
             index += usize::from(!missing);
-            match self.segment(&place, after, &link)? {
-                Ok(looked) => {
-                    link = looked.end;
-                    repair.whole_to = Seq(link.next.0 - 1);
-                    repair.remedies.extend(looked.remedy);
-                    repair.lost.extend(looked.lost);
-                }
-                Err(lost) => {
-                    repair.lost.push(lost);
-                    // The chain is looked at again from the next header that is whole.
-                    let Some(next) = self.resume(&locations[index..], &link) else {
-                        return Ok(());
-                    };
-                    index += next.0;
-                    link = next.1;
-                }
+            let looked = self.segment(&place, after, &link)?;
+            repair.remedies.extend(looked.remedy);
+            repair.lost.extend(looked.lost);
+            let Some(end) = looked.end else {
+                // The chain is looked at again from the next header that is whole.
+                let Some((passed, next)) = self.resume(&locations[index..], &link) else {
+                    return Ok(());
+                };
+                let between = &locations[index..index + passed];
+                repair.lost.extend(unread(between, next.next));
+                (index, link) = (index + passed, next);
+                continue;
+            };
+            link = end;
+            if repair.lost.is_empty() {
+                repair.whole_to = Seq(link.next.0 - 1);
             }
         }
-        if locations.last().is_some_and(|last| last.archived) {
+        if let Some(lost) = repair.lost.first() {
+            repair.whole_to = Seq(lost.seq.0.saturating_sub(1));
+        }
+        let last = locations.last();
+        if last.is_some_and(|last| last.archived && last.first < link.next) {
             self.newest(&link, repair)?;
         }
         Ok(())
@@ -244,7 +261,7 @@ impl Pass<'_> {
         location: &Location,
         after: &[Location],
         link: &Link,
-    ) -> Result<Result<Looked, Lost>, LogError> {
+    ) -> Result<Looked, LogError> {
         let path = &location.path;
         let bytes = match self.disk.open(path, false) {
             Ok(file) => read_from(file.as_ref(), 0).map_err(LogError::io("read", path))?,
@@ -255,53 +272,62 @@ impl Pass<'_> {
             Some(next) => Some(self.end_before(next, link.log)?),
             None => None,
         };
-        let next = end.map(|end| end.next);
         let spare = match self.needs_spare(&bytes, link, end) {
-            true => self.spares.frames(location.first, next),
+            true => self.spares.frames(location.first, end.map(|end| end.next)),
             false => Ok(None),
         };
-        let spare = match spare {
-            Ok(spare) => spare,
-            Err(why) => {
-                let what = format!("the spare copy of this segment cannot be read: {why}");
-                let seq = location.first;
-                return Ok(Err(Lost { seq, what }));
+        let (spare, unreadable) = match spare {
+            Ok(spare) => (spare, None),
+            Err(why) => (None, Some(why)),
+        };
+        let found = gathered(&bytes, spare.as_deref(), link.log);
+        let mut rebuilt = self.rebuild(&bytes, &found, link, end).rebuilt(link, end);
+        for lost in &mut rebuilt.lost {
+            if let Some(why) = &unreadable {
+                let told = format!("; the spare copy of this segment cannot be read: {why}");
+                lost.what.push_str(&told);
             }
-        };
-        let rebuilt = match self.rebuild(&bytes, spare.as_deref(), link, end) {
-            Ok(rebuilt) => rebuilt,
-            Err(lost) => return Ok(Err(lost)),
-        };
+        }
+        blobs::named(&rebuilt, location.first, &mut self.blobs)?;
+        let remedy = self.remedy(location, &bytes, &rebuilt, end.is_some());
+        if self.apply && remedy.is_some() {
+            self.replace(location, &bytes, &rebuilt.bytes)?;
+        }
+        let Rebuilt { end, lost, .. } = rebuilt;
+        Ok(Looked { end, remedy, lost })
+    }
+
+    /// What is done about a segment, if there is something to do.
+    fn remedy(
+        &self,
+        location: &Location,
+        bytes: &[u8],
+        rebuilt: &Rebuilt,
+        sealed: bool,
+    ) -> Option<Remedy> {
         // A sealed segment ends with its last frame; behind the end of the log the next start cuts.
         let behind = bytes.get(rebuilt.bytes.len()..).unwrap_or_default();
-        let stray = match end {
-            Some(_) if behind.iter().any(|byte| *byte != 0) => behind.len() as u64,
-            Some(_) | None => 0,
+        let stray = match sealed && behind.iter().any(|byte| *byte != 0) {
+            true => behind.len() as u64,
+            false => 0,
         };
-        let (end, lost) = (rebuilt.link, rebuilt.lost);
-        blobs::named(&rebuilt.bytes, location.first, &mut self.blobs)?;
         let header = bytes.get(..segment::HEADER_BYTES);
         let same_header = header == rebuilt.bytes.get(..segment::HEADER_BYTES);
         let whole = rebuilt.healed.is_empty() && rebuilt.moved == 0 && same_header;
-        if whole && stray == 0 {
-            let remedy = None;
-            return Ok(Ok(Looked { end, remedy, lost }));
+        // A header alone is no segment.
+        if (whole && stray == 0) || rebuilt.frames.is_empty() {
+            return None;
         }
-        if self.apply {
-            self.replace(location, &bytes, &rebuilt.bytes)?;
-        }
-        let remedy = Remedy::Segment {
+        Some(Remedy::Segment {
             first: location.first,
-            path: path.clone(),
-            healed: rebuilt.healed,
+            path: location.path.clone(),
+            healed: rebuilt.healed.clone(),
             moved: rebuilt.moved,
             spare: rebuilt.spare,
             store: rebuilt.store,
             // Of a segment with other damage they may be of the frames that were damaged.
             stray: if whole { stray } else { 0 },
-        };
-        let remedy = Some(remedy);
-        Ok(Ok(Looked { end, remedy, lost }))
+        })
     }
 
     /// What the beginning of the next segment says of the end of the one before it.
@@ -330,7 +356,7 @@ impl Pass<'_> {
     fn needs_spare(&self, bytes: &[u8], link: &Link, end: Option<End>) -> bool {
         let found = frames(bytes, link.log, false);
         let (mut place, mut place_offset) = (*link, segment::HEADER_BYTES);
-        while let Some(frame) = next_of(&found, &place) {
+        while let Some(frame) = next_of(&found, &place, end) {
             place = advance(&place, frame);
             place_offset = frame.offset + frame.bytes.len();
         }
@@ -343,74 +369,6 @@ impl Pass<'_> {
                     .is_some_and(|store| store.applied() >= place.next);
                 known || bytes.is_empty() || rest.iter().any(|byte| *byte != 0)
             }
-        }
-    }
-
-    fn rebuild(
-        &mut self,
-        bytes: &[u8],
-        spare: Option<&[u8]>,
-        link: &Link,
-        end: Option<End>,
-    ) -> Result<Rebuilt, Lost> {
-        let found = gathered(bytes, spare, link.log);
-        let mut rebuilt = Rebuilt::at(link);
-        loop {
-            let place = rebuilt.link;
-            if end.is_some_and(|end| place.next >= end.next) {
-                break;
-            }
-            if let Some(frame) = next_of(&found, &place) {
-                let elsewhere = frame.spare || frame.offset != rebuilt.bytes.len();
-                rebuilt.spare += u64::from(frame.spare);
-                rebuilt.moved += u64::from(!frame.spare && elsewhere);
-                if frame.spare {
-                    rebuilt.heal(frame.header.first, frame.header.next());
-                }
-                if !elsewhere {
-                    self.compare_store(frame.bytes, frame.header.first);
-                }
-                rebuilt.bytes.extend_from_slice(frame.bytes);
-                rebuilt.link = advance(&place, frame);
-                continue;
-            }
-            let damaged = bytes.get(rebuilt.bytes.len()..).unwrap_or_default();
-            let following = found.range(place.next.next()..).next();
-            let following = following.and_then(|(_, frames)| frames.first());
-            if let Some(frame) = self.sealed_anew(&place, damaged, following, end) {
-                let header = frame::header(&frame).expect("it was just sealed");
-                rebuilt.store += 1;
-                rebuilt.heal(header.first, header.next());
-                rebuilt.link = Link {
-                    epoch: header.epoch,
-                    next: header.next(),
-                    chain: frame::hash(&frame),
-                    ..place
-                };
-                rebuilt.bytes.extend_from_slice(&frame);
-                continue;
-            }
-            let acknowledged = self
-                .store
-                .is_some_and(|store| store.known().is_ok_and(|known| known >= place.next));
-            if end.is_none() && following.is_none() && !acknowledged {
-                // The end of the log: whatever follows was never acknowledged.
-                break;
-            }
-            let lost = hole(&place, following, end);
-            if end.is_some() || following.is_some() || rebuilt.link == *link {
-                return Err(lost);
-            }
-            rebuilt.lost = Some(lost);
-            break;
-        }
-        match end {
-            Some(end) if !end.is_at(&rebuilt.link) => {
-                let seq = Seq(rebuilt.link.next.0 - 1);
-                let what = "the next segment names another hash".to_owned();
-                Err(Lost { seq, what })
-            }
-            Some(_) | None => Ok(rebuilt),
         }
     }
 

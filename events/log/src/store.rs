@@ -16,6 +16,7 @@
 //! | `f` first sequence, piece | filter of a sealed segment |
 //! | `m` name | `log`, `durable`, `known` |
 
+mod copied;
 mod writer;
 
 use std::collections::VecDeque;
@@ -35,6 +36,7 @@ use crate::codec;
 use crate::error::LogError;
 use crate::frame::Chain;
 use crate::index::{self, Filter};
+pub(crate) use copied::{Copied, LOOKED_CACHE_BYTES, copy_of};
 pub(crate) use writer::Writer;
 
 const FORMAT: u8 = 1;

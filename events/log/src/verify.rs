@@ -5,6 +5,7 @@
 //! store is compared only when no process has it open.
 
 mod report;
+mod sealed;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
@@ -22,15 +23,36 @@ use crate::record::{self, Body, Recorded};
 use crate::replay::{self, Checkpoint, Progress};
 use crate::scan;
 use crate::segment;
-use crate::store::Store;
+use crate::store::{Copied, Store};
 use crate::vault::Vault;
 pub use report::{FirstSealed, Problem, Report, StoreCheck};
+use sealed::Seals;
 
 /// Checks the log under `data_dir`, and that the log folds to each of the `checkpoints` at its
 /// place; these are asked for one by one, in the order of their places. An error means that there
 /// is no log or it could not be read; what is damaged is in the report.
 pub fn verify(
     data_dir: &Path,
+    checkpoints: &mut dyn Iterator<Item = Checkpoint>,
+    progress: &dyn Fn(Progress),
+) -> Result<Report, LogError> {
+    check(data_dir, None, checkpoints, progress)
+}
+
+/// As [`verify`], and opens every payload that is sealed under a key of `vault`: one that is not opened by
+/// its key is a problem. What is sealed under other keys is told and not opened.
+pub fn verify_opening(
+    data_dir: &Path,
+    vault: &Vault,
+    checkpoints: &mut dyn Iterator<Item = Checkpoint>,
+    progress: &dyn Fn(Progress),
+) -> Result<Report, LogError> {
+    check(data_dir, Some(vault), checkpoints, progress)
+}
+
+fn check(
+    data_dir: &Path,
+    vault: Option<&Vault>,
     checkpoints: &mut dyn Iterator<Item = Checkpoint>,
     progress: &dyn Fn(Progress),
 ) -> Result<Report, LogError> {
@@ -43,7 +65,10 @@ pub fn verify(
     let origin = Origin::find(disk.as_ref(), data_dir)?;
     let locations = &origin.locations;
     let opened = open_store(data_dir, disk.as_ref(), &origin);
-    let mut check = Check::new(opened, checkpoints, origin.checkpoint()?);
+    // Opening removes half-written files, which a running server may be writing.
+    let stored = Blobs::read_only(Arc::clone(&disk), data_dir);
+    let seals = (Seals::new(vault), &stored);
+    let mut check = Check::new(opened, checkpoints, origin.checkpoint()?, seals);
     let mut done = Progress {
         events: 0,
         segments: 0,
@@ -66,7 +91,7 @@ pub fn verify(
     if scanned.is_ok() {
         check.ended();
     }
-    let mut report = check.finish(data_dir, &disk)?;
+    let mut report = check.finish(data_dir)?;
     report.segments = locations.len() as u64;
     report.pruned = origin.base().map(Base::gaps).unwrap_or_default();
     match scanned {
@@ -121,21 +146,30 @@ pub(crate) fn archived_to(locations: &[segment::Location]) -> Option<Seq> {
     Some(Seq(next.first.0 - 1))
 }
 
-/// The lookup store, held for this process while it is compared.
+/// The lookup store: a copy of it, since nothing is written to the data directory.
 enum Opened {
     Absent,
     InUse,
+    NotCopied,
     Failed(LogError),
-    Open(std::fs::File, Store),
+    Open(Compared),
+}
+
+/// What is compared, while no other process may write to what it was copied from.
+struct Compared {
+    copied: Copied,
+    /// None where no process has ever held the data directory.
+    _lock: Option<std::fs::File>,
 }
 
 fn open_store(data_dir: &Path, disk: &dyn Disk, origin: &Origin) -> Opened {
-    let dir = data_dir.join("sled");
-    if !dir.exists() {
+    if !data_dir.join("sled").exists() {
         return Opened::Absent;
     }
-    let Ok(lock) = crate::lock::lock(data_dir) else {
-        return Opened::InUse;
+    let lock = match crate::lock::lock_to_look(data_dir) {
+        Ok(Ok(lock)) => Some(lock),
+        Ok(Err(_)) if !data_dir.join("LOCK").exists() => None,
+        Ok(Err(_)) | Err(_) => return Opened::InUse,
     };
     let first = origin.locations.first();
     let header = first.map(|first| segment::Segment::header_of(disk, first));
@@ -145,8 +179,12 @@ fn open_store(data_dir: &Path, disk: &dyn Disk, origin: &Origin) -> Opened {
         Some(Err(_)) => return Opened::Absent,
         None => Uuid::nil(),
     };
-    match Store::open(&dir, 16 << 20, (log, origin.pruned_to())) {
-        Ok(store) => Opened::Open(lock, store),
+    match Copied::open(data_dir, (log, origin.pruned_to())) {
+        Ok(copied) => Opened::Open(Compared {
+            copied,
+            _lock: lock,
+        }),
+        Err(LogError::NotCopied { .. }) => Opened::NotCopied,
         Err(error) => Opened::Failed(error),
     }
 }
@@ -156,8 +194,9 @@ struct Check<'a> {
     /// What the last observed event decides and has not been seen yet.
     expected: VecDeque<Recorded>,
     blobs: BTreeMap<Digest, Seq>,
-    sealed: BTreeMap<KeyId, FirstSealed>,
-    store: Option<(std::fs::File, Store)>,
+    seals: Seals<'a>,
+    stored: &'a Blobs,
+    store: Option<Compared>,
     /// The chunk at hand: where it ends, and how much of it has been compared.
     chunk: Option<(Seq, Arc<Vec<u8>>, usize)>,
     checkpoints: std::iter::Peekable<&'a mut dyn Iterator<Item = Checkpoint>>,
@@ -173,6 +212,7 @@ impl<'a> Check<'a> {
         opened: Opened,
         checkpoints: &'a mut dyn Iterator<Item = Checkpoint>,
         base: Option<Checkpoint>,
+        (seals, stored): (Seals<'a>, &'a Blobs),
     ) -> Self {
         let mut report = Report::default();
         let mut store = None;
@@ -184,8 +224,9 @@ impl<'a> Check<'a> {
                 report.problem(Seq(0), what);
                 StoreCheck::Unreadable
             }
-            Opened::Open(lock, opened) => {
-                store = Some((lock, opened));
+            Opened::NotCopied => StoreCheck::NotCopied,
+            Opened::Open(opened) => {
+                store = Some(opened);
                 StoreCheck::Compared(0)
             }
         };
@@ -205,7 +246,8 @@ impl<'a> Check<'a> {
             blobs: state.blobs().map(|digest| (digest, state.seq())).collect(),
             state,
             expected: VecDeque::new(),
-            sealed: BTreeMap::new(),
+            seals,
+            stored,
             store,
             chunk: None,
             checkpoints,
@@ -213,6 +255,10 @@ impl<'a> Check<'a> {
             unplaced: Vec::new(),
             report,
         }
+    }
+
+    fn lookup(&self) -> Option<&Store> {
+        self.store.as_ref().map(|compared| &compared.copied.store)
     }
 
     /// Compares the checkpoints' places in the chain.
@@ -246,7 +292,7 @@ impl<'a> Check<'a> {
 
     /// Whether the lookup store has lost what it once had.
     fn behind(&mut self, archived_to: Seq) {
-        let applied = self.store.as_ref().map(|(_, store)| store.applied());
+        let applied = self.lookup().map(Store::applied);
         if let Some(applied) = applied.filter(|applied| *applied < archived_to) {
             let what = format!("the lookup store ends here, and once held event {archived_to}");
             self.report.problem(applied, what);
@@ -271,10 +317,7 @@ impl<'a> Check<'a> {
         let abandoned = abandoned.into_iter().map(|(seq, _)| seq);
         self.report.checkpoints_abandoned.extend(abandoned);
         let ahead = ahead.into_iter().map(|(seq, _)| seq);
-        let stored = self
-            .store
-            .as_ref()
-            .and_then(|(_, store)| store.known().ok());
+        let stored = self.lookup().and_then(|store| store.known().ok());
         let known = ahead.chain(stored).max().unwrap_or(Seq(0));
         if known > head {
             let what = format!("the log ends here, but event {known} was acknowledged");
@@ -337,11 +380,7 @@ impl<'a> Check<'a> {
         if key != KeyId(0)
             && let Some(payload @ (Payload::Sealed { .. } | Payload::Blob { .. })) = event.payload()
         {
-            self.sealed.entry(key).or_insert_with(|| FirstSealed {
-                key,
-                seq,
-                payload: payload.clone(),
-            });
+            self.seals.met(key, seq, payload, self.stored);
         }
         let place = self.state.apply(&recorded.context, event);
         if place != (recorded.stream, recorded.version) {
@@ -390,7 +429,7 @@ impl<'a> Check<'a> {
     }
 
     fn compare_store(&mut self, seq: Seq, record: &[u8]) {
-        let Some((_, store)) = &self.store else {
+        let Some(store) = self.store.as_ref().map(|it| &it.copied.store) else {
             return;
         };
         if seq > store.applied() {
@@ -422,10 +461,9 @@ impl<'a> Check<'a> {
         self.chunk = Some((end, bytes, at + record.len()));
     }
 
-    fn finish(mut self, data_dir: &Path, disk: &Arc<dyn Disk>) -> Result<Report, LogError> {
+    fn finish(mut self, data_dir: &Path) -> Result<Report, LogError> {
         let dir = data_dir.join("blobs");
-        // Opening removes half-written files, which a running server may be writing.
-        let blobs = Blobs::read_only(Arc::clone(disk), data_dir);
+        let blobs = self.stored;
         for (digest, seq) in std::mem::take(&mut self.blobs) {
             self.report.blobs += 1;
             match blobs.get(digest) {
@@ -441,10 +479,8 @@ impl<'a> Check<'a> {
                 }
             }
         }
-        for key in self.state.shredded() {
-            self.sealed.remove(&key);
-        }
-        self.report.sealed = self.sealed.into_values().collect();
+        let shredded = self.state.shredded().collect();
+        self.seals.finish(blobs, &shredded, &mut self.report);
         self.report.state_hash = codec::state_hash(&self.state)?;
         Ok(self.report)
     }

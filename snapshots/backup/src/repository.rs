@@ -16,6 +16,7 @@
 //! Objects never change: a name stands for one content.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use hindcast_model::{BackupId, Digest, Seq};
@@ -60,6 +61,13 @@ pub struct Listed {
 pub struct Protection {
     pub encrypted: bool,
     pub signed_by: Option<Signer>,
+}
+
+/// The log whose backups are in this directory, as it says itself; none when it does not.
+pub(crate) fn log_of_backups(dir: &Path) -> Option<Uuid> {
+    let bytes = std::fs::read(dir.join(ABOUT)).ok()?;
+    let about: About = manifest::decode(ABOUT, &bytes).ok()?;
+    Some(about.log)
 }
 
 impl Repository {

@@ -41,8 +41,12 @@ pub struct Restored {
     pub backup: Option<BackupId>,
     pub blobs: usize,
     pub keys: usize,
+    /// Where the data directory really is: where a symbolic link of that name leads to.
+    pub data_dir: PathBuf,
     /// Where the data directory is kept that was there before.
     pub kept: Option<PathBuf>,
+    /// Local backups in it that are of another log, and did not move over.
+    pub backups_kept: Option<PathBuf>,
     /// Objects that were no step onward, and why.
     pub passed_over: Vec<String>,
     /// Blobs that events name and that were lost before.
@@ -56,7 +60,7 @@ pub fn restore(plan: &Plan, to: &Restore<'_>, work: &Work<'_>) -> Result<Restore
     work.step(Step::Planned)?;
     let switch = Switch::begin(to.data_dir)?;
     work.step(Step::DirectoryMade)?;
-    let dir = switch.beside.clone();
+    let (dir, real) = (switch.beside.clone(), switch.data_dir.clone());
     let wall = work.clock.wall();
     // Two restores of one backup are two histories: the second that each began in tells them apart.
     let epoch = u32::try_from(wall.0 / 1_000_000).unwrap_or(u32::MAX);
@@ -86,15 +90,7 @@ pub fn restore(plan: &Plan, to: &Restore<'_>, work: &Work<'_>) -> Result<Restore
     let (to_seq, state_hash) = asked_for(plan.cut, last, || work.read(&dir))?;
     let previous_epoch = built.rebuilt.source_epoch;
     let epoch = epoch.max(previous_epoch.saturating_add(1)).max(place.epoch);
-    let event = Event::Restored(RestoredEvent {
-        source: plan.source.title(),
-        backup: plan.backup.map(|(id, _)| id),
-        cut: place.last(),
-        previous_epoch,
-        epoch,
-        state_hash: built.state_hash,
-    });
-    let compared = compared(&plan.source, (place.last(), place.chain));
+    let event = event(plan, last, (previous_epoch, epoch));
     let after = begin_epoch(
         (work.disk, &dir),
         to.segment_bytes,
@@ -105,7 +101,7 @@ pub fn restore(plan: &Plan, to: &Restore<'_>, work: &Work<'_>) -> Result<Restore
     let kept = switch.finish(work)?;
     Ok(Restored {
         state_hash,
-        compared,
+        compared: compared(&plan.source, (place.last(), place.chain)),
         log: place.log,
         to_seq,
         decided_to: place.last(),
@@ -115,10 +111,28 @@ pub fn restore(plan: &Plan, to: &Restore<'_>, work: &Work<'_>) -> Result<Restore
         backup: plan.backup.map(|(id, _)| id),
         blobs: built.blobs.len() - lost_blobs.len(),
         keys,
-        kept,
+        data_dir: real,
+        kept: kept.dir,
+        backups_kept: kept.backups,
         passed_over: built.passed_over,
         lost_blobs,
         micros: work.clock.monotonic().saturating_sub(begun),
+    })
+}
+
+/// What the log says of its restore: the last event that was restored, with the state hash there.
+fn event(
+    plan: &Plan,
+    (cut, state_hash): (Seq, Digest),
+    (previous_epoch, epoch): (u32, u32),
+) -> Event {
+    Event::Restored(RestoredEvent {
+        source: plan.source.title(),
+        backup: plan.backup.map(|(id, _)| id),
+        cut,
+        previous_epoch,
+        epoch,
+        state_hash,
     })
 }
 

@@ -1,7 +1,7 @@
-//! Which backups are kept: the newest of each of the last days, weeks and months, and always the
-//! newest that was verified. What no kept backup needs is removed.
+//! Which backups are kept: one of each of the last days, weeks and months, and always the newest and
+//! the newest that was verified. What no kept backup needs is removed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hindcast_model::{BackupId, Seq, UnixMicros};
 
@@ -59,25 +59,24 @@ fn month(days: u64) -> u64 {
     (era * 400 + year_of_era) * 12 + from_march + 2 - 1_970 * 12
 }
 
-/// The backups that are kept of these, oldest first.
+/// The backups that are kept of these, which are listed oldest first: one of each of the newest so many
+/// periods that have any, and whatever the numbers the newest and the newest that was verified. What
+/// retention removed from the log is in the newest verified one.
 fn kept(listed: &[Listed], keep: Keep) -> BTreeSet<BackupId> {
     let mut kept = BTreeSet::new();
     let counts = [keep.daily, keep.weekly, keep.monthly];
     for (index, count) in counts.into_iter().enumerate() {
-        let mut seen = BTreeSet::new();
-        // The newest of each period; one that was verified before one that was not.
-        for verified_only in [true, false] {
-            for listed in listed.iter().rev() {
-                if verified_only && listed.verified.is_none() {
-                    continue;
-                }
-                let period = periods(listed.manifest.created_at)[index];
-                let recent = seen.range(period..).count() < count;
-                if recent && seen.insert(period) {
-                    kept.insert(listed.manifest.id);
-                }
+        let mut of_period: BTreeMap<u64, &Listed> = BTreeMap::new();
+        // The newest of each period that was verified, or the newest where none was.
+        for listed in listed.iter().rev() {
+            let period = periods(listed.manifest.created_at)[index];
+            let held = of_period.entry(period).or_insert(listed);
+            if held.verified.is_none() && listed.verified.is_some() {
+                *held = listed;
             }
         }
+        let newest = of_period.values().rev().take(count);
+        kept.extend(newest.map(|listed| listed.manifest.id));
     }
     let newest = listed.last();
     let verified = listed.iter().rev().find(|listed| listed.verified.is_some());
@@ -162,8 +161,12 @@ mod tests {
     use crate::manifest::{Manifest, Verified};
 
     fn listed(day: u64, verified: bool) -> Listed {
-        let id = BackupId(Uuid::from_u128(u128::from(day)));
-        let at = UnixMicros(day * DAY_MICROS + 5);
+        listed_at(day, 0, verified)
+    }
+
+    fn listed_at(day: u64, minute: u64, verified: bool) -> Listed {
+        let id = BackupId(Uuid::from_u128(u128::from(day * 10_000 + minute)));
+        let at = UnixMicros(day * DAY_MICROS + minute * 60_000_000 + 5);
         let manifest = Manifest {
             format: 1,
             id,
@@ -237,5 +240,39 @@ mod tests {
         let kept = kept(&all, none);
         let ids: Vec<BackupId> = all.iter().map(|l| l.manifest.id).collect();
         assert_eq!(kept.into_iter().collect::<Vec<_>>(), [ids[0], ids[2]]);
+    }
+
+    #[test]
+    fn the_newest_periods_count_whichever_of_their_backups_were_verified() {
+        // Two a day, of which the earlier or none was verified, and old ones that all were.
+        let mut all: Vec<Listed> = (100..110).map(|day| listed_at(day, 1, true)).collect();
+        for day in 200..210 {
+            all.push(listed_at(day, 618, day % 2 == 0));
+            all.push(listed_at(day, 619, false));
+        }
+        let daily = |daily| Keep {
+            daily,
+            weekly: 0,
+            monthly: 0,
+        };
+        let places = |keep| -> Vec<(u64, u64)> {
+            let kept = kept(&all, keep);
+            let kept = all.iter().filter(|l| kept.contains(&l.manifest.id));
+            let micros = kept.map(|l| l.manifest.created_at.0);
+            let place = |at| (at / DAY_MICROS, at % DAY_MICROS / 60_000_000);
+            micros.map(place).collect()
+        };
+        // Days 207 to 209, and the newest verified, which is of one of them.
+        assert_eq!(places(daily(3)), [(207, 619), (208, 618), (209, 619)]);
+        // Every period, and one of each; the newest is that of its day.
+        assert_eq!(places(daily(1_000)).len(), 20);
+        // The newest verified is older than what is kept of the only day.
+        assert_eq!(places(daily(1)), [(208, 618), (209, 619)]);
+        let months = Keep {
+            monthly: 1,
+            ..daily(0)
+        };
+        // Of the newest month the newest verified, and the newest of all.
+        assert_eq!(places(months), [(208, 618), (209, 619)]);
     }
 }

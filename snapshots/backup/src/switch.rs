@@ -9,23 +9,29 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use hindcast_log::Reader;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use uuid::Uuid;
 
 use crate::build::sync_dir;
 use crate::error::BackupError;
+use crate::repository::log_of_backups;
 use crate::work::{Step, Work};
 
 /// The mark of a directory that a restore is making.
 const MARK: &str = "restoring";
-/// The folder of local backups, which follows the data directory.
+/// The folder of local backups, which follows the data directory when it is of the same log.
 const BACKUPS: &str = "backups";
 /// Who may use the server: it is no part of the history, and follows the data directory as it is.
 const ACCESS_KEYS: &str = "access-keys.json";
 
 /// A data directory's place while it is restored.
 pub(crate) struct Switch {
-    data_dir: PathBuf,
+    /// Where it really is.
+    pub(crate) data_dir: PathBuf,
     parent: PathBuf,
+    /// Where an interrupted restore left the backups of another log.
+    backups: Option<PathBuf>,
     number: u32,
     /// The directory that is being made.
     pub(crate) beside: PathBuf,
@@ -57,17 +63,22 @@ impl Drop for Switch {
 }
 
 /// What became of the directory that was there before.
-pub(crate) type Kept = Option<PathBuf>;
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    /// Where it is kept, if there was one.
+    pub(crate) dir: Option<PathBuf>,
+    /// Local backups in it that are of another log, and stay there.
+    pub(crate) backups: Option<PathBuf>,
+}
 
 impl Switch {
     /// Settles what interrupted restores left, and makes the directory to build in.
     pub(crate) fn begin(data_dir: &Path) -> Result<Self, BackupError> {
-        let absolute = std::path::absolute(data_dir);
-        let data_dir = absolute.map_err(BackupError::io("find", data_dir))?;
+        let data_dir = real(data_dir)?;
         let parent = data_dir.parent().unwrap_or(&data_dir).to_owned();
         fs::create_dir_all(&parent).map_err(BackupError::io("create", &parent))?;
         check_place(&data_dir)?;
-        settle(&data_dir, &parent)?;
+        let backups = settle(&data_dir, &parent)?;
         let taken = |number: &u32| {
             numbered(&data_dir, "restoring", *number).exists()
                 || numbered(&data_dir, "before", *number).exists()
@@ -85,6 +96,7 @@ impl Switch {
         Ok(Self {
             data_dir,
             parent,
+            backups,
             number,
             beside,
             switched: false,
@@ -120,13 +132,15 @@ impl Switch {
             sync_dir(&self.parent)?;
         }
         (work.done)(Step::OldKept);
-        if let Some(before) = &kept {
-            move_backups(before, &self.data_dir)?;
-        }
+        let backups = match &kept {
+            Some(before) => move_backups(before, &self.data_dir)?,
+            None => None,
+        };
+        let backups = backups.or(self.backups.take());
         (work.done)(Step::BackupsMoved);
         unmark(&self.data_dir)?;
         (work.done)(Step::Finished);
-        Ok(kept)
+        Ok(Kept { dir: kept, backups })
     }
 
     /// The old directory, held so that no server starts on it; none when there is none.
@@ -179,8 +193,8 @@ fn numbered(data_dir: &Path, word: &str, number: u32) -> PathBuf {
     data_dir.with_file_name(name)
 }
 
-/// Clears up after restores that were cut short.
-fn settle(data_dir: &Path, parent: &Path) -> Result<(), BackupError> {
+/// Clears up after restores that were cut short. Returns where local backups of another log stayed.
+fn settle(data_dir: &Path, parent: &Path) -> Result<Option<PathBuf>, BackupError> {
     // What stands in the place is no half-made directory. Its mark says that its restore was cut
     // short after the switch, and which one it was.
     let marked = fs::read_to_string(data_dir.join(MARK)).ok();
@@ -214,21 +228,58 @@ fn settle(data_dir: &Path, parent: &Path) -> Result<(), BackupError> {
             }
         }
     }
-    if let Some(number) = marked.and_then(|number| number.trim().parse().ok()) {
-        move_backups(&numbered(data_dir, "before", number), data_dir)?;
-    }
-    sync_dir(parent)
+    let number = marked.and_then(|number| number.trim().parse().ok());
+    let stayed = match number {
+        Some(number) => move_backups(&numbered(data_dir, "before", number), data_dir)?,
+        None => None,
+    };
+    sync_dir(parent)?;
+    Ok(stayed)
 }
 
-/// Local backups follow the data directory, so that the next one goes on from them.
-fn move_backups(from: &Path, to: &Path) -> Result<(), BackupError> {
+/// Local backups follow the data directory, so that the next one goes on from them. Those of another log
+/// stay where they are, which is returned: no backup of this one could be made into them.
+fn move_backups(from: &Path, to: &Path) -> Result<Option<PathBuf>, BackupError> {
     let (old, new) = (from.join(BACKUPS), to.join(BACKUPS));
     if !old.is_dir() || new.exists() {
-        return Ok(());
+        return Ok(None);
+    }
+    if let (Some(of), Some(log)) = (log_of_backups(&old), log_under(to))
+        && of != log
+    {
+        return Ok(Some(old));
     }
     fs::rename(&old, &new).map_err(BackupError::io("rename", &old))?;
     sync_dir(from)?;
-    sync_dir(to)
+    sync_dir(to)?;
+    Ok(None)
+}
+
+/// The log under a data directory, if it can be told.
+fn log_under(data_dir: &Path) -> Option<Uuid> {
+    let head = Reader::open(data_dir).and_then(|reader| reader.head());
+    head.ok().flatten().map(|head| head.log)
+}
+
+/// The data directory itself where its name is that of a symbolic link to it: the link stays, and what is
+/// restored is on the disk that it leads to.
+fn real(data_dir: &Path) -> Result<PathBuf, BackupError> {
+    let failed = || BackupError::io("find", data_dir);
+    let absolute = std::path::absolute(data_dir).map_err(failed())?;
+    // A slash at its end would stand for the directory itself.
+    let absolute: PathBuf = absolute.components().collect();
+    if !absolute.is_symlink() {
+        return Ok(absolute);
+    }
+    match fs::canonicalize(&absolute) {
+        // What it leads to is made.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let to = fs::read_link(&absolute).map_err(failed())?;
+            let beside = absolute.parent().unwrap_or(&absolute);
+            std::path::absolute(beside.join(to)).map_err(failed())
+        }
+        found => found.map_err(failed()),
+    }
 }
 
 fn unmark(dir: &Path) -> Result<(), BackupError> {

@@ -178,5 +178,10 @@ pub(crate) fn restored(value: &Value) -> String {
     if let Some(kept) = value["kept"].as_str() {
         line(&mut out, &format!("before   {kept}"));
     }
+    if let Some(backups) = value["backups_kept"].as_str() {
+        let told =
+            format!("backups  those that were here are of another log, and stay in {backups}");
+        line(&mut out, &told);
+    }
     out.trim_end().to_owned()
 }

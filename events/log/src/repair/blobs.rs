@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use hindcast_model::{Digest, Seq};
 
+use super::frames::Rebuilt;
 use super::{Lost, Remedy, Repair, Spares};
 use crate::blobs::{BlobError, Blobs};
 use crate::disk::Disk;
@@ -16,12 +17,13 @@ use crate::segment;
 
 /// Notes the blobs that the frames of a segment name, each with the first event that does.
 pub(super) fn named(
-    segment: &[u8],
+    segment: &Rebuilt,
     first: Seq,
     blobs: &mut BTreeMap<Digest, Seq>,
 ) -> Result<(), LogError> {
-    let mut offset = segment::HEADER_BYTES;
-    while let Some((header, bytes)) = segment.get(offset..).and_then(frame::read) {
+    for offset in segment.frames.iter().copied() {
+        let frame = frame::read(&segment.bytes[offset..]);
+        let (header, bytes) = frame.expect("only whole frames are put together");
         for entry in Records::new(&bytes[frame::HEADER_BYTES..], header.first) {
             let corrupt = |(seq, what): (Seq, String)| LogError::Corrupt {
                 seq,
@@ -36,7 +38,6 @@ pub(super) fn named(
                 blobs.entry(digest).or_insert(seq);
             }
         }
-        offset += bytes.len();
     }
     Ok(())
 }
@@ -61,13 +62,13 @@ pub(super) fn heal(
             Ok(copy) => copy.filter(|content| Blobs::digest(content) == digest),
             Err(why) => {
                 let what = format!("{fault}; the spare copy cannot be read: {why}");
-                repair.lost.push(Lost { seq, what });
+                repair.lost.push(Lost { seq, to: seq, what });
                 continue;
             }
         };
         let Some(content) = copy else {
             let what = format!("{fault}, and there is no spare copy of it");
-            repair.lost.push(Lost { seq, what });
+            repair.lost.push(Lost { seq, to: seq, what });
             continue;
         };
         if apply {

@@ -7,6 +7,7 @@ use hindcast_model::Seq;
 use uuid::Uuid;
 
 use super::Lost;
+use super::rebuild::Piece;
 use crate::frame::{self, Chain};
 use crate::record::Records;
 use crate::scan::Link;
@@ -36,17 +37,30 @@ pub(super) struct Found<'a> {
     pub(super) spare: bool,
 }
 
-/// A segment as it should be.
+/// Where a frame comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The damaged file, in its place.
+    Here,
+    /// The damaged file, out of place.
+    Moved,
+    Spare,
+    Store,
+}
+
+/// A segment as it should be, but for what is lost.
 pub(super) struct Rebuilt {
     pub(super) bytes: Vec<u8>,
-    pub(super) link: Link,
+    /// Where the frames stand in `bytes`.
+    pub(super) frames: Vec<usize>,
     pub(super) healed: Vec<(Seq, Seq)>,
     pub(super) moved: u64,
     pub(super) spare: u64,
     pub(super) store: u64,
-    /// What is missing at the end of the log, when nothing that is there follows it: what there is
-    /// of the newest segment is kept, or put back.
-    pub(super) lost: Option<Lost>,
+    /// What is missing, in order. What is left of it stays where it is.
+    pub(super) lost: Vec<Lost>,
+    /// Where the log goes on behind it; None when nothing tells.
+    pub(super) end: Option<Link>,
 }
 
 impl Rebuilt {
@@ -58,17 +72,33 @@ impl Rebuilt {
         };
         Self {
             bytes: header.encode().to_vec(),
-            link: *link,
+            frames: Vec::new(),
             healed: Vec::new(),
             moved: 0,
             spare: 0,
             store: 0,
-            lost: None,
+            lost: Vec::new(),
+            end: None,
         }
     }
 
+    pub(super) fn frame(&mut self, piece: &Piece<'_>) {
+        let header = piece.header();
+        match piece.source {
+            Source::Here => {}
+            Source::Moved => self.moved += 1,
+            Source::Spare => self.spare += 1,
+            Source::Store => self.store += 1,
+        }
+        if matches!(piece.source, Source::Spare | Source::Store) {
+            self.heal(header.first, header.next());
+        }
+        self.frames.push(self.bytes.len());
+        self.bytes.extend_from_slice(&piece.bytes);
+    }
+
     /// Sequences from `first` to before `next` were put back.
-    pub(super) fn heal(&mut self, first: Seq, next: Seq) {
+    fn heal(&mut self, first: Seq, next: Seq) {
         let last = Seq(next.0 - 1);
         match self.healed.last_mut() {
             Some((_, end)) if end.next() == first => *end = last,
@@ -113,15 +143,31 @@ pub(super) fn frames(bytes: &[u8], log: Uuid, spare: bool) -> BTreeMap<Seq, Vec<
     found
 }
 
-/// The frame that goes on from `place`.
+/// What can be read as headers of frames of the log in `bytes` from `from` on, with where they stand.
+/// The frames may be damaged, and the headers too.
+pub(super) fn left_headers(
+    bytes: &[u8],
+    from: usize,
+    log: Uuid,
+) -> impl Iterator<Item = (usize, frame::Header)> {
+    let at = (from..bytes.len()).filter(|at| bytes[*at] == b'H');
+    let header = |at| Some((at, frame::header(&bytes[at..])?));
+    at.filter_map(header)
+        .filter(move |(_, header)| header.log == log)
+}
+
+/// The frame that goes on from `place` and is over before `end`.
 pub(super) fn next_of<'a>(
     found: &BTreeMap<Seq, Vec<Found<'a>>>,
     place: &Link,
+    end: Option<End>,
 ) -> Option<Found<'a>> {
     let here = found.get(&place.next)?;
     let fits = |frame: &&Found<'_>| {
         let header = &frame.header;
-        header.previous == place.chain && header.count > 0 && header.epoch >= place.epoch
+        let before_end = end.is_none_or(|end| header.next() <= end.next);
+        let goes_on = header.previous == place.chain && header.epoch >= place.epoch;
+        goes_on && before_end && header.count > 0
     };
     here.iter().find(fits).copied()
 }

@@ -6,6 +6,8 @@ use super::frames::{End, Found, records};
 use super::{Lost, Pass};
 use crate::frame;
 use crate::scan::Link;
+use crate::segment::Location;
+use crate::store::Store;
 
 impl Pass<'_> {
     /// The frame at `place`, sealed anew from the records of the lookup store.
@@ -25,7 +27,11 @@ impl Pass<'_> {
             following.and_then(|next| until(next.header.first)),
             end.and_then(|end| until(end.next)),
         ];
-        let epochs = [Some(place.epoch), following.map(|next| next.header.epoch)];
+        let epochs = [
+            Some(place.epoch),
+            left_fits.map(|header| header.epoch),
+            following.map(|next| next.header.epoch),
+        ];
         for count in counts.into_iter().flatten() {
             let Some(records) = records(store, place.next, count) else {
                 continue;
@@ -72,16 +78,62 @@ impl Pass<'_> {
     }
 }
 
-/// What is said of the events from `place` up to the next that is there.
-pub(super) fn hole(place: &Link, following: Option<&Found<'_>>, end: Option<End>) -> Lost {
-    let beyond = following.map(|frame| frame.header.first);
-    let beyond = beyond.or_else(|| end.map(|end| end.next));
-    let events = match beyond.filter(|beyond| *beyond > place.next.next()) {
-        Some(beyond) => format!("events {} to {}: ", place.next, beyond.0 - 1),
-        None => String::new(),
-    };
-    Lost {
-        seq: place.next,
-        what: format!("{events}the frame is damaged, and no copy bears out its hash"),
+/// Events of which no frame is borne out.
+pub(super) struct Hole<'a> {
+    pub(super) from: Seq,
+    /// The next event that is there, if it is known which one is.
+    pub(super) next: Option<Seq>,
+    /// What the damaged file has in their place.
+    pub(super) bytes: Vec<&'a [u8]>,
+}
+
+impl Hole<'_> {
+    pub(super) fn lost(&self) -> Lost {
+        let Some(next) = self.next else {
+            let what = "from here on nothing bears out what follows".to_owned();
+            let (seq, to) = (self.from, self.from);
+            return Lost { seq, to, what };
+        };
+        let to = Seq(next.0 - 1);
+        if next <= self.from {
+            let what = "what follows names another hash".to_owned();
+            let seq = to;
+            return Lost { seq, to, what };
+        }
+        let events = match to > self.from {
+            true => format!("events {} to {to}: ", self.from),
+            false => String::new(),
+        };
+        Lost {
+            seq: self.from,
+            to,
+            what: format!("{events}the frame is damaged, and no copy bears out its hash"),
+        }
     }
+}
+
+/// The frame of this header, of which `left` is left, sealed anew from the records of the lookup store.
+/// Its own header bears it out, which holds the checksum of all its bytes.
+pub(super) fn reseal(store: &Store, header: &frame::Header, left: &[u8]) -> Option<Vec<u8>> {
+    let records = records(store, header.first, header.count)?;
+    let mut frame = vec![0; frame::HEADER_BYTES];
+    frame.extend_from_slice(&records);
+    let place = frame::Place {
+        log: header.log,
+        epoch: header.epoch,
+        first: header.first,
+        previous: header.previous,
+    };
+    frame::seal(&mut frame, header.count, &place);
+    let same = left.get(..frame::HEADER_BYTES) == frame.get(..frame::HEADER_BYTES);
+    same.then_some(frame)
+}
+
+/// The segments that are passed over, since neither their headers nor what is before them tell what they
+/// go on from. The one behind them begins with `next`.
+pub(super) fn unread(passed: &[Location], next: Seq) -> Option<Lost> {
+    let first = passed.first()?;
+    let what = "nothing tells what these segments go on from".to_owned();
+    let (seq, to) = (first.first, Seq(next.0 - 1));
+    Some(Lost { seq, to, what })
 }

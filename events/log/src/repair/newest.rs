@@ -19,12 +19,13 @@ impl Pass<'_> {
             path: segment::wal_dir(self.data_dir).join(segment::file_name(link.next)),
             archived: false,
         };
-        if let Ok(looked) = self.segment(&location, &[], link)? {
-            repair.lost.pop();
-            repair.whole_to = Seq(looked.end.next.0 - 1);
-            repair.remedies.extend(looked.remedy);
-            repair.lost.extend(looked.lost);
-        }
+        let looked = self.segment(&location, &[], link)?;
+        repair.lost.pop();
+        repair.remedies.extend(looked.remedy);
+        repair.lost.extend(looked.lost);
+        let end = looked.end.map_or(link.next, |end| end.next);
+        let lost = repair.lost.first().map(|lost| lost.seq);
+        repair.whole_to = Seq(lost.unwrap_or(end).0.saturating_sub(1));
         Ok(())
     }
 }

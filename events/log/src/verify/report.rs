@@ -1,12 +1,14 @@
 //! What a check says.
 
+use std::collections::BTreeMap;
+
 use hindcast_model::{Digest, KeyId, Payload, Seq};
 use uuid::Uuid;
 
 use crate::base::Gap;
 
 /// Problems named before the rest is only counted.
-const PROBLEMS_MAX: usize = 100;
+pub(super) const PROBLEMS_MAX: usize = 100;
 
 /// Something that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +18,7 @@ pub struct Problem {
     pub what: String,
 }
 
-/// The first thing in the log that is sealed under a data key.
+/// The first thing in the log that is sealed under a data key which opens nothing here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FirstSealed {
     pub key: KeyId,
@@ -30,8 +32,10 @@ pub enum StoreCheck {
     /// There is none; the next start writes it again.
     #[default]
     Absent,
-    /// A process has the data directory open, or it may not be written to.
+    /// A process has the data directory open, or it cannot be told whether one has.
     InUse,
+    /// There is no room for the copy of it that is compared.
+    NotCopied,
     /// It does not open, which is a problem that is named.
     Unreadable,
     /// So many records were compared.
@@ -66,8 +70,9 @@ pub struct Report {
     pub checkpoints_abandoned: Vec<Seq>,
     /// Bytes after the last intact frame, which the next start cuts.
     pub torn_bytes: u64,
-    /// For each data key that was not shredded what it has to open. The keys are not looked at here:
-    /// they may be wrapped.
+    /// How many payloads each data key opens that was at hand.
+    pub opened: BTreeMap<KeyId, u64>,
+    /// For each other data key that was not shredded what it has to open first.
     pub sealed: Vec<FirstSealed>,
     /// The stored datasets that are sealed and whole, with the first sequence that names each.
     pub sealed_datasets: Vec<(Digest, Seq)>,

@@ -1,11 +1,12 @@
 //! Every kind of damage that can be done to a data directory is named by `verify` and healed by
 //! `repair` to the bytes that were there, or told as lost.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::verify::{check, filled};
-use hindcast_log::{Blobs, NoSpares, Remedy, Repair, Spares, repair};
+use crate::verify::{check, filled, parted};
+use hindcast_log::{Blobs, NoSpares, Remedy, Repair, Spares, StoreCheck, repair};
 use hindcast_model::{Digest, Seq};
 
 /// The whole tree, as a copy to damage.
@@ -20,6 +21,19 @@ fn copy(from: &Path, to: &Path) {
             fs::copy(entry.path(), target).expect("copied");
         }
     }
+}
+
+/// Every file below `dir`, with its bytes.
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        match path.is_dir() {
+            true => found.extend(files(&path)),
+            false => drop(found.insert(path.clone(), fs::read(path).expect("read"))),
+        }
+    }
+    found
 }
 
 /// A copy of the whole directory serves as spare.
@@ -82,14 +96,12 @@ impl Bench {
     /// The damage is seen, the plan changes nothing, and the repair gives the old log back.
     fn heals(&self, what: &str, spares: &dyn Spares) -> Repair {
         let before = check(&self.whole);
+        let files = files(&self.work);
         let damaged = check(&self.work);
         assert!(!damaged.holds(), "{what}: unseen");
         let plan = repair(&self.work, spares, false).expect("planned");
-        assert_eq!(
-            check(&self.work),
-            damaged,
-            "{what}: the plan changed something"
-        );
+        let left = self::files(&self.work);
+        assert!(left == files, "{what}: verify or the plan wrote something");
         let done = repair(&self.work, spares, true).expect("repaired");
         assert_eq!(plan, done, "{what}");
         assert_eq!(done.lost, [], "{what}");
@@ -250,6 +262,21 @@ fn blobs_come_from_a_copy_and_are_lost_without_one() {
 }
 
 #[test]
+fn neither_a_check_nor_a_plan_writes_anything() {
+    let bench = Bench::new();
+    let unlocked = bench.work.join("LOCK");
+    fs::remove_file(&unlocked).expect("removed");
+    let before = files(&bench.work);
+    for _ in 0..2 {
+        let report = check(&bench.work);
+        assert_eq!(report.store, StoreCheck::Compared(6_002));
+        let plan = repair(&bench.work, &NoSpares, false).expect("planned");
+        assert_eq!((plan.remedies.len(), plan.lost.len()), (0, 0), "{plan:?}");
+        assert!(files(&bench.work) == before, "something was written");
+    }
+}
+
+#[test]
 fn edited_lookup_store_is_moved_aside() {
     let bench = Bench::new();
     let db = bench.work.join("sled").join("db");
@@ -361,4 +388,143 @@ fn bytes_behind_a_sealed_segment_are_left_out() {
     assert_eq!(healed.remedies, planned.remedies);
     assert_eq!(fs::read(&path).expect("read"), content[..length]);
     assert!(check(&bench.work).holds());
+}
+
+/// The events of the frame at `start`: the first, and the last.
+fn events(bytes: &[u8], start: usize) -> (Seq, Seq) {
+    let number = |at: usize, len: usize| {
+        let mut number = [0; 8];
+        number[..len].copy_from_slice(&bytes[start + at..start + at + len]);
+        u64::from_le_bytes(number)
+    };
+    let (count, first) = (number(28, 4), number(32, 8));
+    (Seq(first), Seq(first + count - 1))
+}
+
+/// What is named as lost, from and to.
+fn lost(found: &Repair) -> Vec<(Seq, Seq)> {
+    found.lost.iter().map(|lost| (lost.seq, lost.to)).collect()
+}
+
+#[test]
+fn on_both_sides_of_each_hole_what_can_be_healed_is() {
+    let bench = Bench::new();
+    let path = bench.segments()[0].clone();
+    let whole = fs::read(&path).expect("read");
+    let starts = frames(&whole);
+    // Of two neighbours without headers nothing tells where the second begins.
+    let holes = [(20, 21), (40, 42)];
+    let mut left = whole.clone();
+    for (from, to) in holes {
+        for frame in from..=to {
+            left[starts[frame]] ^= 1;
+        }
+    }
+    let mut damaged = left.clone();
+    // Records: before, between and behind the holes, and right behind one.
+    for frame in [5, 22, 30, starts.len() - 2] {
+        damaged[starts[frame] + 100] ^= 1;
+    }
+    fs::write(&path, &damaged).expect("written");
+    let range = |(from, to): (usize, usize)| {
+        let (from, to) = (events(&whole, starts[from]), events(&whole, starts[to]));
+        (from.0, to.1)
+    };
+    let planned = repair(&bench.work, &NoSpares, false).expect("planned");
+    assert_eq!(lost(&planned), holes.map(range), "{:?}", planned.lost);
+    assert_eq!(planned.whole_to.next(), range(holes[0]).0);
+    for (lost, hole) in planned.lost.iter().zip(holes) {
+        let (from, to) = range(hole);
+        let told = format!("events {from} to {to}: ");
+        assert!(lost.what.starts_with(&told), "{}", lost.what);
+    }
+    let [Remedy::Segment { healed, store, .. }] = &planned.remedies[..] else {
+        panic!("{:?}", planned.remedies);
+    };
+    let frames = [5, 22, 30, starts.len() - 2].map(|frame| events(&whole, starts[frame]));
+    assert_eq!((&healed[..], *store), (&frames[..], 4));
+    let done = repair(&bench.work, &NoSpares, true).expect("repaired");
+    assert_eq!(done, planned);
+    let content = fs::read(&path).expect("read");
+    assert!(content == left, "only the holes are left, as they were");
+    let again = repair(&bench.work, &NoSpares, true).expect("repaired");
+    assert_eq!((again.remedies, again.lost), (Vec::new(), done.lost));
+    bench.heals("the holes", &Twin(bench.whole.clone()));
+    assert!(fs::read(&path).expect("read") == whole);
+}
+
+/// A copy that lacks the frames from one to before another.
+struct Gap(Twin, usize, usize);
+
+impl Spares for Gap {
+    fn frames(&self, first: Seq, next: Option<Seq>) -> Result<Option<Vec<u8>>, String> {
+        let whole = self.0.frames(first, next)?;
+        Ok(whole.map(|bytes| {
+            let starts = frames(&bytes);
+            [&bytes[..starts[self.1]], &bytes[starts[self.2]..]].concat()
+        }))
+    }
+
+    fn blob(&self, digest: Digest) -> Result<Option<Vec<u8>>, String> {
+        self.0.blob(digest)
+    }
+}
+
+#[test]
+fn of_a_copy_with_a_gap_what_is_borne_out_is_put_back() {
+    let bench = Bench::new();
+    let path = bench.segments()[0].clone();
+    let whole = fs::read(&path).expect("read");
+    let starts = frames(&whole);
+    let spare = Gap(Twin(bench.whole.clone()), 10, 13);
+    let (first, last) = (events(&whole, starts[10]).0, events(&whole, starts[12]).1);
+    fs::remove_file(&path).expect("removed");
+    // The lookup store has the records of what is before the gap.
+    let found = repair(&bench.work, &spare, true).expect("repaired");
+    assert_eq!(lost(&found), [(first, last)]);
+    let content = fs::read(&path).expect("read");
+    assert!(content == [&whole[..starts[10]], &whole[starts[13]..]].concat());
+    bench.heals("a gap", &Twin(bench.whole.clone()));
+    // Without it nothing bears that out, and what is behind the gap the next segment does.
+    fs::remove_file(&path).expect("removed");
+    fs::remove_dir_all(bench.work.join("sled")).expect("removed");
+    let found = repair(&bench.work, &spare, true).expect("repaired");
+    assert_eq!(lost(&found), [(Seq(1), last)]);
+    assert_eq!(found.whole_to, Seq(0));
+    let content = fs::read(&path).expect("read");
+    assert!(content == [&whole[..128], &whole[starts[13]..]].concat());
+    bench.heals("a longer gap", &Twin(bench.whole.clone()));
+}
+
+#[test]
+fn frames_of_another_history_are_not_put_back() {
+    let bench = Bench::new();
+    let path = bench.segments()[0].clone();
+    let whole = fs::read(&path).expect("read");
+    let starts = frames(&whole);
+    // The same for ninety-nine frames, and then something else.
+    let other = bench.work.with_file_name("other");
+    fs::create_dir_all(&other).expect("made");
+    parted(&other, 99);
+    let theirs = fs::read(other.join("wal").join(path.file_name().expect("a name")));
+    let theirs = theirs.expect("read");
+    assert!(theirs[..starts[99]] == whole[..starts[99]]);
+    assert!(theirs[starts[99]..starts[100]] != whole[starts[99]..starts[100]]);
+    // Cut where both are the same, so that theirs goes on from what is left.
+    fs::write(&path, &whole[..starts[90]]).expect("written");
+    for sled in [true, false] {
+        if !sled {
+            fs::remove_dir_all(bench.work.join("sled")).expect("removed");
+        }
+        let found = repair(&bench.work, &Twin(other.clone()), true).expect("repaired");
+        assert_eq!(found.lost.len(), 1, "{found:?}");
+        let content = fs::read(&path).expect("read");
+        let kept = if sled { starts[99] } else { starts[90] };
+        assert!(
+            content == whole[..kept],
+            "{} of {kept} bytes",
+            content.len()
+        );
+        fs::write(&path, &whole[..starts[90]]).expect("written");
+    }
 }

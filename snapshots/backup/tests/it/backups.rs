@@ -4,9 +4,10 @@ use hindcast_backup::{
     BackupError, Keep, Restore, Source, Wanted, Work, create, plan, plan_local, prune, restore,
     verify,
 };
-use hindcast_log::{Position, Reader, verify as verify_log};
+use hindcast_log::{Log, Options, Position, Reader, verify as verify_log};
 use hindcast_model::event::BackupKind;
 use hindcast_model::{Event, Seq};
+use uuid::Uuid;
 
 use crate::support::{SEGMENT, World, add_key, files, hash_at, head, repository};
 
@@ -258,6 +259,80 @@ fn local_backups_follow_the_data_directory() {
 }
 
 #[test]
+fn local_backups_of_another_log_stay_with_it() {
+    let world = World::new();
+    let log = world.open();
+    world.work(&log, 5);
+    let repository = world.repository();
+    world.backup(&repository, BackupKind::Full);
+    log.close();
+    drop(log);
+    // The place of another log, which has been backed up in it.
+    let other = World::new();
+    let log = log_of(&other.data_dir(), &other, Uuid::from_u128(10));
+    other.work(&log, 3);
+    let inside = crate::support::repository(&other.data_dir().join("backups"), None);
+    let theirs = other.backup(&inside, BackupKind::Full);
+    log.close();
+    drop(log);
+    let latest = plan(&repository, Wanted::Latest).expect("planned");
+    let restored = world.restore_to(&latest, &other.data_dir());
+    let kept = restored.kept.expect("the old one is kept");
+    assert_eq!(restored.backups_kept, Some(kept.join("backups")));
+    assert!(!other.data_dir().join("backups").exists());
+    let stayed = crate::support::repository(&kept.join("backups"), None);
+    plan(&stayed, Wanted::Backup(theirs.id)).expect("it is whole");
+    other.backup(&inside, BackupKind::Full);
+    // Those of the log itself move over.
+    let again = world.restore_to(&latest, &other.data_dir());
+    assert_eq!(again.backups_kept, None);
+    plan(&inside, Wanted::Latest).expect("they are in place");
+}
+
+fn log_of(data_dir: &std::path::Path, world: &World, id: Uuid) -> Log {
+    let options = Options {
+        segment_bytes: SEGMENT,
+        ..Options::new(data_dir)
+    };
+    let clock = std::sync::Arc::clone(&world.clock);
+    Log::open(options, clock, id, &|_| {}).expect("opens").0
+}
+
+#[test]
+fn a_data_directory_that_is_a_link_stays_one() {
+    let world = World::new();
+    let disk = tempfile::tempdir().expect("a directory");
+    let real = disk.path().canonicalize().expect("a path").join("real");
+    std::os::unix::fs::symlink(&real, world.data_dir()).expect("linked");
+    let repository = world.repository();
+    let before = World::new();
+    let log = before.open();
+    before.work(&log, 9);
+    let end = before.backup(&repository, BackupKind::Full);
+    log.close();
+    drop(log);
+    // What the link leads to comes into being, and is then replaced where it is.
+    let latest = plan(&repository, Wanted::Latest).expect("planned");
+    let made = world.restore(&latest);
+    assert_eq!((&made.data_dir, &made.kept), (&real, &None));
+    assert_eq!(head(&real), end.to_seq.next());
+    let cut = plan_local(&world.data_dir(), Wanted::Seq(Seq(9))).expect("planned");
+    let slash = world.root.path().join("data/");
+    let restored = world.restore_to(&cut, &slash);
+    let kept = real.with_file_name("real.before-1");
+    assert_eq!(
+        (restored.data_dir, restored.kept),
+        (real.clone(), Some(kept.clone()))
+    );
+    assert!(world.data_dir().is_symlink());
+    assert_eq!(std::fs::read_link(world.data_dir()).expect("a link"), real);
+    assert_eq!(head(&world.data_dir()), restored.decided_to.next());
+    assert_eq!(head(&kept), end.to_seq.next());
+    let beside = std::fs::read_dir(world.root.path()).expect("lists");
+    assert_eq!(beside.count(), 2, "the link and the target");
+}
+
+#[test]
 fn pruning_removes_what_no_kept_backup_needs_and_leaves_what_is_needed() {
     let world = World::new();
     let log = world.open();
@@ -299,9 +374,9 @@ fn another_log_is_refused() {
     let (world, other) = (World::new(), World::new());
     let log = world.open();
     world.work(&log, 1);
-    let options = hindcast_log::Options::new(other.data_dir());
-    let id = uuid::Uuid::from_u128(10);
-    let foreign = hindcast_log::Log::open(options, other.clock.clone(), id, &|_| {});
+    let options = Options::new(other.data_dir());
+    let id = Uuid::from_u128(10);
+    let foreign = Log::open(options, other.clock.clone(), id, &|_| {});
     other.work(&foreign.expect("opens").0, 1);
     let repository = world.repository();
     world.backup(&repository, BackupKind::Full);

@@ -226,6 +226,34 @@ fn what_another_target_holds_is_not_left_out() {
 }
 
 #[test]
+fn what_was_removed_from_the_log_stays_in_the_backups_that_are_kept() {
+    let world = World::new();
+    let log = world.open();
+    grow(&world, &log);
+    let repository = world.repository();
+    let held = made(&world, &repository, BackupKind::Full);
+    remove(&log, Some("B1"));
+    let none = Keep {
+        daily: 0,
+        weekly: 0,
+        monthly: 0,
+    };
+    let work = Work::new(&*world.clock);
+    grow(&world, &log);
+    let newest = world.backup(&repository, BackupKind::Incremental);
+    let pruned = prune(&repository, none, false, &work).expect("pruned");
+    assert_eq!(pruned.kept, [held.id, newest.id]);
+    comes_back(&world, &repository, Wanted::LatestVerified, Seq(1));
+    grow(&world, &log);
+    let verified = made(&world, &repository, BackupKind::Incremental);
+    let pruned = prune(&repository, none, false, &work).expect("pruned");
+    assert_eq!(pruned.kept, [verified.id]);
+    comes_back(&world, &repository, Wanted::Latest, Seq(1));
+    comes_back(&world, &repository, Wanted::Seq(held.to_seq), Seq(1));
+    log.close();
+}
+
+#[test]
 fn a_base_that_is_damaged_in_the_target_is_named() {
     let world = World::new();
     let log = world.open();
