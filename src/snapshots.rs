@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hindcast_log::{Log, background};
-use tokio::sync::oneshot;
+use hindcast_snapshots::Taken;
+use tokio::sync::{Mutex, oneshot};
 
 use crate::clock;
 use crate::config::{Config, LogConfig};
@@ -31,7 +32,8 @@ pub(crate) async fn take_snapshots(log: Log, config: Arc<Config>) {
         if since.is_due(&config.log) && since.bytes >= bytes && since.micros >= SHARE * took {
             (taken, at) = (head, now);
             written += since.bytes;
-            bytes = take_snapshot(&log, &config).await.unwrap_or(bytes);
+            let taken = take_snapshot(&log, &config).await;
+            bytes = taken.map_or(bytes, |taken| taken.bytes);
             took = clock::monotonic_micros().saturating_sub(now);
         }
     }
@@ -53,8 +55,12 @@ impl Since {
     }
 }
 
-/// Takes a snapshot and says how many bytes it has.
-pub(crate) async fn take_snapshot(log: &Log, config: &Config) -> Option<u64> {
+/// Snapshots are taken one at a time: each removes what an earlier process left half written.
+static ONE: Mutex<()> = Mutex::const_new(());
+
+/// Takes a snapshot. An error says why there is none.
+pub(crate) async fn take_snapshot(log: &Log, config: &Config) -> Result<Taken, String> {
+    let _one = ONE.lock().await;
     let (log, data_dir) = (log.clone(), config.server.data_dir.clone());
     let bytes_max = config.log.snapshots_bytes_max;
     let (send, taken) = oneshot::channel();
@@ -63,22 +69,22 @@ pub(crate) async fn take_snapshot(log: &Log, config: &Config) -> Option<u64> {
         // Nobody waits any more when the server stops.
         drop(send.send(taken));
     });
-    if let Err(error) = taking {
-        tracing::warn!(%error, "no snapshot was taken");
-        return None;
-    }
-    match taken.await {
+    let taken = match taking {
+        Ok(_) => taken.await,
+        Err(error) => Ok(Err(error)),
+    };
+    match taken {
         Ok(Ok(taken)) => {
             tracing::debug!(seq = taken.seq.0, bytes = taken.bytes, "snapshot taken");
-            Some(taken.bytes)
+            Ok(taken)
         }
         Ok(Err(error)) => {
             tracing::warn!(%error, "no snapshot was taken");
-            None
+            Err(format!("no snapshot was taken: {error}"))
         }
         Err(_) => {
             tracing::error!("taking a snapshot panicked");
-            None
+            Err("taking a snapshot panicked".to_owned())
         }
     }
 }

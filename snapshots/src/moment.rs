@@ -4,7 +4,7 @@
 //! this works beside a server.
 
 use hindcast_log::{Folded, LogError, Reader};
-use hindcast_model::{Seq, State};
+use hindcast_model::{Digest, Seq, State};
 
 use crate::file;
 use crate::take::{folder, list, place_of};
@@ -19,6 +19,9 @@ pub struct Moment {
     pub folded: u64,
     /// The first event type on the way that this version does not know and may not skip.
     pub unknown: Option<String>,
+    /// Epoch and hash of the frame that ends there.
+    pub epoch: u32,
+    pub chain: Digest,
 }
 
 /// The state after the event at `seq`, which the log of `reader` holds. A moment that was pruned is
@@ -56,12 +59,15 @@ fn moment(folded: Folded, from_snapshot: Option<Seq>) -> Moment {
         state,
         events,
         unknown,
-        ..
+        epoch,
+        chain,
     } = folded;
     Moment {
         state,
         from_snapshot,
         folded: events,
         unknown,
+        epoch,
+        chain,
     }
 }

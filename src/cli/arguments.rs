@@ -108,6 +108,13 @@ pub(crate) enum Verb {
         after_help = "Examples:\n  hindcast repair --plan\n  hindcast repair --data-dir ./data"
     )]
     Repair(super::repair::Options),
+    /// Write the folded state to a file, so that the next start is quick and moments are near it.
+    #[command(
+        after_help = "A server takes snapshots by itself; this is for one at once.\n\nExamples:\n  \
+        hindcast snapshot --data-dir ./data\n  \
+        hindcast snapshot --server http://127.0.0.1:8080 --json"
+    )]
+    Snapshot,
     /// Practise what has to work one day, and measure it.
     Drill {
         #[command(subcommand)]

@@ -256,7 +256,10 @@ impl Source {
     ) -> Result<(), Failure> {
         if let Self::Server { client, filter } = self {
             let path = format!("/api/v1/events?from={}{filter}", after.0 + 1);
-            return client.stream(&path, |_, event| visit(event).map(|()| true));
+            client.stream(&path, |_, event| visit(event).map(|()| true))?;
+            return Err(Failure::failed(
+                "the server ended the stream: it stops, or the connection was lost".to_owned(),
+            ));
         }
         let mut next = after.next();
         // Nothing is ever sent: waiting for it is a pause that needs no sleep.

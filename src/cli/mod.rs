@@ -34,6 +34,7 @@ mod repair;
 mod restore;
 mod serve;
 mod slo;
+mod snapshot;
 mod status;
 mod target;
 mod top;
@@ -88,6 +89,7 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Verb::Top(options) => top::run(global, &options, output),
         Verb::Drill { verb } => drill::run(global, &verb, output),
         Verb::Doctor => doctor::run(global, output),
+        Verb::Snapshot => snapshot::run(global, output),
         Verb::Repair(options) => repair::run(global, &options, output),
         Verb::Backup { verb } => backup::run(global, verb, output),
         Verb::Breaker { verb } => breaker::run(global, verb, output),
@@ -176,6 +178,7 @@ fn ignored(global: &Global, verb: &Verb) -> &'static [&'static str] {
         | Verb::Status
         | Verb::Trace { .. }
         | Verb::Logs { .. }
+        | Verb::Snapshot
         | Verb::Load { .. }
         | Verb::Profile { .. }
         | Verb::Capacity { .. }

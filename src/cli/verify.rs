@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::arguments::Global;
 use super::client::Progress;
+use super::directory;
 use super::output::{Failure, Output};
 use crate::privacy::master_key;
 use crate::startup::numeric_profile;
@@ -32,6 +33,7 @@ pub(crate) fn run(global: &Global, options: &Options, output: &Output) -> Result
     let config = global.configuration()?;
     let master = master_key(&config).map_err(Failure::configuration)?;
     let data_dir = config.server.data_dir;
+    directory::check(&data_dir)?;
     let vault = vault(&data_dir, master.as_ref())?;
     let mut report = prove(&data_dir, vault.as_ref())?;
     let keys = data_keys(&data_dir, master.as_ref(), &mut report)?;

@@ -21,10 +21,11 @@ const PRINCIPALS_MAX: usize = 1_024;
 
 /// The verbs under which calls are recorded that are done, by method and route. What is denied goes
 /// by the same word, so that one search finds both.
-pub(super) const VERBS: [(&str, &str); 11] = [
+pub(super) const VERBS: [(&str, &str); 12] = [
     ("POST /api/v1/keys", "keys.create"),
     ("POST /api/v1/keys/{name}/revoke", "keys.revoke"),
     ("POST /-/logs/rotate", "logs.rotate"),
+    ("POST /-/snapshot", "snapshots.take"),
     ("POST /debug/profile", "debug.profile"),
     ("POST /api/v1/capacity/measurements", "capacity.record"),
     ("POST /api/v1/drills", "drills.practise"),

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use actix_web::http::header::{ACCEPT, CACHE_CONTROL, VARY};
+use actix_web::http::header::{ACCEPT, CACHE_CONTROL, RETRY_AFTER, VARY};
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use hindcast_actors::{ActorStatus, Phase, thread_table, views};
@@ -321,7 +321,11 @@ impl Health {
     fn respond(&self, good: bool) -> HttpResponse {
         let mut builder = match good {
             true => HttpResponse::Ok(),
-            false => HttpResponse::ServiceUnavailable(),
+            false => {
+                let mut builder = HttpResponse::ServiceUnavailable();
+                builder.insert_header((RETRY_AFTER, "1"));
+                builder
+            }
         };
         builder
             .insert_header((CACHE_CONTROL, "no-store"))
@@ -468,6 +472,6 @@ fn metrics_format(request: &HttpRequest) -> Format {
 fn figures(format: Format, text: String) -> HttpResponse {
     HttpResponse::Ok()
         .content_type(format.content_type())
-        .insert_header((VARY, "accept"))
+        .insert_header((VARY, "accept, accept-encoding"))
         .body(text)
 }

@@ -37,6 +37,7 @@ mod runs;
 mod scan;
 mod site;
 mod slo;
+mod snapshots;
 mod stream;
 mod unended;
 mod unique;

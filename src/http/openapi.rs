@@ -8,7 +8,8 @@ use utoipa::{IntoParams, IntoResponses, OpenApi};
 use super::error::{KINDS, ProblemDetails};
 use super::{
     backups, breakers, cache, cacheable, capacity, causal, datasets, debug, drills, events,
-    experiments, health, history, keys, lifecycle, privacy, profile, runs, slo, vaults, whatif,
+    experiments, health, history, keys, lifecycle, privacy, profile, runs, slo, snapshots, vaults,
+    whatif,
 };
 use crate::answer::Answer;
 
@@ -200,6 +201,7 @@ impl IntoResponses for Problems {
         lifecycle::reload,
         lifecycle::quit,
         lifecycle::rotate_logs,
+        snapshots::take,
         keys::create,
         keys::list,
         keys::revoke,

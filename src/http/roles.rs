@@ -32,6 +32,7 @@ const TABLE: &[(&str, &str, Need)] = &[
     ("POST", "/-/reload", ADMIN),
     ("POST", "/-/quit", ADMIN),
     ("POST", "/-/logs/rotate", ADMIN),
+    ("POST", "/-/snapshot", OPERATOR),
     ("GET", "/health", VIEWER),
     ("GET", "/health/services", VIEWER),
     ("GET", "/health/circuit-breakers", VIEWER),

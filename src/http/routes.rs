@@ -12,7 +12,7 @@ use super::repeated::once;
 use super::{
     App, backups, breakers, cache, cacheable, capacity, causal, datasets, debug, drills, events,
     experiments, health, history, keys, lifecycle, observe, pages, privacy, profile, runs, slo,
-    vaults, whatif,
+    snapshots, vaults, whatif,
 };
 
 const GET: &str = "GET, HEAD";
@@ -133,6 +133,7 @@ fn lifecycle(config: &mut ServiceConfig) {
         .service(at("/-/healthy", GET).route(get().to(lifecycle::healthy)))
         .service(at("/-/ready", GET).route(get().to(lifecycle::ready)))
         .service(at("/-/reload", POST).route(once(web::post().to(lifecycle::reload))))
+        .service(at("/-/snapshot", POST).route(once(web::post().to(snapshots::take))))
         .service(at("/-/logs/rotate", POST).route(once(web::post().to(lifecycle::rotate_logs))))
         .service(at("/-/quit", POST).route(once(web::post().to(lifecycle::quit))));
 }

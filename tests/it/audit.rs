@@ -37,6 +37,7 @@ pub(crate) fn request(route: &str, ids: &Ids) -> (String, Value) {
         | "/cache/{name}/warm"
         | "/api/v1/breakers/{name}/simulate"
         | "/-/logs/rotate"
+        | "/-/snapshot"
         | "/-/reload"
         | "/-/quit" => json!({}),
         other => panic!("{other} changes something: say here how, and see that an event tells it"),

@@ -87,6 +87,16 @@ fn a_backup_is_answered_verified_and_repeats_under_its_key() {
 
     targets_are_named_or_below_a_root(&server, &roots);
     plans_are_made(&server, &made);
+    shows_what_was_last(&server);
+    let state = server.get("/api/v1/state/all").expect(200);
+    assert_eq!(state["state"]["backups"]["local"]["backup"], made["id"]);
+    drop(server);
+    // A new process knows what the last one did.
+    let server = Server::start(&dir.path().join("data"));
+    shows_what_was_last(&server);
+}
+
+fn shows_what_was_last(server: &Server) {
     let metrics = server.get("/metrics").body;
     for line in [
         "backup_last_success_timestamp_seconds{kind=\"full\",target=\"local\"}",
@@ -100,8 +110,6 @@ fn a_backup_is_answered_verified_and_repeats_under_its_key() {
             "{line}\n{metrics}"
         );
     }
-    let state = server.get("/api/v1/state/all").expect(200);
-    assert_eq!(state["state"]["backups"]["local"]["backup"], made["id"]);
 }
 
 fn targets_are_named_or_below_a_root(server: &Server, roots: &Path) {

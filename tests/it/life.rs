@@ -3,7 +3,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::{
-    DISCOVER, Server, VALIDATE, finish, pause, serve, slow_discovery, temporary, validation,
+    DISCOVER, Server, VALIDATE, finish, hindcast, pause, serve, slow_discovery, temporary,
+    validation,
 };
 
 #[test]
@@ -21,6 +22,43 @@ fn sigterm_ends_in_good_order_and_the_log_says_so() {
         .get("/api/v1/events?type=configuration_loaded")
         .expect(200);
     assert_eq!(loaded["items"][1]["data"]["generation"], 2);
+}
+
+#[test]
+fn a_snapshot_is_taken_when_it_is_asked_for() {
+    let dir = temporary();
+    let server = Server::start(dir.path());
+    server.post(VALIDATE, &validation()).expect(200);
+    let taken = server.post("/-/snapshot", &json!({})).expect(200);
+    let file = |taken: &serde_json::Value| dir.path().join(taken["file"].as_str().expect("text"));
+    let found = std::fs::metadata(file(&taken)).expect("a file");
+    assert_eq!(taken["bytes"], found.len());
+    let audited = server.get("/api/v1/events?type=audited").expect(200);
+    assert_eq!(audited["items"][0]["data"]["verb"], "snapshots.take");
+    let data_dir = dir.path().to_str().expect("text");
+    let local = || {
+        let words = ["snapshot", "--json", "--data-dir", data_dir];
+        let out = hindcast(&words).output().expect("it runs");
+        let said = if out.status.success() {
+            out.stdout
+        } else {
+            out.stderr
+        };
+        let said = String::from_utf8(said).expect("text");
+        (out.status.code(), said)
+    };
+    let (code, refused) = local();
+    assert_eq!(code, Some(1), "{refused}");
+    assert!(refused.contains("a server has"), "{refused}");
+    drop(server);
+    let (code, taken) = local();
+    assert_eq!(code, Some(0), "{taken}");
+    let taken = serde_json::from_str(&taken).expect("JSON");
+    assert!(file(&taken).is_file(), "{taken}");
+    // What is asked of that moment begins with it.
+    let server = Server::start(dir.path());
+    let at = format!("/api/v1/state/all?at={}", taken["seq"]);
+    assert_eq!(server.get(&at).expect(200)["from_snapshot"], taken["seq"]);
 }
 
 #[test]

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use hindcast_model::event::{BackupEnded, BackupKind, DrillEnded};
+use hindcast_log::Recorded;
+use hindcast_model::event::{BackupEnded, BackupKind, DrillEnded, Event};
 use hindcast_model::{State, UnixMicros};
 
 use crate::supervisor::as_f64;
@@ -46,16 +47,37 @@ impl BackupMetrics {
         }
     }
 
+    /// What the last ends that were recorded before this process began say of the present.
+    pub(super) fn remember(&mut self, before: &[Recorded]) {
+        for recorded in before {
+            let at = recorded.context.at;
+            if let Some(Event::BackupEnded(ended)) = recorded.event() {
+                self.show(at, ended);
+            }
+            if let Some(Event::DrillEnded(drill)) = recorded.event() {
+                self.show_drill(at, drill);
+            }
+        }
+    }
+
     pub(super) fn ended(&mut self, at: UnixMicros, ended: &BackupEnded) {
-        let (target, kind) = (self.label(&ended.target), ended.kind.word());
-        let labels = [("kind", kind.to_owned()), ("target", target.clone())];
         if ended.error.is_some() {
+            let target = self.label(&ended.target);
+            let labels = [("kind", ended.kind.word().to_owned()), ("target", target)];
             metrics::counter!("backup_failures_total", &labels).increment(1);
+        }
+        self.show(at, ended);
+    }
+
+    fn show(&mut self, at: UnixMicros, ended: &BackupEnded) {
+        if ended.error.is_some() || ended.kind == BackupKind::Shipping {
             return;
         }
-        if ended.kind == BackupKind::Shipping {
-            return;
-        }
+        let target = self.label(&ended.target);
+        let labels = [
+            ("kind", ended.kind.word().to_owned()),
+            ("target", target.clone()),
+        ];
         if ended.kind != BackupKind::Verification {
             metrics::gauge!("backup_last_success_timestamp_seconds", &labels).set(seconds_of(at));
             metrics::gauge!("backup_size_bytes", &labels).set(as_f64(ended.bytes));
@@ -70,12 +92,18 @@ impl BackupMetrics {
     }
 
     pub(super) fn drilled(&mut self, at: UnixMicros, drill: &DrillEnded) {
-        let target = self.label(&drill.target);
-        let labels = [("target", target)];
-        if drill.error.is_some() || !drill.state_equal {
+        if has_failed(drill) {
+            let labels = [("target", self.label(&drill.target))];
             metrics::counter!("drill_failures_total", &labels).increment(1);
+        }
+        self.show_drill(at, drill);
+    }
+
+    fn show_drill(&mut self, at: UnixMicros, drill: &DrillEnded) {
+        if has_failed(drill) {
             return;
         }
+        let labels = [("target", self.label(&drill.target))];
         metrics::gauge!("drill_last_success_timestamp_seconds", &labels).set(seconds_of(at));
         metrics::gauge!("drill_lost_seconds", &labels).set(seconds(drill.lost_micros));
         metrics::gauge!("drill_ready_seconds", &labels).set(seconds(drill.ready_micros));
@@ -91,6 +119,10 @@ impl BackupMetrics {
         self.targets.push(target.to_owned());
         target.to_owned()
     }
+}
+
+const fn has_failed(drill: &DrillEnded) -> bool {
+    drill.error.is_some() || !drill.state_equal
 }
 
 fn seconds_of(at: UnixMicros) -> f64 {

@@ -127,6 +127,11 @@ impl EventMetrics {
         self.show(state);
     }
 
+    /// What was recorded before this process and holds still.
+    pub(super) fn remember(&mut self, before: &[Recorded]) {
+        self.backups.remember(before);
+    }
+
     /// Gauges that are the state's to say.
     pub(super) fn show(&mut self, state: &State) {
         self.runs_open.set(f64::from(state.in_flight()));

@@ -35,6 +35,8 @@ const READ_EVENTS_MAX: usize = 1_024;
 const CATCH_UP_EVENTS_MAX: u64 = 262_144;
 /// Ticks between two looks at the log's figures, which ask the file system.
 const LOG_EVERY_TICKS: u64 = 5;
+/// Events of backups, and of drills, that are looked at for what was last before this process.
+const REMEMBERED_MAX: usize = 512;
 
 pub(crate) enum Request {
     Durable(Arc<Batch>),
@@ -63,6 +65,19 @@ impl Metrics {
             seen,
             figures: LogFigures::new(),
             ticks: 0,
+        }
+    }
+
+    /// Shows what the last backups and drills came to, also where that was before this process.
+    fn remember(&mut self) {
+        for name in ["backups", "drills"] {
+            let newest = self
+                .log
+                .read_stream_newest(Stream::system(name), REMEMBERED_MAX);
+            match newest {
+                Ok(before) => self.events.remember(&before),
+                Err(error) => tracing::warn!(%error, name, "what was recorded is not shown"),
+            }
         }
     }
 
@@ -152,6 +167,7 @@ impl Component for Metrics {
 
     fn started(&mut self) {
         self.log.state(|state| self.events.begin(state));
+        self.remember();
         // No figure is shown before it was measured.
         self.measure();
         self.measure_time();

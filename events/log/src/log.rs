@@ -360,6 +360,27 @@ impl Log {
         after: Seq,
         max: usize,
     ) -> Result<Vec<Recorded>, LogError> {
+        let seqs = self.find(stream)?;
+        let first = seqs.partition_point(|seq| *seq <= after);
+        let end = seqs.len().min(first.saturating_add(max));
+        let found = self.read_each(&seqs[first..end])?;
+        let first = found.first();
+        self.check_stream((stream, after), first.map(|first| first.version))?;
+        Ok(found)
+    }
+
+    /// The newest events of a stream that are left, at most `max`, ascending.
+    pub fn read_stream_newest(
+        &self,
+        stream: Stream,
+        max: usize,
+    ) -> Result<Vec<Recorded>, LogError> {
+        let seqs = self.find(stream)?;
+        self.read_each(&seqs[seqs.len().saturating_sub(max)..])
+    }
+
+    /// The durable events of a stream, ascending.
+    fn find(&self, stream: Stream) -> Result<Vec<Seq>, LogError> {
         // The open ones first: a segment that is sealed meanwhile is then found twice, not never.
         let open = self.0.shared.open.find(stream);
         let mut seqs = self.0.shared.store.find(stream)?;
@@ -367,14 +388,15 @@ impl Log {
         seqs.sort_unstable();
         seqs.dedup();
         let head = self.0.shared.head.load(Ordering::Acquire);
-        let first = seqs.partition_point(|seq| *seq <= after);
-        let wanted = seqs[first..].iter().take_while(|seq| seq.0 <= head);
+        seqs.truncate(seqs.partition_point(|seq| seq.0 <= head));
+        Ok(seqs)
+    }
+
+    fn read_each(&self, seqs: &[Seq]) -> Result<Vec<Recorded>, LogError> {
         let mut found = Vec::new();
-        for &seq in wanted.take(max) {
+        for &seq in seqs {
             self.visit(seq, seq, |recorded| found.push(recorded))?;
         }
-        let first: Option<&Recorded> = found.first();
-        self.check_stream((stream, after), first.map(|first| first.version))?;
         Ok(found)
     }
 

@@ -60,15 +60,11 @@ pub fn create(
         .last()
         .ok_or_else(|| BackupError::NoLog(request.data_dir.to_owned()))?;
     let (to_seq, chain) = (end.last, end.chain);
-    let (blobs, mut sent_bytes) = (sender.known, sender.sent_bytes);
-    let keys = match repository.is_encrypted() || request.plain_keys {
-        true => {
-            let (keys, sent) = send_keys(repository, request.data_dir, &known.keys)?;
-            sent_bytes += sent;
-            keys
-        }
-        false => Vec::new(),
+    let (keys, sent) = match repository.is_encrypted() || request.plain_keys {
+        true => send_keys(repository, request.data_dir, &known.keys)?,
+        false => (Vec::new(), 0),
     };
+    let (blobs, sent_bytes) = (sender.known, sender.sent_bytes + sent);
     work.step(Step::KeysSent)?;
     let state = hindcast_snapshots::at(&reader, to_seq)?.state;
     let state_hash = state_hash(&state)?;

@@ -72,7 +72,7 @@ fn write_caches(out: &mut String, view: &View) -> std::fmt::Result {
 
 fn write_backups(out: &mut String, view: &View) -> std::fmt::Result {
     if view.backups.is_empty() {
-        writeln!(out, "backup none since the start of the process")?;
+        writeln!(out, "backup none is known")?;
     }
     for backup in &view.backups {
         writeln!(

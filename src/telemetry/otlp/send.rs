@@ -54,7 +54,6 @@ impl Sender {
     pub(super) fn new(settings: Arc<Settings>, (queue, guard): (Arc<Queue>, Arc<Guard>)) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(settings.timeout))
             .build();
         let sent = |signal: Signal| counter!("telemetry_sent_total", "signal" => signal.word());
         let failed =
@@ -228,8 +227,11 @@ impl Sender {
         let mut request = self
             .agent
             .post(url)
-            .header("content-type", "application/x-protobuf");
-        for (name, value) in &self.settings.headers {
+            .header("content-type", "application/x-protobuf")
+            .config()
+            .timeout_global(Some(self.settings.timeouts[signal as usize]))
+            .build();
+        for (name, value) in &self.settings.headers[signal as usize] {
             request = request.header(name, value);
         }
         let call = || {

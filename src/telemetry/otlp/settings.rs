@@ -12,10 +12,12 @@ use crate::config::{OtlpConfig, names_a_user};
 pub struct Settings {
     /// By signal; none when it is not sent.
     pub endpoints: [Option<String>; 3],
-    pub headers: Vec<(String, String)>,
+    /// By signal.
+    pub headers: [Vec<(String, String)>; 3],
     /// Attributes of this process.
     pub resource: Vec<(String, String)>,
-    pub timeout: Duration,
+    /// By signal.
+    pub timeouts: [Duration; 3],
     /// How long items gather before they are sent.
     pub batch: Duration,
     pub metrics_every: Duration,
@@ -71,10 +73,16 @@ impl Settings {
             return Ok(None);
         }
         protocol(&variable)?;
-        let headers = match variable("OTEL_EXPORTER_OTLP_HEADERS") {
-            Some(text) => pairs("OTEL_EXPORTER_OTLP_HEADERS", &text)?,
+        let headers = match of_exporter(&variable, None, "HEADERS") {
+            Some((name, text)) => pairs(&name, &text)?,
             None => headers_of_file(config)?,
         };
+        let mut headers = [headers.clone(), headers.clone(), headers];
+        for signal in Signal::ALL {
+            if let Some((name, text)) = of_exporter(&variable, Some(signal), "HEADERS") {
+                headers[signal as usize] = pairs(&name, &text)?;
+            }
+        }
         let millis = |name: &str, configured: u64| match variable(name) {
             None => Ok(Duration::from_millis(configured)),
             Some(text) => {
@@ -82,11 +90,18 @@ impl Settings {
                 Ok(Duration::from_millis(millis))
             }
         };
+        let timeout = millis("OTEL_EXPORTER_OTLP_TIMEOUT", config.timeout_ms)?;
+        let mut timeouts = [timeout; 3];
+        for signal in Signal::ALL {
+            if let Some((name, _)) = of_exporter(&variable, Some(signal), "TIMEOUT") {
+                timeouts[signal as usize] = millis(&name, config.timeout_ms)?;
+            }
+        }
         Ok(Some(Self {
             endpoints,
             headers,
             resource: resource(&variable)?,
-            timeout: millis("OTEL_EXPORTER_OTLP_TIMEOUT", config.timeout_ms)?,
+            timeouts,
             batch: millis("OTEL_BSP_SCHEDULE_DELAY", config.batch_ms)?,
             metrics_every: millis("OTEL_METRIC_EXPORT_INTERVAL", config.metrics_interval_ms)?,
             queue_bytes_max: config.queue_bytes_max,
@@ -155,12 +170,28 @@ fn below(base: &str, word: &str) -> String {
     format!("{}/v1/{word}", base.trim_end_matches('/'))
 }
 
+/// A variable of the exporter, or its own for a signal, with its value.
+fn of_exporter(
+    variable: Variables<'_>,
+    signal: Option<Signal>,
+    what: &str,
+) -> Option<(String, String)> {
+    let signal = signal.map_or(String::new(), |signal| signal.word().to_uppercase() + "_");
+    let name = format!("OTEL_EXPORTER_OTLP_{signal}{what}");
+    variable(&name).map(|value| (name, value))
+}
+
 fn protocol(variable: Variables<'_>) -> Result<(), BadSetting> {
-    let name = "OTEL_EXPORTER_OTLP_PROTOCOL";
-    match variable(name).as_deref() {
-        None | Some("http/protobuf") => Ok(()),
-        Some(_) => Err(bad(name, "only http/protobuf is spoken")),
+    let signals = Signal::ALL.map(Some);
+    for signal in [None].into_iter().chain(signals) {
+        match of_exporter(variable, signal, "PROTOCOL") {
+            Some((name, text)) if text != "http/protobuf" => {
+                return Err(bad(&name, "only http/protobuf is spoken"));
+            }
+            Some(_) | None => {}
+        }
     }
+    Ok(())
 }
 
 fn headers_of_file(config: &OtlpConfig) -> Result<Vec<(String, String)>, BadSetting> {
@@ -302,7 +333,9 @@ mod tests {
                 ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://y/base"),
                 ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://z/as/it/is"),
                 ("OTEL_EXPORTER_OTLP_HEADERS", "a=b%20c, d=e"),
+                ("OTEL_EXPORTER_OTLP_LOGS_HEADERS", "token=x"),
                 ("OTEL_EXPORTER_OTLP_TIMEOUT", "1500"),
+                ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "70"),
                 ("OTEL_RESOURCE_ATTRIBUTES", "team=x,service.name=no"),
                 ("OTEL_SERVICE_NAME", "edge"),
                 ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
@@ -315,8 +348,12 @@ mod tests {
             Some("https://y/base/v1/logs")
         );
         let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
-        assert_eq!(found.headers, [pair("a", "b c"), pair("d", "e")]);
-        assert_eq!(found.timeout, Duration::from_millis(1_500));
+        let all = vec![pair("a", "b c"), pair("d", "e")];
+        assert_eq!(found.headers, [all.clone(), vec![pair("token", "x")], all]);
+        assert_eq!(
+            found.timeouts,
+            [1_500, 1_500, 70].map(Duration::from_millis)
+        );
         assert!(found.resource.contains(&pair("service.name", "edge")));
         assert!(found.resource.contains(&pair("team", "x")));
         assert!(found.samples(u128::MAX, true));
@@ -330,6 +367,9 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4317"),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "nothing"),
+            ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "nothing"),
+            ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "grpc"),
+            ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "soon"),
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
             ("OTEL_TRACES_SAMPLER", "sometimes"),
             ("OTEL_TRACES_EXPORTER", "jaeger"),
