@@ -8,7 +8,8 @@ use super::ConfigError;
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
-const HOUR_MS: u64 = 3_600_000;
+const SECOND_MS: u64 = 1_000;
+const HOUR_MS: u64 = 3_600 * SECOND_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
 
 /// Key, least and greatest value.
@@ -25,7 +26,8 @@ const RANGES: &[(&str, u64, u64)] = &[
     ("http.header_bytes_max", KIB, MIB),
     ("http.connections_max", 1, 1_000_000),
     ("http.keep_alive_ms", 0, DAY_MS),
-    ("http.head_timeout_ms", 1, HOUR_MS),
+    // It is counted from a clock that ticks twice a second.
+    ("http.head_timeout_ms", SECOND_MS, HOUR_MS),
     ("http.body_timeout_ms", 1, DAY_MS),
     ("http.write_timeout_ms", 100, HOUR_MS),
     ("http.wait_default_ms", 0, HOUR_MS),
