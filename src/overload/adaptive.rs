@@ -1,5 +1,5 @@
 //! How many requests are worked on at the same time while some are turned away: more while that
-//! costs no time, fewer when each takes twice as long as it does alone. As long as all can be taken,
+//! costs little time, fewer when each takes over twice as long as it does alone. As long as all can be taken,
 //! nothing is held back: requests that arrive together are written to the disk together, and the
 //! time each of them takes says nothing then. Pure: the caller says what time it is.
 
@@ -11,10 +11,18 @@ const SAMPLES_MIN: usize = 20;
 const SAMPLES_MAX: usize = 512;
 /// Of the latencies of a window the one that counts: this part of them is below it.
 const QUANTILE: f64 = 0.95;
-/// What is over so many times that of an idle server is too slow.
-const SLOW: f64 = 2.0;
+/// What is over so many times that of an idle server, less what is not seen here, is too slow: a
+/// caller then sees at most three times that of an idle server.
+const SLOW: f64 = 2.5;
+/// Microseconds that a request waits for a processor before it comes here and after it has gone, when
+/// there is much to do.
+const UNSEEN_MICROS: f64 = 500.0;
+/// But nothing is too slow below so many times that of an idle server.
+const SLOW_LEAST: f64 = 1.5;
+/// The part of the latency of an idle server that somebody may wait for a place.
+const PATIENCE: f64 = 0.25;
 /// What is quicker than this, in microseconds, is not told apart.
-const FLOOR_MICROS: f64 = 500.0;
+const FLOOR_MICROS: f64 = 100.0;
 /// Nobody waits longer than so many microseconds while more comes than can be done.
 const PATIENCE_MICROS_MAX: f64 = 20_000.0;
 /// The limit is multiplied by this when requests are too slow.
@@ -77,9 +85,9 @@ impl Adaptive {
         self.most as usize
     }
 
-    /// How long somebody may wait for a place while more comes than can be done, in microseconds: as
-    /// long as a request takes alone. It takes up to twice that when it is worked on among others, so
-    /// that all of it is three times that of an idle server.
+    /// How long somebody may wait for a place while more comes than can be done, in microseconds: a
+    /// part of what a request takes alone. Longer would be told by the latency as well, and then
+    /// fewer are worked on for nothing but their waiting.
     #[must_use]
     #[expect(
         clippy::cast_possible_truncation,
@@ -87,11 +95,14 @@ impl Adaptive {
         reason = "it is between two positive bounds"
     )]
     pub(super) fn patience_micros(&self) -> u64 {
-        let idle = self.idle.unwrap_or(PATIENCE_MICROS_MAX);
-        idle.clamp(FLOOR_MICROS, PATIENCE_MICROS_MAX) as u64
+        let patience = self
+            .idle
+            .map_or(PATIENCE_MICROS_MAX, |idle| idle * PATIENCE);
+        patience.clamp(FLOOR_MICROS, PATIENCE_MICROS_MAX) as u64
     }
 
-    /// One request took `latency_micros`, with `in_flight` at once when it ended, itself included.
+    /// One request took `latency_micros` from when it came to the door, with `in_flight` at once when
+    /// it ended, itself included.
     pub(super) fn sample(&mut self, now_micros: u64, latency_micros: u64, in_flight: usize) {
         if self.samples.is_empty() {
             self.began = now_micros;
@@ -116,14 +127,17 @@ impl Adaptive {
         let (_, slow, _) = self.samples.select_nth_unstable(place);
         let slow = *slow as f64;
         let peak = self.peak as f64;
-        // A server with much to do says nothing about an idle one, unless it is quicker.
+        // A server with much to do says nothing about an idle one, unless it is quicker. Where no
+        // more are let in, few at once are no sign of an idle one.
+        let is_idle = peak <= IDLE_PEAK && peak < self.limit.floor();
         let idle = match self.idle {
             None => slow,
-            Some(idle) if peak <= IDLE_PEAK => idle + WEIGHT * (slow - idle),
+            Some(idle) if is_idle => idle + WEIGHT * (slow - idle),
             Some(idle) => idle.min(slow),
         };
         self.idle = Some(idle);
-        if slow > SLOW * idle.max(FLOOR_MICROS) {
+        let most = (SLOW * idle - UNSEEN_MICROS).max(SLOW_LEAST * idle);
+        if slow > most.max(FLOOR_MICROS) {
             self.limit = (self.limit * DECREASE).max(self.least);
         } else if peak >= self.limit.floor() {
             self.limit = (self.limit + 1.0).min(self.most);
@@ -167,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_settles_where_each_takes_twice_as_long() {
+    fn the_limit_settles_where_each_takes_more_than_twice_as_long() {
         let mut adaptive = Adaptive::new(4, 256);
         let plant = Plant {
             alone_micros: 2_000,
@@ -176,7 +190,39 @@ mod tests {
         let now = drive(&mut adaptive, &plant, (0, 20), 2);
         drive(&mut adaptive, &plant, (now, 400), 10_000);
         let limit = adaptive.limit();
-        assert!((17..=21).contains(&limit), "{limit}");
+        assert!((19..=23).contains(&limit), "2.25 times: {limit}");
+    }
+
+    #[test]
+    fn what_is_quick_has_less_room_since_more_of_it_is_not_seen() {
+        let mut adaptive = Adaptive::new(4, 256);
+        let plant = Plant {
+            alone_micros: 400,
+            width: 10,
+        };
+        let now = drive(&mut adaptive, &plant, (0, 20), 2);
+        assert_eq!(adaptive.patience_micros(), 100);
+        drive(&mut adaptive, &plant, (now, 400), 10_000);
+        let limit = adaptive.limit();
+        assert!((13..=16).contains(&limit), "1.5 times: {limit}");
+    }
+
+    #[test]
+    fn few_at_once_because_no_more_are_let_in_are_no_idle_server() {
+        let mut adaptive = Adaptive::new(2, 256);
+        let quick = Plant {
+            alone_micros: 2_000,
+            width: 10,
+        };
+        let now = drive(&mut adaptive, &quick, (0, 50), 1);
+        let slow = Plant {
+            alone_micros: 20_000,
+            width: 1,
+        };
+        let now = drive(&mut adaptive, &slow, (now, 400), 10_000);
+        assert_eq!((adaptive.limit(), adaptive.patience_micros()), (2, 500));
+        drive(&mut adaptive, &slow, (now, 100), 1);
+        assert!(adaptive.patience_micros() > 4_000, "a slower disk");
     }
 
     #[test]

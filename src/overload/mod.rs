@@ -41,7 +41,7 @@ struct Inner {
     adaptive: Adaptive,
     in_flight: usize,
     /// Who waits is told when its turn came.
-    line: Line<oneshot::Sender<u64>>,
+    line: Line<oneshot::Sender<()>>,
 }
 
 impl Inner {
@@ -57,6 +57,7 @@ impl Inner {
 /// The right to be worked on, until it is dropped.
 pub struct Permit {
     gate: Arc<Gate>,
+    /// When its holder came to the gate.
     since: u64,
 }
 
@@ -124,7 +125,7 @@ impl Gate {
         let entered = self.try_enter(is_retry);
         let entered = match entered {
             Ok(Entry::Permit(permit)) => return Ok(permit),
-            Ok(Entry::Turn(turn)) => self.wait(turn, patience).await,
+            Ok(Entry::Turn { turn, since }) => self.wait((turn, since), patience).await,
             Err(shed) => Err(shed),
         };
         entered.inspect_err(|shed| {
@@ -152,13 +153,13 @@ impl Gate {
         {
             Joined::NoRetry(_) => Err(Shed::TooManyRetries),
             // Dropping what it waits for tells it.
-            Joined::Evicted(_) | Joined::Waits => Ok(Entry::Turn(turn)),
+            Joined::Evicted(_) | Joined::Waits => Ok(Entry::Turn { turn, since: now }),
         }
     }
 
     async fn wait(
         self: &Arc<Self>,
-        turn: oneshot::Receiver<u64>,
+        (turn, since): (oneshot::Receiver<()>, u64),
         patience: Option<Duration>,
     ) -> Result<Permit, Shed> {
         let wait_max = patience.map_or(self.wait_max, |patience| patience.min(self.wait_max));
@@ -168,7 +169,7 @@ impl Gate {
         };
         let waited = tokio::time::timeout(wait_max, &mut turn.turn).await;
         match waited {
-            Ok(Ok(since)) => Ok(self.permit(since)),
+            Ok(Ok(())) => Ok(self.permit(since)),
             Ok(Err(_)) => Err(Shed::NoRoom),
             // Its turn may come at this very moment: then dropping it passes it on.
             Err(_) => Err(Shed::WaitedTooLong),
@@ -199,7 +200,7 @@ impl Gate {
                 break;
             };
             // Who does not wait any more is passed over.
-            if next.send(now).is_ok() {
+            if next.send(()).is_ok() {
                 inner.in_flight += 1;
             }
         }
@@ -221,12 +222,15 @@ impl Gate {
 
 enum Entry {
     Permit(Permit),
-    Turn(oneshot::Receiver<u64>),
+    Turn {
+        turn: oneshot::Receiver<()>,
+        since: u64,
+    },
 }
 
 /// A turn that is waited for. One that came and is not taken is given back.
 struct Turn {
-    turn: oneshot::Receiver<u64>,
+    turn: oneshot::Receiver<()>,
     gate: Arc<Gate>,
 }
 
@@ -315,7 +319,7 @@ mod tests {
     async fn a_turn_that_nobody_takes_is_passed_on() {
         let gate = gate(1, 4);
         let first = gate.enter(false, None).await.expect("free");
-        let Ok(Entry::Turn(turn)) = gate.try_enter(false) else {
+        let Ok(Entry::Turn { turn, .. }) = gate.try_enter(false) else {
             panic!("it has to wait");
         };
         let turn = Turn {
