@@ -397,6 +397,8 @@ mod tests {
         let message = config.check().expect_err("out of range").to_string();
         assert_eq!(message, "runs.threads: 1000000 is over the limit of 1024");
         assert!(refused("telemetry.filter = 'a=b=c'").starts_with("telemetry.filter"));
+        let nul = refused("access.keys_file = \"a\\u0000b\"");
+        assert!(nul.starts_with("access.keys_file: the character NUL has no place here"));
     }
 
     #[test]

@@ -23,10 +23,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 pub(crate) fn run(global: &Global, verb: Events, output: &Output) -> Result<(), Failure> {
     match verb {
-        Events::Tail { filter } => {
+        Events::Tail { filter, from } => {
             let mut source = Source::open(global, &filter)?;
-            let after = source.head()?;
-            source.follow(after, |event| line(output, event))
+            let next = match from {
+                Some(from) => Seq(from.max(1)),
+                None => source.head()?.next(),
+            };
+            source.follow(next, |event| line(output, event))
         }
         Events::List {
             filter,
@@ -248,20 +251,25 @@ impl Source {
         }
     }
 
-    /// Calls `visit` with every event after `after`, for ever.
+    /// Calls `visit` with every event from `next` on, for ever.
     fn follow(
         &mut self,
-        after: Seq,
+        mut next: Seq,
         mut visit: impl FnMut(&Value) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         if let Self::Server { client, filter } = self {
-            let path = format!("/api/v1/events?from={}{filter}", after.0 + 1);
-            client.stream(&path, |_, event| visit(event).map(|()| true))?;
-            return Err(Failure::failed(
-                "the server ended the stream: it stops, or the connection was lost".to_owned(),
-            ));
+            let path = format!("/api/v1/events?from={}{filter}", next.0);
+            client.stream(&path, |_, event| {
+                next = event["seq"].as_u64().map_or(next, |seq| Seq(seq).next());
+                visit(event).map(|()| true)
+            })?;
+            return Err(Failure::Failed {
+                message: "the server ended the stream: it stops, or the connection was lost"
+                    .to_owned(),
+                field: None,
+                hint: Some(format!("--from {} goes on where it ended", next.0)),
+            });
         }
-        let mut next = after.next();
         // Nothing is ever sent: waiting for it is a pause that needs no sleep.
         let (_pause, paused) = mpsc::channel::<()>();
         loop {

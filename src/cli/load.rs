@@ -126,7 +126,9 @@ pub(crate) fn run(global: &Global, verb: Load, output: &Output) -> Result<(), Fa
         true => output.value(&report)?,
         false => output.text(&report.text())?,
     }
-    if options.record {
+    if options.record && report.interrupted && report.verdict == Verdict::Held {
+        note("not recorded: that it held until it was interrupted does not say that it holds");
+    } else if options.record {
         record(&found.client, &report)?;
         note("recorded; `hindcast capacity report` shows it");
     }

@@ -206,5 +206,9 @@ fn completions(shell: Shell, output: &Output) -> Result<(), Failure> {
         Shell::Powershell => clap_complete::generate(PowerShell, &mut command, name, &mut script),
         Shell::Zsh => clap_complete::generate(Zsh, &mut command, name, &mut script),
     }
-    output.text(String::from_utf8_lossy(&script).trim_end())
+    let script = String::from_utf8_lossy(&script);
+    match output.json {
+        true => output.value(&serde_json::json!({ "script": script })),
+        false => output.text(script.trim_end()),
+    }
 }

@@ -117,8 +117,12 @@ const RANGES: &[(&str, u64, u64)] = &[
     ("slo.bad_minimum", 1, 1_000_000),
 ];
 
-/// What is wrong with this value of this key, if it is a number.
+/// What is wrong with this value of this key, if it is a number or holds a character that no name of a
+/// file and no variable can have.
 pub(super) fn complaint(key: &str, value: &Value) -> Option<String> {
+    if has_nul(value) {
+        return Some("the character NUL has no place here".to_owned());
+    }
     let number = value.as_integer()?;
     let (_, least, most) = RANGES.iter().find(|(name, ..)| *name == key)?;
     match u64::try_from(number) {
@@ -129,7 +133,18 @@ pub(super) fn complaint(key: &str, value: &Value) -> Option<String> {
     }
 }
 
-/// Refuses the first number that is out of its range.
+fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(has_nul),
+        Value::Table(entries) => entries
+            .iter()
+            .any(|(key, value)| key.contains('\0') || has_nul(value)),
+        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => false,
+    }
+}
+
+/// Refuses the first number that is out of its range, and text that nothing can be called by.
 pub(super) fn check(all: &Table) -> Result<(), ConfigError> {
     for (section, values) in all {
         for (name, value) in values.as_table().into_iter().flatten() {

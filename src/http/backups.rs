@@ -113,6 +113,9 @@ impl From<BackupError> for Problem {
                 (&error::INVALID, "to")
             }
             BackupError::Pruned { .. } => (&error::CONFLICT, "target"),
+            BackupError::NoRoom { .. } => {
+                return Self::new(&error::DISK_LOW, detail).retry_after(60);
+            }
             BackupError::Target(_)
             | BackupError::Log(_)
             | BackupError::Blob(_)
@@ -133,7 +136,6 @@ impl From<BackupError> for Problem {
             | BackupError::InUse(_)
             | BackupError::NotADataDir(_)
             | BackupError::Io { .. }
-            | BackupError::NoRoom { .. }
             | BackupError::Stopped => return Self::new(&error::BACKUP_FAILED, detail),
         };
         Self::new(kind, detail).field(field)

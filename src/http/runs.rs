@@ -2,6 +2,7 @@
 
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
+use hindcast_actors::operation::Operation;
 use hindcast_actors::views::{self, RunStatus, RunView};
 use hindcast_actors::{CancelAnswer, Progress, RunWatch};
 use hindcast_log::{PayloadError, Recorded};
@@ -116,7 +117,8 @@ fn document(running: &Running, run: RunId) -> Result<RunDocument, Problem> {
     params(
         ("status" = Option<String>, Query, description = "queued, running, completed, failed, \
             cancelled, refused or deduplicated"),
-        ("operation" = Option<String>, Query, description = "Such as causal.discover"),
+        ("operation" = Option<String>, Query, description = "causal.discover, causal.validate or \
+            causal.paths"),
         super::openapi::PageParameters,
     ),
     responses(
@@ -130,13 +132,11 @@ pub(crate) async fn list(app: Data<App>, request: HttpRequest) -> Result<HttpRes
     parameters::require_json_accepted(&request)?;
     let limit = query.limit(&app.config.http)?;
     let status = query.get("status").map(status_of).transpose()?;
-    let operation = query.get("operation").map(str::to_owned);
+    let operation = query.get("operation").map(operation_of).transpose()?;
     let cursor = parameters::cursor(&app, &query)?;
     let keep = move |summary: &RunSummary| {
         status.is_none_or(|status| summary.status == status)
-            && operation
-                .as_ref()
-                .is_none_or(|name| summary.operation == *name)
+            && operation.is_none_or(|name| summary.operation == name)
     };
     let page = blocking(&app, move |running| {
         let found = scan::back(&running.log, cursor, limit, |recorded| {
@@ -152,6 +152,11 @@ pub(crate) async fn list(app: Data<App>, request: HttpRequest) -> Result<HttpRes
     })
     .await?;
     Ok(HttpResponse::Ok().json(page))
+}
+
+fn operation_of(text: &str) -> Result<&'static str, Problem> {
+    let known = Operation::NAMES.into_iter().find(|name| *name == text);
+    known.ok_or_else(|| parameters::wrong("operation", &Operation::NAMES.join(", ")))
 }
 
 fn status_of(text: &str) -> Result<RunStatus, Problem> {

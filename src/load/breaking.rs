@@ -1,6 +1,8 @@
 //! Where a server breaks: rules over the intervals of a load run. They are pure, so that a report
 //! can be judged again.
 
+use hindcast_actors::circuit_breaker::services::COLLECTOR;
+use hindcast_model::breaker::backup_breaker;
 use serde::Serialize;
 
 use super::Interval;
@@ -35,7 +37,7 @@ pub enum Rule {
     Latency,
     /// More users brought no more requests per second.
     Plateau,
-    /// A circuit breaker opened.
+    /// A circuit breaker of what computes opened.
     BreakerOpened,
     /// Resident memory grew by half and 128 MiB although the users stayed.
     MemoryGrowth,
@@ -173,11 +175,17 @@ fn breakers(one: &Interval, open_before: &[String]) -> Option<Signal> {
     let open = &one.server.as_ref()?.breakers_open;
     let opened: Vec<&str> = open
         .iter()
-        .filter(|name| !open_before.contains(name))
+        .filter(|name| !open_before.contains(name) && computes(name))
         .map(String::as_str)
         .collect();
     let what = || format!("open: {}", opened.join(", "));
     (!opened.is_empty()).then(|| signal(Rule::BreakerOpened, one, what()))
+}
+
+/// Whether the breaker is one of what computes: a collector or a target of backups that fails says
+/// nothing of what a server bears.
+fn computes(breaker: &str) -> bool {
+    breaker != COLLECTOR && !breaker.starts_with(&backup_breaker(""))
 }
 
 fn memory(intervals: &[Interval]) -> Option<Signal> {
@@ -305,6 +313,8 @@ mod tests {
             let server = one.server.as_mut().expect("a point");
             server.breakers_open.push(name.to_owned());
         };
+        open(&mut run[1], COLLECTOR);
+        open(&mut run[1], &backup_breaker("safe"));
         open(&mut run[2], "discovery_fci");
         open(&mut run[4], "path_analysis");
         let found = signals(&run, &["discovery_fci".to_owned()], false);

@@ -476,9 +476,28 @@ fn what_if_a_call_had_not_been_made_tells_the_opening_and_the_run_that_it_refuse
         "breakers.fallbacks=[\"notears=boss\"]",
     ];
     let server = Server::start_with(serve(dir.path(), &settings));
-    let held = json!({ "action": "force_open", "reason": "a test" });
     let path = "/health/circuit-breakers/discovery_boss";
-    server.post(path, &held).expect(200);
+    let held = |ttl: Option<&str>| {
+        let wish = json!({ "action": "force_open", "reason": "a test", "ttl": ttl });
+        server.post(path, &wish).expect(200);
+        let services = server.get("/health/services").expect(200);
+        let mut all = services["services"].as_array().expect("services").iter();
+        let found = all.find(|service| service["service"] == "discovery_boss");
+        let found = found.expect("a service").clone();
+        let reason = found["reason"].as_str().expect("text").to_owned();
+        assert!(
+            reason.contains("by the wish of anonymous (a test)"),
+            "{reason}"
+        );
+        assert!(
+            reason.ends_with("`hindcast breaker enable` lets calls pass again"),
+            "{reason}"
+        );
+        (found["status"].clone(), found["action_needed"].clone())
+    };
+    // Who says until when has acted.
+    assert_eq!(held(Some("1h")), (json!("FAILING"), json!(false)));
+    assert_eq!(held(None), (json!("FAILING"), json!(true)));
     let asked = |number| ask(&server, number, "never").expect(200)["run_id"].clone();
     let calls = [asked(1), asked(2)];
     assert_eq!(breaker(&server)["state"], "open");

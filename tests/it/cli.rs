@@ -1,4 +1,4 @@
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
 use serde_json::{Value, json};
@@ -210,6 +210,32 @@ fn data_and_experiments_work_on_a_directory_without_a_server() {
         errors.starts_with("error: of 3 runs, 3 refused"),
         "{errors}"
     );
+}
+
+#[test]
+fn who_follows_the_events_is_told_where_to_go_on_when_the_server_ends() {
+    let dir = temporary();
+    let server = Server::start(dir.path());
+    server.post(VALIDATE, &validation()).expect(200);
+    let mut command = hindcast(&["events", "tail", "--from", "1", "--json"]);
+    command.args(["--server", &server.url]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut tail = command.spawn().expect("it starts");
+    let mut lines = BufReader::new(tail.stdout.take().expect("piped")).lines();
+    let mut next = || -> Option<u64> {
+        let line = lines.next()?.expect("UTF-8");
+        let event: Value = serde_json::from_str(&line).expect("JSON");
+        event["seq"].as_u64()
+    };
+    let mut seen: Vec<u64> = std::iter::from_fn(&mut next).take(6).collect();
+    assert_eq!(server.stop(), Some(0));
+    seen.extend(std::iter::from_fn(&mut next));
+    let ended = tail.wait_with_output().expect("it ends");
+    assert_eq!(ended.status.code(), Some(1));
+    let from = seen.len() as u64 + 1;
+    assert_eq!(seen, (1..from).collect::<Vec<u64>>());
+    let errors = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(errors.contains(&format!("--from {from} ")), "{errors}");
 }
 
 #[test]

@@ -73,6 +73,11 @@ fn runs_are_listed_newest_first_by_pages_and_filters() {
     server
         .get("/api/v1/runs?status=done")
         .expect_problem(400, "query.status");
+    let operation = server
+        .get("/api/v1/runs?operation=discover")
+        .expect_problem(400, "query.operation");
+    let detail = operation["detail"].as_str().expect("text");
+    assert!(detail.contains("causal.discover"), "{detail}");
     server
         .get("/api/v1/runs?limit=0")
         .expect_problem(400, "query.limit");

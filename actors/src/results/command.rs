@@ -45,7 +45,7 @@ impl ResultCache {
     pub(crate) fn invalidate(&self, selector: Selector, per_second: u32) -> Option<Invalidated> {
         let until = self.disk.environment.clock.wall();
         let inner = &mut *lock(&self.inner);
-        let open = inner.sweeps.iter().filter(|(sweep, _)| !sweep.ended);
+        let open = inner.sweeps.iter().filter(|sweep| !sweep.ended);
         if open.count() >= sweeps_max() {
             return None;
         }
@@ -75,6 +75,7 @@ impl ResultCache {
         if !self.send(Work::Sweep(Box::new(sweep))) {
             return None;
         }
+        self.disk.invalidated(selector.clone(), until);
         inner.sweeps_begun = begun.id;
         // Those that have ended make room.
         while inner.sweeps.len() >= 2 * sweeps_max() {
@@ -89,14 +90,13 @@ impl ResultCache {
             in_flight,
             ended: false,
         };
-        inner.sweeps.push_back((stats, until));
+        inner.sweeps.push_back(stats);
         Some(begun)
     }
 
     pub(super) fn sweep_stats(&self, id: u64, change: impl FnOnce(&mut SweepStats)) {
         let inner = &mut *lock(&self.inner);
-        let found = inner.sweeps.iter_mut().find(|(sweep, _)| sweep.id == id);
-        if let Some((stats, _)) = found {
+        if let Some(stats) = inner.sweeps.iter_mut().find(|sweep| sweep.id == id) {
             change(stats);
         }
     }

@@ -11,9 +11,10 @@ use hindcast_model::UnixMicros;
 use metrics::{Counter, Gauge};
 use serde::Serialize;
 
-use super::ResultKey;
+use super::gone::Invalidations;
 use super::meters::{evictions, requests};
 use super::recorded::{ReadBack, read_back};
+use super::{ResultKey, Selector};
 use crate::Environment;
 use crate::budget::micros;
 use crate::lock::{lock, read, write};
@@ -133,6 +134,7 @@ pub(super) struct Disk {
     pub(super) environment: Environment,
     options: Mutex<DiskOptions>,
     shelf: RwLock<Option<Arc<Shelf>>>,
+    gone: Mutex<Invalidations>,
     counts: Mutex<Counts>,
     meters: DiskMeters,
 }
@@ -145,6 +147,7 @@ impl Disk {
             environment,
             options: Mutex::new(options),
             shelf: RwLock::new(None),
+            gone: Mutex::default(),
             counts: Mutex::new(Counts {
                 status: if on {
                     DiskStatus::Opening
@@ -177,8 +180,7 @@ impl Disk {
         if lock(&self.counts).status != DiskStatus::Opening {
             return;
         }
-        let log = self.log.head().log;
-        match Shelf::open(&self.folder(), log, self.options().bytes_max) {
+        match self.opened() {
             Ok((shelf, why)) => {
                 if let Some(why) = &why {
                     tracing::warn!(why, "the results on disk begin anew");
@@ -193,6 +195,46 @@ impl Disk {
             Err(error) => self.lose(&error.to_string()),
         }
         self.show();
+    }
+
+    /// What an earlier process left, less what was invalidated: that may have ended before everything
+    /// had gone, or before that it had gone was on the medium.
+    fn opened(&self) -> Result<(Shelf, Option<String>), LogError> {
+        let log = self.log.head().log;
+        let (shelf, why) = Shelf::open(&self.folder(), log, self.options().bytes_max)?;
+        let mut gone = Vec::new();
+        shelf.each(|key, pointer| {
+            if self.is_invalidated(key, pointer) {
+                gone.push(key);
+            }
+        })?;
+        for key in gone {
+            shelf.remove(key)?;
+        }
+        Ok((shelf, why))
+    }
+
+    /// Reads from the log what was invalidated. When that cannot be read, everything was.
+    pub(super) fn recall(&self) {
+        let now = self.environment.clock.wall();
+        let mut known = Invalidations::read(&self.log).unwrap_or_else(|error| {
+            tracing::warn!(%error, "what was invalidated cannot be read: no older result is used again");
+            Invalidations::everything(now)
+        });
+        let gone = &mut *lock(&self.gone);
+        // Somebody may have asked for more meanwhile.
+        known.extend(std::mem::take(gone));
+        *gone = known;
+    }
+
+    /// What is selected is not to be found any more if it was computed by `until`.
+    pub(super) fn invalidated(&self, selector: Selector, until: UnixMicros) {
+        lock(&self.gone).add(selector, until);
+    }
+
+    /// Whether somebody wanted a result gone that is found by this pointer.
+    pub(super) fn is_invalidated(&self, key: ResultKey, pointer: &Pointer) -> bool {
+        lock(&self.gone).cover(key, pointer)
     }
 
     /// It is of no use any more: results are computed that it might have had.

@@ -156,7 +156,10 @@ impl Tasks {
 
 fn run(cache: &Weak<ResultCache>, receive: &Receiver<Work>) {
     let mut tasks = Tasks::default();
-    with(cache, |cache| cache.disk.open());
+    with(cache, |cache| {
+        cache.disk.recall();
+        cache.disk.open();
+    });
     loop {
         let wait = if tasks.is_busy() { STEP } else { IDLE };
         let work = match receive.recv_timeout(wait) {

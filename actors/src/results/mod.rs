@@ -10,6 +10,7 @@
 
 mod command;
 mod disk;
+mod gone;
 mod keeper;
 mod memory;
 mod meters;
@@ -185,8 +186,8 @@ struct Inner {
     evictions: u64,
     flights: BTreeMap<ResultKey, Flight>,
     lookups: BTreeMap<&'static str, Lookups>,
-    /// The last invalidations, with the moment up to which they hold.
-    sweeps: VecDeque<(SweepStats, hindcast_model::UnixMicros)>,
+    /// The last invalidations of this process.
+    sweeps: VecDeque<SweepStats>,
     sweeps_begun: u64,
     warming: Option<WarmStats>,
 }
@@ -281,10 +282,7 @@ impl ResultCache {
         lookups.hits_on_disk += 1;
         self.meters.hit.increment(1);
         // What is on its way out is as right as it was, but does not come in again.
-        let leaves = inner
-            .sweeps
-            .iter()
-            .any(|(sweep, until)| found.at <= *until && sweep.selector.holds(key, &found.tags));
+        let leaves = self.disk.is_invalidated(key, &found.pointer());
         let kept = found.kept.clone();
         if !leaves {
             let what = (found.tags, found.kept, found.at);
@@ -448,11 +446,7 @@ impl ResultCache {
                 .into_iter()
                 .map(|(key, entry)| named(key, entry))
                 .collect(),
-            invalidations: inner
-                .sweeps
-                .iter()
-                .map(|(sweep, _)| sweep.clone())
-                .collect(),
+            invalidations: inner.sweeps.iter().cloned().collect(),
             warming: inner.warming,
         }
     }

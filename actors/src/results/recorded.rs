@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use hindcast_log::{Log, Recorded};
+use hindcast_log::{Log, Pointer, Recorded};
 use hindcast_model::event::{Event, Instead, Outcome, OutcomeObserved, RunRequested};
 use hindcast_model::{KeyId, RunId, Stream, UnixMicros};
 
@@ -20,6 +20,12 @@ pub(super) struct ReadBack {
     pub(super) kept: Kept,
     /// When it was recorded.
     pub(super) at: UnixMicros,
+}
+
+impl ReadBack {
+    pub(super) fn pointer(&self) -> Pointer {
+        self.tags.pointer(self.kept.original, self.at)
+    }
 }
 
 /// The result of a run, if an equal request would be answered with it here and now: it was computed

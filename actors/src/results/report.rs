@@ -18,6 +18,9 @@ use crate::supervisor::as_f64;
 
 /// Events that are read at once.
 const EVENTS_AT_ONCE: usize = 1_000;
+/// A seed is recorded without whether it was named. One that was drawn has 53 random bits, and one in
+/// two million of those is below this; who names one names a small number.
+const DRAWN_FROM: u64 = 1 << 32;
 
 /// What became of a request, as far as the cache goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -293,7 +296,8 @@ fn asked(request: &RunRequested, key: KeyId, (log, environment): (&Log, &Environ
         operation: request.operation.clone(),
         identity: (request.spec_hash, request.seed, key),
         private,
-        random: operation.is_some_and(|operation| operation.seed().is_none()),
+        random: request.seed >= DRAWN_FROM
+            && operation.is_some_and(|operation| operation.seed().is_none()),
         cached: request
             .service
             .as_ref()

@@ -133,10 +133,11 @@ fn warm(cache: &ResultCache, run: RunId) -> bool {
     let Some(found) = read_back(&disk.log, &disk.environment, run) else {
         return false;
     };
-    if disk.is_old(found.at) {
+    let pointer = found.pointer();
+    if disk.is_old(found.at) || disk.is_invalidated(found.key, &pointer) {
         return false;
     }
-    disk.put(found.key, &found.tags.pointer(run, found.at));
+    disk.put(found.key, &pointer);
     let now = disk.environment.clock.monotonic();
     let inner = &mut *lock(&cache.inner);
     let what = (found.tags, found.kept, found.at);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hindcast_log::{Pointer, Shelf};
+use hindcast_model::event::{CacheCommanded, CacheVerb, Event};
 use hindcast_model::{Digest, KeyId, Name16, RunId, UnixMicros};
 use serde_json::json;
 
@@ -372,13 +373,9 @@ fn warming_reads_the_results_back_that_were_asked_for_most_often() {
             assert_eq!(original(&world, slow(2)).await, Some(runs[2]));
         }
         assert_eq!(original(&world, slow(1)).await, Some(runs[1]));
-        let begun = world.actors.experiment.invalidate_results(all(), 10_000);
-        assert!(begun.is_some());
-        until("all have gone", || {
-            let now = stats(&world);
-            now.entries == 0 && now.disk.entries == 0
-        })
-        .await;
+        let world = world.restart().await;
+        ready(&world).await;
+        assert_eq!(stats(&world).entries, 0);
         world.actors.experiment.warm_results(2).expect("it begins");
         until("it has warmed", || {
             stats(&world).warming.is_some_and(|warming| warming.ended)
@@ -390,13 +387,62 @@ fn warming_reads_the_results_back_that_were_asked_for_most_often() {
             (warming.found, warming.warmed, warming.passed_over),
             (4, 2, 0)
         );
-        assert_eq!((now.entries, now.disk.entries), (2, 2));
+        assert_eq!((now.entries, now.disk.entries), (2, 4));
         for seed in [1, 2] {
             let place = usize::try_from(seed).unwrap();
             assert_eq!(original(&world, slow(seed)).await, Some(runs[place]));
         }
         assert_eq!(stats(&world).disk.hits, 0, "they were in memory");
-        assert_eq!(original(&world, slow(0)).await, None);
+        assert_eq!(original(&world, slow(0)).await, Some(runs[0]));
+        assert_eq!(stats(&world).disk.hits, 1);
+        world.stop().await;
+    });
+}
+
+/// A process that ends before anything has gone: it is recorded, and nothing more.
+#[test]
+fn what_was_invalidated_is_gone_after_a_restart_and_no_warming_brings_it_back() {
+    in_system(async {
+        let world = World::new(options());
+        for seed in 0..3 {
+            compute(&world, slow(seed)).await;
+        }
+        let invalidate = |world: &World, select: &Selector| {
+            let wish = Event::CacheCommanded(CacheCommanded {
+                cache: "results".to_owned(),
+                verb: CacheVerb::Invalidate,
+                detail: json!({ "select": select, "per_second": 1 }).to_string(),
+                reason: "a faulty memory module".to_owned(),
+            });
+            let command = identity().command(wish);
+            let experiment = world.actors.experiment.clone();
+            async move { experiment.submit(command.into()).await.unwrap() }
+        };
+        let other = Selector {
+            operation: Some("causal.discover".to_owned()),
+            ..Selector::default()
+        };
+        invalidate(&world, &other).await;
+        let world = world.restart().await;
+        ready(&world).await;
+        assert_eq!(stats(&world).disk.entries, 3, "others were meant");
+        invalidate(&world, &all()).await;
+        let world = world.restart().await;
+        ready(&world).await;
+        assert_eq!(stats(&world).disk.entries, 0);
+        world.actors.experiment.warm_results(10).expect("it begins");
+        until("it has warmed", || {
+            stats(&world).warming.is_some_and(|warming| warming.ended)
+        })
+        .await;
+        let warming = stats(&world).warming.unwrap();
+        assert_eq!((warming.warmed, warming.passed_over), (0, 3));
+        // What is computed afterwards is kept, and found after a restart.
+        let run = compute(&world, slow(1)).await;
+        let world = world.restart().await;
+        ready(&world).await;
+        assert_eq!(original(&world, slow(1)).await, Some(run));
+        assert_eq!(original(&world, slow(2)).await, None);
         world.stop().await;
     });
 }

@@ -361,7 +361,7 @@ pub(crate) fn request(operation: Operation) -> RunRequest {
 pub(crate) fn fault(fault: FaultRequest) -> RunRequest {
     let seed = fault
         .seed
-        .unwrap_or_else(|| IDS.fetch_add(1, Ordering::Relaxed));
+        .unwrap_or_else(|| (1 << 52) + IDS.fetch_add(1, Ordering::Relaxed));
     RunRequest {
         seed,
         ..request(Operation::Fault(fault))

@@ -214,9 +214,18 @@ pub fn service(name: &str, it: &Breaker, now: UnixMicros) -> ServiceView {
         fallbacks_last_minute: recent,
         last_error: last_failure(it),
         breaker_state: state.word(),
-        action_needed: status == ServiceStatus::Failing || jump,
+        // Who holds it open until some time has acted already.
+        action_needed: jump || (status == ServiceStatus::Failing && held_until(it).is_none()),
         reason: reason((status, rate), (it, recent, jump)),
     }
+}
+
+/// When the hold of a breaker that somebody holds open ends by itself.
+fn held_until(it: &Breaker) -> Option<UnixMicros> {
+    let held = it
+        .overlay()
+        .filter(|overlay| overlay.state == BreakerState::ForcedOpen);
+    held.and_then(|overlay| overlay.until)
 }
 
 fn reason(
@@ -234,6 +243,15 @@ fn reason(
         |rate| format!("{rate:.1} % {which} succeeded"),
     );
     let mut text = format!("{rate}, and the breaker is {state}");
+    if let Some(overlay) = it.overlay() {
+        text.push_str(&format!(" by the wish of {}", overlay.by));
+        if !overlay.reason.is_empty() {
+            text.push_str(&format!(" ({})", overlay.reason));
+        }
+        if let Some(until) = overlay.until {
+            text.push_str(&format!(" until {}", rfc3339(until)));
+        }
+    }
     if it.streak() > 1 {
         text.push_str(&format!(", opened {} times in a row", it.streak()));
     }
@@ -241,6 +259,9 @@ fn reason(
         text.push_str(&format!("; {recent} fallbacks in the last minute"));
     }
     text.push_str(match status {
+        ServiceStatus::Failing if state == BreakerState::ForcedOpen => {
+            "; `hindcast breaker enable` lets calls pass again"
+        }
         ServiceStatus::Failing => "; see `hindcast breaker show` for the last failure, and act",
         ServiceStatus::Degraded if jump => "; find out why it falls back",
         ServiceStatus::Degraded => "; no action unless it fails or fallbacks jump",

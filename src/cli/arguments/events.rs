@@ -6,10 +6,14 @@ use clap::{Args, Subcommand, ValueEnum};
 pub(crate) enum Events {
     /// Follow the log as it grows.
     #[command(after_help = "Examples:\n  hindcast events tail\n  \
-                            hindcast events tail --type run_completed --json")]
+                            hindcast events tail --type run_completed --json\n  \
+                            hindcast events tail --from 100")]
     Tail {
         #[command(flatten)]
         filter: EventFilter,
+        /// Start at this sequence number, and not with what comes next.
+        #[arg(long)]
+        from: Option<u64>,
     },
     /// List events, oldest first.
     #[command(
