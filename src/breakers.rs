@@ -4,7 +4,7 @@ use hindcast_actors::LOCAL;
 use hindcast_actors::circuit_breaker::services::{self, ALGORITHMS, Algorithm, SUBSTITUTES};
 use hindcast_model::breaker::{BreakerPlan, BreakerSettings};
 
-use crate::config::{BackupConfig, BreakersConfig, Config};
+use crate::config::{BackupConfig, BreakersConfig, Config, OwnBreaker};
 use crate::telemetry::otlp::Settings;
 
 /// The breakers as decisions know them. The configuration was checked.
@@ -13,15 +13,7 @@ pub(crate) fn plan(config: &Config) -> BreakerPlan {
     let (breakers, backup) = (&config.breakers, &config.backup);
     let settings = |name: &str| {
         let own = breakers.own.iter().find(|own| own.name == name);
-        let own = own.into_iter().flat_map(|own| &own.keys);
-        let own = own.map(|(key, value)| (key.as_str(), *value));
-        let mut settings = BreakerSettings::default();
-        for (key, value) in values(breakers).into_iter().chain(own) {
-            settings
-                .set(key, value)
-                .expect("the configuration was checked");
-        }
-        settings
+        merged(breakers, own)
     };
     let pairs: Vec<(Algorithm, Algorithm)> = breakers
         .fallbacks
@@ -30,6 +22,19 @@ pub(crate) fn plan(config: &Config) -> BreakerPlan {
         .collect();
     let names = services::names(&targets(backup), Settings::sends(&config.otlp));
     services::plan(names, settings, &pairs)
+}
+
+/// The settings of a breaker with these of its own. Their ranges were checked.
+pub(crate) fn merged(breakers: &BreakersConfig, own: Option<&OwnBreaker>) -> BreakerSettings {
+    let own = own.into_iter().flat_map(|own| &own.keys);
+    let own = own.map(|(key, value)| (key.as_str(), *value));
+    let mut settings = BreakerSettings::default();
+    for (key, value) in values(breakers).into_iter().chain(own) {
+        settings
+            .set(key, value)
+            .expect("the configuration was checked");
+    }
+    settings
 }
 
 /// Every key with its value, as decisions know them.

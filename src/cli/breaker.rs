@@ -165,12 +165,15 @@ fn simulated(
         })?,
     };
     let found = simulate(files.reader(), (name, &set), (from, files.head()));
-    let found = found.map_err(
-        |error| match matches!(error, SimulateError::Setting { .. }) {
+    let found = found.map_err(|error| {
+        match matches!(
+            error,
+            SimulateError::Setting { .. } | SimulateError::Contradiction { .. }
+        ) {
             true => Failure::Usage(format!("--set: {error}")),
             false => error.into(),
-        },
-    )?;
+        }
+    })?;
     super::history::print(output, &found, render::simulation)
 }
 

@@ -1,13 +1,12 @@
 //! How a server is reached: the key that proves who asks, the certificates that are trusted, and
 //! when a request that was turned away is sent again.
 
-use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use ureq::Agent;
 use ureq::http::{HeaderMap, Method, Request, Response};
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::tls::TlsConfig;
 
 use super::arguments::Global;
 use super::output::{Failure, note};
@@ -74,7 +73,9 @@ impl Connection {
         }
         let mut tls = TlsConfig::builder();
         if let Some(file) = &global.ca_file {
-            tls = tls.root_certs(certificates(file)?);
+            let trusted = hindcast_backup::certificates(file)
+                .map_err(|what| Failure::failed(format!("--ca-file {}: {what}", file.display())))?;
+            tls = tls.root_certs(trusted);
         }
         let config = Agent::config_builder()
             .http_status_as_error(false)
@@ -248,21 +249,6 @@ pub(super) fn key(global: &Global) -> Result<Option<String>, Failure> {
     let token = Token::parse(text.trim());
     let token = token.ok_or_else(|| Failure::failed(format!("{origin} does not hold a key")))?;
     Ok(Some(token.reveal()))
-}
-
-fn certificates(file: &Path) -> Result<RootCerts, Failure> {
-    let wrong = |what: String| Failure::failed(format!("--ca-file {}: {what}", file.display()));
-    let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
-    let mut found: Vec<Certificate<'static>> = Vec::new();
-    for item in parse_pem(&pem) {
-        if let PemItem::Certificate(certificate) = item.map_err(|error| wrong(error.to_string()))? {
-            found.push(certificate);
-        }
-    }
-    match found.is_empty() {
-        true => Err(wrong("it holds no certificate".to_owned())),
-        false => Ok(RootCerts::from(found)),
-    }
 }
 
 fn names_this_machine(url: &str) -> bool {

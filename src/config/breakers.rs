@@ -8,7 +8,7 @@ use hindcast_model::breaker::BreakerSettings;
 use serde::{Deserialize, Serialize};
 
 use super::{BackupConfig, ConfigError};
-use crate::breakers::{pair_of, targets};
+use crate::breakers::{merged, pair_of, targets};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -80,9 +80,8 @@ impl BreakersConfig {
                 return Err(ConfigError::value("breakers.fallbacks", message));
             }
         }
-        if self.open_ms_max < self.open_ms {
-            let message = format!("it is below breakers.open_ms, which is {}", self.open_ms);
-            return Err(ConfigError::value("breakers.open_ms_max", message));
+        if let Some((key, why)) = merged(self, None).contradiction() {
+            return Err(ConfigError::value(&format!("breakers.{key}"), why));
         }
         // Where telemetry is sent to may stand in the environment of the server alone.
         let names = services::names(&targets(backup), true);
@@ -104,6 +103,9 @@ impl BreakersConfig {
                 if let Err(error) = BreakerSettings::default().set(key, *value) {
                     return refuse(key, error.to_string());
                 }
+            }
+            if let Some((key, why)) = merged(self, Some(own)).contradiction() {
+                return refuse(key, why);
             }
         }
         Ok(())
@@ -155,6 +157,16 @@ mod tests {
         let message = refused(|config| config.own = vec![own("nobody", "open_ms", 1)]);
         assert!(message.starts_with("breakers.own[0].name"), "{message}");
         assert!(message.contains("path_analysis"), "{message}");
+        for (key, value, named) in [
+            ("open_ms", 700_000, "open_ms_max: it is below open_ms"),
+            ("window_calls", 5, "minimum_calls: it is over window_calls"),
+        ] {
+            let message = refused(|config| config.own = vec![own("path_analysis", key, value)]);
+            let start = format!("breakers.own[0].{named}");
+            assert!(message.starts_with(&start), "{message}");
+        }
+        let message = refused(|config| config.minimum_calls = 100);
+        assert!(message.starts_with("breakers.minimum_calls"), "{message}");
         let message = refused(|config| config.own = vec![own("path_analysis", "open_ms", 0)]);
         assert!(message.starts_with("breakers.own[0].open_ms"), "{message}");
         let twice = || vec![own("path_analysis", "open_ms", 1); 2];

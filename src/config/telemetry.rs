@@ -34,6 +34,7 @@ pub struct OtlpConfig {
     /// Empty sends nothing.
     pub endpoint: String,
     pub headers_file: PathBuf,
+    pub ca_file: PathBuf,
     pub traces: bool,
     pub logs: bool,
     pub metrics: bool,
@@ -83,6 +84,7 @@ impl Default for OtlpConfig {
         Self {
             endpoint: String::new(),
             headers_file: PathBuf::new(),
+            ca_file: PathBuf::new(),
             traces: true,
             logs: true,
             metrics: true,

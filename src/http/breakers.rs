@@ -328,6 +328,9 @@ impl From<SimulateError> for Problem {
             SimulateError::Setting { key, error } => {
                 Self::new(&error::INVALID, error.to_string()).field(format!("set.{key}"))
             }
+            SimulateError::Contradiction { key, why } => {
+                Self::new(&error::INVALID, why).field(format!("set.{key}"))
+            }
             SimulateError::Log(error) => error.into(),
         }
     }

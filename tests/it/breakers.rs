@@ -463,6 +463,25 @@ fn refused_run(answer: &Value) -> Value {
     found.next().expect("the refused run").clone()
 }
 
+/// Holds the breaker of BOSS open; its status and whether that needs a hand.
+fn hold_open(server: &Server, ttl: Option<&str>) -> (Value, Value) {
+    let wish = json!({ "action": "force_open", "reason": "a test", "ttl": ttl });
+    server
+        .post("/health/circuit-breakers/discovery_boss", &wish)
+        .expect(200);
+    let services = server.get("/health/services").expect(200);
+    let mut all = services["services"].as_array().expect("services").iter();
+    let found = all.find(|service| service["service"] == "discovery_boss");
+    let found = found.expect("a service");
+    let reason = found["reason"].as_str().expect("text");
+    let (by, act) = (
+        "by the wish of anonymous (a test)",
+        "`hindcast breaker enable` lets calls pass again",
+    );
+    assert!(reason.contains(by) && reason.ends_with(act), "{reason}");
+    (found["status"].clone(), found["action_needed"].clone())
+}
+
 /// Two slow calls open the breaker, and its only substitute is held open: the third run is refused.
 /// Without one of the calls it is not.
 #[test]
@@ -476,28 +495,12 @@ fn what_if_a_call_had_not_been_made_tells_the_opening_and_the_run_that_it_refuse
         "breakers.fallbacks=[\"notears=boss\"]",
     ];
     let server = Server::start_with(serve(dir.path(), &settings));
-    let path = "/health/circuit-breakers/discovery_boss";
-    let held = |ttl: Option<&str>| {
-        let wish = json!({ "action": "force_open", "reason": "a test", "ttl": ttl });
-        server.post(path, &wish).expect(200);
-        let services = server.get("/health/services").expect(200);
-        let mut all = services["services"].as_array().expect("services").iter();
-        let found = all.find(|service| service["service"] == "discovery_boss");
-        let found = found.expect("a service").clone();
-        let reason = found["reason"].as_str().expect("text").to_owned();
-        assert!(
-            reason.contains("by the wish of anonymous (a test)"),
-            "{reason}"
-        );
-        assert!(
-            reason.ends_with("`hindcast breaker enable` lets calls pass again"),
-            "{reason}"
-        );
-        (found["status"].clone(), found["action_needed"].clone())
-    };
     // Who says until when has acted.
-    assert_eq!(held(Some("1h")), (json!("FAILING"), json!(false)));
-    assert_eq!(held(None), (json!("FAILING"), json!(true)));
+    assert_eq!(
+        hold_open(&server, Some("1h")),
+        (json!("FAILING"), json!(false))
+    );
+    assert_eq!(hold_open(&server, None), (json!("FAILING"), json!(true)));
     let asked = |number| ask(&server, number, "never").expect(200)["run_id"].clone();
     let calls = [asked(1), asked(2)];
     assert_eq!(breaker(&server)["state"], "open");

@@ -2,16 +2,21 @@
 //! and that it is sent to again once it is back.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
 use crate::breakers::of;
+use crate::reload::made;
 use crate::support::{Server, VALIDATE, finish, hindcast, pause, serve, temporary, validation};
 
 const BREAKER: &str = "/api/v1/breakers/otlp_collector";
@@ -24,27 +29,45 @@ struct Collector {
     connections: Arc<AtomicUsize>,
     /// The paths of what it took.
     took: Arc<Mutex<Vec<String>>>,
+    /// What it answers.
+    says: Arc<Mutex<Vec<u8>>>,
 }
+
+/// It took everything.
+const ALL: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
 impl Collector {
     fn start(up: bool) -> Self {
+        Self::start_at(up, None)
+    }
+
+    /// One that shows a certificate, if it is given one.
+    fn start_at(up: bool, tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let collector = Self {
             port: listener.local_addr().expect("an address").port(),
             up: Arc::new(AtomicBool::new(up)),
             connections: Arc::default(),
             took: Arc::default(),
+            says: Arc::new(Mutex::new(ALL.to_vec())),
         };
         let (up, connections) = (
             Arc::clone(&collector.up),
             Arc::clone(&collector.connections),
         );
-        let took = Arc::clone(&collector.took);
+        let (took, says) = (Arc::clone(&collector.took), Arc::clone(&collector.says));
         std::thread::spawn(move || {
             for socket in listener.incoming().flatten() {
                 connections.fetch_add(1, Ordering::SeqCst);
                 let (up, took) = (Arc::clone(&up), Arc::clone(&took));
-                std::thread::spawn(move || answer(&socket, &up, &took));
+                let (says, tls) = (Arc::clone(&says), tls.clone());
+                std::thread::spawn(move || match tls {
+                    None => answer(socket, &up, (&took, &says)),
+                    Some(tls) => {
+                        let shown = ServerConnection::new(tls).expect("a connection");
+                        answer(StreamOwned::new(shown, socket), &up, (&took, &says));
+                    }
+                });
             }
         });
         collector
@@ -52,6 +75,10 @@ impl Collector {
 
     fn set(&self, up: bool) {
         self.up.store(up, Ordering::SeqCst);
+    }
+
+    fn says(&self, answer: &[u8]) {
+        answer.clone_into(&mut self.says.lock().expect("no panic"));
     }
 
     fn connections(&self) -> usize {
@@ -91,7 +118,11 @@ impl Collector {
 }
 
 /// Takes what comes in on one connection, for as long as the collector is up.
-fn answer(socket: &TcpStream, up: &AtomicBool, took: &Mutex<Vec<String>>) {
+fn answer(
+    socket: impl Read + Write,
+    up: &AtomicBool,
+    (took, says): (&Mutex<Vec<String>>, &Mutex<Vec<u8>>),
+) {
     let mut reader = BufReader::new(socket);
     loop {
         let (mut path, mut length) = (String::new(), 0);
@@ -114,9 +145,8 @@ fn answer(socket: &TcpStream, up: &AtomicBool, took: &Mutex<Vec<String>>) {
             return;
         }
         took.lock().expect("no panic").push(path);
-        let mut writer = socket;
-        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
-        if writer.write_all(answer).is_err() {
+        let answer = says.lock().expect("no panic").clone();
+        if reader.get_mut().write_all(&answer).is_err() || reader.get_mut().flush().is_err() {
             return;
         }
     }
@@ -151,7 +181,11 @@ fn assert_left_alone(server: &Server, collector: &Collector) {
 
 /// What was dropped because the breaker was open, by signal.
 fn dropped(server: &Server, signal: &str) -> u64 {
-    let start = format!("telemetry_dropped_total{{signal=\"{signal}\",reason=\"breaker_open\"}} ");
+    dropped_for(server, signal, "breaker_open")
+}
+
+fn dropped_for(server: &Server, signal: &str, reason: &str) -> u64 {
+    let start = format!("telemetry_dropped_total{{signal=\"{signal}\",reason=\"{reason}\"}} ");
     let metrics = server.get("/metrics").body;
     let mut lines = metrics.lines();
     let found = lines.find_map(|line| line.strip_prefix(&start));
@@ -278,6 +312,86 @@ fn a_collector_that_comes_back_is_tried_and_then_sent_to() {
     assert_eq!(causes[last..], ["open_long_enough", "probes_succeeded"]);
     let same = of(&["breaker", "simulate", "otlp_collector"], dir.path());
     assert_eq!(same["agrees"], true, "{same}");
+}
+
+/// Has spans made until one of them is told as dropped because the collector did not take it.
+fn wait_for_loss(server: &Server) {
+    let before = dropped_for(server, "traces", "not_taken");
+    for _ in 0..200 {
+        server.post(VALIDATE, &validation()).expect(200);
+        if dropped_for(server, "traces", "not_taken") > before {
+            return;
+        }
+        pause(Duration::from_millis(50));
+    }
+    panic!("nothing was dropped");
+}
+
+#[test]
+fn what_a_collector_rejects_or_sends_elsewhere_is_told_as_lost() {
+    let dir = temporary();
+    let (collector, other) = (Collector::start(true), Collector::start(true));
+    let mut command = collector.serve(dir.path(), "open_ms = 1000");
+    let headers = dir.path().join("headers");
+    std::fs::write(&headers, "x-api-key=secret").expect("written");
+    let log = dir.path().join("log.jsonl");
+    for setting in [
+        format!("otlp.headers_file={}", headers.display()),
+        format!("telemetry.log_file={}", log.display()),
+    ] {
+        command.args(["--set", &setting]);
+    }
+    let server = Server::start_with(command);
+    collector.wait_for_spans(&server);
+    assert_eq!(dropped_for(&server, "traces", "not_taken"), 0);
+    // partial_success { rejected_spans: 1, error_message: "too old" }
+    let mut partly = b"HTTP/1.1 200 OK\r\ncontent-length: 13\r\n\r\n".to_vec();
+    partly.extend_from_slice(b"\x0a\x0b\x08\x01\x12\x07too old");
+    collector.says(&partly);
+    wait_for_loss(&server);
+    let lines = std::fs::read_to_string(&log).expect("a log");
+    assert!(lines.contains("too old"), "{lines}");
+    // Whoever else it names gets neither the spans nor the key.
+    let elsewhere = format!(
+        "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:{}/land\r\ncontent-length: 0\r\n\r\n",
+        other.port
+    );
+    collector.says(elsewhere.as_bytes());
+    wait_for_loss(&server);
+    assert_eq!(other.connections(), 0);
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn a_collector_at_https_is_believed_by_the_authority_that_is_named() {
+    let dir = temporary();
+    let own = made();
+    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![CertificateDer::from_pem_slice(own.certificate.as_bytes()).expect("PEM")],
+            PrivateKeyDer::from_pem_slice(own.key.as_bytes()).expect("PEM"),
+        );
+    let collector = Collector::start_at(true, Some(Arc::new(config.expect("a pair"))));
+    let trusted = dir.path().join("collector.pem");
+    std::fs::write(&trusted, &own.certificate).expect("written");
+    let mut command = collector.serve(dir.path(), "open_ms = 1000");
+    let endpoint = format!("https://localhost:{}", collector.port);
+    command.args(["--set", &format!("otlp.endpoint={endpoint}")]);
+    command.args(["--set", &format!("otlp.ca_file={}", trusted.display())]);
+    let server = Server::start_with(command);
+    collector.wait_for_spans(&server);
+    assert_eq!(server.stop(), Some(0));
+    // The public authorities know nothing of it.
+    let before = collector.took("/v1/traces");
+    let mut command = collector.serve(dir.path(), "open_ms = 1000");
+    command.args(["--set", &format!("otlp.endpoint={endpoint}")]);
+    let server = Server::start_with(command);
+    server.wait_until(BREAKER, |breaker| breaker["state"] == "open");
+    assert_eq!(server.stop(), Some(0));
+    assert_eq!(collector.took("/v1/traces"), before);
 }
 
 #[test]

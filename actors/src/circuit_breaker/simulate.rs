@@ -81,6 +81,8 @@ pub enum SimulateError {
     Nothing { since: u64, head: u64 },
     #[error("{key}: {error}")]
     Setting { key: String, error: BadSetting },
+    #[error("{key}: {why}")]
+    Contradiction { key: &'static str, why: String },
     #[error(transparent)]
     Log(#[from] LogError),
 }
@@ -92,13 +94,8 @@ pub fn simulate(
     (name, set): (&str, &BTreeMap<String, u64>),
     (since, to): (Seq, Seq),
 ) -> Result<Simulation, SimulateError> {
-    for (key, value) in set {
-        let checked = BreakerSettings::default().set(key, *value);
-        let key = key.clone();
-        checked.map_err(|error| SimulateError::Setting { key, error })?;
-    }
     let known = hindcast_snapshots::at(reader, to)?.state;
-    if known.breakers().get(name).is_none() {
+    let Some(breaker) = known.breakers().get(name) else {
         let known: Vec<&str> = known.breakers().all().map(|(name, _)| name).collect();
         return Err(SimulateError::UnknownBreaker {
             name: name.to_owned(),
@@ -107,6 +104,18 @@ pub fn simulate(
                 false => known.join(", "),
             },
         });
+    };
+    let held = breaker.settings();
+    let mut other = *held;
+    for (key, value) in set {
+        let checked = other.set(key, *value);
+        let key = key.clone();
+        checked.map_err(|error| SimulateError::Setting { key, error })?;
+    }
+    if let Some((key, why)) = other.contradiction()
+        && held.contradiction().is_none()
+    {
+        return Err(SimulateError::Contradiction { key, why });
     }
     if since >= to && since > Seq(0) {
         return Err(SimulateError::Nothing {

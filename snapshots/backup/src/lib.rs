@@ -36,7 +36,7 @@ pub use directory::Directory;
 pub use drill::{Drilled, drill};
 pub use error::{BackupError, TargetError};
 pub use manifest::{Based, Manifest, Stored, Stretch, Verified};
-pub use node::{Node, NodeOptions, NodePlace, OBJECT_FIELD, is_vault_name};
+pub use node::{Node, NodeOptions, NodePlace, OBJECT_FIELD, certificates, is_vault_name};
 pub use plan::{Plan, Wanted, plan, plan_local};
 pub use repository::{Entropy, Listed, Protection, Repository};
 pub use restore::{Restore, Restored, restore};

@@ -56,6 +56,8 @@ impl S3 {
             .timeout_connect(Some(CONNECT_MAX))
             .timeout_global(Some(REQUEST_MAX))
             .http_status_as_error(false)
+            // What is signed is for this host and no other.
+            .max_redirects(0)
             .build()
             .into();
         let prefix = prefix.trim_matches('/');

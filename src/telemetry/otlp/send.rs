@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 use hindcast_actors::trace::Finished;
 use hindcast_actors::{CallEnd, Dependency, Reached};
 use metrics::{Counter, counter};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
 use ureq::Body;
 use ureq::http::Response;
+use ureq::tls::TlsConfig;
 
 use super::encode::{self, LogLine};
 use super::guard::Guard;
@@ -25,12 +27,19 @@ const BATCH_ITEMS_MAX: usize = 512;
 const BATCH_BYTES_MAX: usize = 1 << 20;
 /// Attempts at a batch; the wait between them doubles from a second.
 const ATTEMPTS_MAX: u32 = 4;
+/// The longest wait that a collector may ask for.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// Characters of a complaint that are told.
+const WHY_CHARS_MAX: usize = 256;
+/// Bytes of an answer that are looked at.
+const ANSWER_BYTES_MAX: u64 = 64 << 10;
 
 pub(super) struct Sender {
     settings: Arc<Settings>,
     queue: Arc<Queue>,
     guard: Arc<Guard>,
-    agent: ureq::Agent,
+    /// By signal.
+    agents: [ureq::Agent; 3],
     resource: Resource,
     sent: [Counter; 3],
     failed: [Counter; 3],
@@ -42,25 +51,43 @@ pub(super) struct Sender {
 
 /// What came of an attempt.
 enum Attempt {
-    Done,
-    /// Another one may succeed.
-    Again(String),
+    /// It was taken, but for what is told.
+    Done(Option<Rejected>),
+    /// Another one may succeed, after as long as the collector asks for.
+    Again(String, Option<Duration>),
     Refused(String),
     /// The breaker let no attempt pass.
     Shut,
 }
 
+/// What a collector says of a request that it took in part, or about which it has something to say.
+#[derive(Debug, PartialEq, Eq)]
+struct Rejected {
+    /// Spans, log records or data points.
+    items: u64,
+    why: String,
+}
+
 impl Sender {
     pub(super) fn new(settings: Arc<Settings>, (queue, guard): (Arc<Queue>, Arc<Guard>)) -> Self {
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .build();
+        let agent = |signal: Signal| {
+            let mut tls = TlsConfig::builder();
+            if let Some(roots) = &settings.roots[signal as usize] {
+                tls = tls.root_certs(roots.clone());
+            }
+            let config = ureq::Agent::config_builder()
+                .http_status_as_error(false)
+                // The header fields are for this collector and no other.
+                .max_redirects(0)
+                .tls_config(tls.build());
+            config.build().into()
+        };
         let sent = |signal: Signal| counter!("telemetry_sent_total", "signal" => signal.word());
         let failed =
             |signal: Signal| counter!("telemetry_send_failures_total", "signal" => signal.word());
         Self {
             resource: encode::resource(&settings.resource),
-            agent: config.into(),
+            agents: Signal::ALL.map(agent),
             sent: Signal::ALL.map(sent),
             failed: Signal::ALL.map(failed),
             started_micros: clock::wall().0,
@@ -149,11 +176,12 @@ impl Sender {
         let encode = || encode::metrics(resource, all.recorder(), times).encode_to_vec();
         // They are sent again soon, so that one attempt is enough.
         match self.attempt(Signal::Metrics, &LazyCell::new(encode)) {
-            Attempt::Done => {
+            Attempt::Done(rejected) => {
                 self.arrived();
+                self.rejected(Signal::Metrics, rejected.as_ref());
                 self.sent[Signal::Metrics as usize].increment(1);
             }
-            Attempt::Again(why) | Attempt::Refused(why) => {
+            Attempt::Again(why, _) | Attempt::Refused(why) => {
                 self.failed[Signal::Metrics as usize].increment(1);
                 self.queue.dropped(Signal::Metrics, Reason::NotTaken, 1);
                 self.lost(Signal::Metrics, &why);
@@ -168,20 +196,20 @@ impl Sender {
         let dropped = |reason| self.queue.dropped(signal, reason, count as u64);
         for attempt in 0..ATTEMPTS_MAX {
             match self.attempt(signal, &body) {
-                Attempt::Done => {
+                Attempt::Done(rejected) => {
                     self.arrived();
-                    return self.sent[signal as usize].increment(count as u64);
+                    return self.taken(signal, count as u64, rejected.as_ref());
                 }
                 Attempt::Refused(why) => {
                     self.failed[signal as usize].increment(1);
                     tracing::warn!(signal = signal.word(), why, "telemetry is refused");
                     break;
                 }
-                Attempt::Again(why) => {
+                Attempt::Again(why, asked) => {
                     self.failed[signal as usize].increment(1);
                     self.lost(signal, &why);
                     let last = attempt + 1 == ATTEMPTS_MAX || self.guard.is_shut();
-                    if last || self.pause(attempt) {
+                    if last || self.pause(attempt, asked) {
                         break;
                     }
                 }
@@ -189,6 +217,24 @@ impl Sender {
             }
         }
         dropped(Reason::NotTaken);
+    }
+
+    /// Counts a batch that was taken, as a whole or in part. A trace of several spans is one item, so
+    /// that more may be rejected than were sent.
+    fn taken(&self, signal: Signal, count: u64, rejected: Option<&Rejected>) {
+        self.rejected(signal, rejected);
+        let lost = rejected.map_or(0, |rejected| rejected.items).min(count);
+        self.sent[signal as usize].increment(count - lost);
+        if lost > 0 {
+            self.queue.dropped(signal, Reason::NotTaken, lost);
+        }
+    }
+
+    fn rejected(&self, signal: Signal, rejected: Option<&Rejected>) {
+        if let Some(Rejected { items, why }) = rejected {
+            let signal = signal.word();
+            tracing::warn!(signal, rejected = items, why, "the collector complains");
+        }
     }
 
     /// Told once, until something arrives again: the rest is in the counters.
@@ -207,8 +253,9 @@ impl Sender {
     }
 
     /// Waits for the next attempt; true when the process ends and there is none.
-    fn pause(&self, attempt: u32) -> bool {
+    fn pause(&self, attempt: u32, asked: Option<Duration>) -> bool {
         let wait = Duration::from_secs(1 << attempt);
+        let wait = asked.map_or(wait, |asked| asked.clamp(wait, PAUSE_MAX));
         let waiting = self.queue.waiting();
         let idle = |waiting: &mut super::Waiting| !waiting.flushing;
         let waited = self.queue.moved.wait_timeout_while(waiting, wait, idle);
@@ -224,8 +271,7 @@ impl Sender {
         let Some(url) = &self.settings.endpoints[signal as usize] else {
             return Attempt::Refused("there is no endpoint".to_owned());
         };
-        let mut request = self
-            .agent
+        let mut request = self.agents[signal as usize]
             .post(url)
             .header("content-type", "application/x-protobuf")
             .config()
@@ -242,18 +288,37 @@ impl Sender {
             return Attempt::Shut;
         };
         match sent {
-            Ok(answer) if answer.status().is_success() => Attempt::Done,
+            Ok(answer) if answer.status().is_success() => Attempt::Done(rejection(answer)),
             Ok(answer) => {
                 let status = answer.status().as_u16();
                 let why = format!("the answer is {status}");
                 match status {
-                    429 | 502 | 503 | 504 => Attempt::Again(why),
+                    429 | 502 | 503 | 504 => Attempt::Again(why, retry_after(&answer)),
                     _ => Attempt::Refused(why),
                 }
             }
-            Err(error) => Attempt::Again(error.to_string()),
+            Err(error) => Attempt::Again(error.to_string(), None),
         }
     }
+}
+
+/// What the collector complains of in an answer that says that it took the request. The answers of the
+/// three signals have the same fields.
+/// <https://opentelemetry.io/docs/specs/otlp/#partial-success>
+fn rejection(answer: Response<Body>) -> Option<Rejected> {
+    let body = answer.into_body().into_with_config();
+    let bytes = body.limit(ANSWER_BYTES_MAX).read_to_vec().ok()?;
+    let partial = ExportTraceServiceResponse::decode(&*bytes).ok()?;
+    let partial = partial.partial_success?;
+    let items = u64::try_from(partial.rejected_spans).unwrap_or(0);
+    let why: String = partial.error_message.chars().take(WHY_CHARS_MAX).collect();
+    (items > 0 || !why.is_empty()).then_some(Rejected { items, why })
+}
+
+/// The seconds that the collector asks to wait.
+fn retry_after(answer: &Response<Body>) -> Option<Duration> {
+    let text = answer.headers().get("retry-after")?.to_str().ok()?;
+    text.trim().parse().ok().map(Duration::from_secs)
 }
 
 fn reached(sent: &Result<Response<Body>, ureq::Error>) -> Reached {

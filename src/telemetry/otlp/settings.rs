@@ -2,18 +2,23 @@
 //! win over it. Nothing is sent unless one of them names an endpoint.
 //! <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>
 
+use std::path::Path;
 use std::time::Duration;
+
+use ureq::tls::RootCerts;
 
 use super::Signal;
 use crate::config::{OtlpConfig, names_a_user};
 
 /// Everything that sending needs to know.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// By signal; none when it is not sent.
     pub endpoints: [Option<String>; 3],
     /// By signal.
     pub headers: [Vec<(String, String)>; 3],
+    /// Whom a collector is believed by, by signal; none stands for the public authorities.
+    pub roots: [Option<RootCerts>; 3],
     /// Attributes of this process.
     pub resource: Vec<(String, String)>,
     /// By signal.
@@ -100,6 +105,7 @@ impl Settings {
         Ok(Some(Self {
             endpoints,
             headers,
+            roots: roots(config, &variable)?,
             resource: resource(&variable)?,
             timeouts,
             batch: millis("OTEL_BSP_SCHEDULE_DELAY", config.batch_ms)?,
@@ -192,6 +198,37 @@ fn protocol(variable: Variables<'_>) -> Result<(), BadSetting> {
         }
     }
     Ok(())
+}
+
+/// The authorities of the collectors. A certificate of our own to show them is not known here.
+fn roots(
+    config: &OtlpConfig,
+    variable: Variables<'_>,
+) -> Result<[Option<RootCerts>; 3], BadSetting> {
+    let read = |name: &str, file: &Path| {
+        let found = hindcast_backup::certificates(file);
+        let found = found.map_err(|why| bad(name, format!("{}: {why}", file.display())));
+        found.map(Some)
+    };
+    let all = match of_exporter(variable, None, "CERTIFICATE") {
+        Some((name, file)) => read(&name, Path::new(&file))?,
+        None if config.ca_file.as_os_str().is_empty() => None,
+        None => read("otlp.ca_file", &config.ca_file)?,
+    };
+    let mut roots = [all.clone(), all.clone(), all];
+    for signal in Signal::ALL {
+        if let Some((name, file)) = of_exporter(variable, Some(signal), "CERTIFICATE") {
+            roots[signal as usize] = read(&name, Path::new(&file))?;
+        }
+    }
+    for signal in [None].into_iter().chain(Signal::ALL.map(Some)) {
+        for what in ["CLIENT_CERTIFICATE", "CLIENT_KEY"] {
+            if let Some((name, _)) = of_exporter(variable, signal, what) {
+                return Err(bad(&name, "no certificate is shown to a collector"));
+            }
+        }
+    }
+    Ok(roots)
 }
 
 fn headers_of_file(config: &OtlpConfig) -> Result<Vec<(String, String)>, BadSetting> {
@@ -311,9 +348,9 @@ mod tests {
 
     #[test]
     fn nothing_is_sent_unless_an_endpoint_is_named() {
-        assert_eq!(read("", &[]), Ok(None));
+        assert!(matches!(read("", &[]), Ok(None)));
         let off = [("OTEL_SDK_DISABLED", "true")];
-        assert_eq!(read("http://x:4318", &off), Ok(None));
+        assert!(matches!(read("http://x:4318", &off), Ok(None)));
         let found = settings("http://x:4318/", &[("OTEL_LOGS_EXPORTER", "none")]);
         assert_eq!(
             found.endpoints,
@@ -371,6 +408,9 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "grpc"),
             ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "soon"),
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
+            ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere.pem"),
+            ("OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE", "/nowhere.pem"),
+            ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/nowhere.pem"),
             ("OTEL_TRACES_SAMPLER", "sometimes"),
             ("OTEL_TRACES_EXPORTER", "jaeger"),
         ] {

@@ -127,6 +127,26 @@ impl BreakerSettings {
         Ok(())
     }
 
+    /// The key whose value makes no sense beside another, and why.
+    #[must_use]
+    pub fn contradiction(&self) -> Option<(&'static str, String)> {
+        if self.open_micros_max < self.open_micros {
+            let open = self.open_micros / MICROS_PER_MS;
+            return Some((
+                "open_ms_max",
+                format!("it is below open_ms, which is {open}"),
+            ));
+        }
+        let counts_rates = self.failure_percent > 0 || self.slow_micros > 0;
+        (counts_rates && self.minimum_calls > self.window_calls).then(|| {
+            let window = self.window_calls;
+            let why = format!(
+                "it is over window_calls, which is {window}, so that no rate would ever open it"
+            );
+            ("minimum_calls", why)
+        })
+    }
+
     /// Every key with its value.
     pub fn values(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
         let settings = *self;

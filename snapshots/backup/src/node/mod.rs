@@ -229,7 +229,11 @@ impl Target for Node {
     }
 }
 
-fn certificates(file: &Path) -> Result<RootCerts, String> {
+/// The certificates of a file in PEM, to be trusted and no others.
+///
+/// # Errors
+/// It cannot be read, or holds none.
+pub fn certificates(file: &Path) -> Result<RootCerts, String> {
     let pem = std::fs::read(file).map_err(|error| error.to_string())?;
     let mut found: Vec<Certificate<'static>> = Vec::new();
     for item in parse_pem(&pem) {
