@@ -305,6 +305,9 @@ impl Config {
             // TOML has no numbers beyond 63 bits.
             ConfigError::value("configuration", error.to_string())
         })?)?;
+        if self.server.data_dir.as_os_str().is_empty() {
+            return Err(ConfigError::value("server.data_dir", "names no directory"));
+        }
         let http = &self.http;
         if http.page_items_default > http.page_items_max {
             let message = format!("is over http.page_items_max, {}", http.page_items_max);
@@ -397,6 +400,7 @@ mod tests {
         let message = config.check().expect_err("out of range").to_string();
         assert_eq!(message, "runs.threads: 1000000 is over the limit of 1024");
         assert!(refused("telemetry.filter = 'a=b=c'").starts_with("telemetry.filter"));
+        assert!(refused("server.data_dir = ''").starts_with("server.data_dir: names no"));
         let nul = refused("access.keys_file = \"a\\u0000b\"");
         assert!(nul.starts_with("access.keys_file: the character NUL has no place here"));
     }

@@ -118,6 +118,17 @@ pub enum Denied {
 }
 
 impl Denied {
+    /// All labels.
+    pub const WORDS: [&str; 7] = [
+        "missing",
+        "malformed",
+        "unknown",
+        "revoked",
+        "expired",
+        "too_many",
+        "busy",
+    ];
+
     /// The label in `auth_failures_total`.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -157,9 +168,7 @@ pub fn file(config: &Config) -> PathBuf {
 /// Whether somebody can prove to be an admin at this moment.
 pub fn has_admin(path: &Path) -> Result<bool, KeyFileError> {
     let now = clock::wall();
-    let keys = Keys::read(path)?;
-    let mut live = keys.iter().filter(|key| key.is_live(now));
-    Ok(live.any(|key| key.role == Role::Admin))
+    Ok(Keys::read(path)?.has_admin(now))
 }
 
 impl Access {
@@ -203,6 +212,13 @@ impl Access {
     pub fn keys(&self) -> Arc<Keys> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&keys)
+    }
+
+    /// Whether the key of this public part still proves something.
+    #[must_use]
+    pub fn is_live(&self, id: &str) -> bool {
+        let keys = self.keys();
+        keys.find(id).is_some_and(|key| key.is_live(clock::wall()))
     }
 
     /// Reads the file again, and changes nothing here.

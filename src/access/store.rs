@@ -120,6 +120,13 @@ struct Document {
 }
 
 impl Keys {
+    /// Whether somebody can prove to be an admin.
+    #[must_use]
+    pub fn has_admin(&self, now: UnixMicros) -> bool {
+        let mut live = self.iter().filter(|key| key.is_live(now));
+        live.any(|key| key.role == Role::Admin)
+    }
+
     /// Reads the file; one that is not there holds no key.
     pub fn read(path: &Path) -> Result<Self, KeyFileError> {
         let failed = |source| KeyFileError::Io {

@@ -17,6 +17,8 @@ use crate::ids;
 const KEY_VARIABLE: &str = "HINDCAST_KEY";
 /// Longer than any answer to a request that waits.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
+/// The longest wait for how a server is.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a request is sent, with the first time.
 const ATTEMPTS_MAX: u32 = 4;
 /// Milliseconds before the second attempt, when the server does not say; they double.
@@ -45,6 +47,8 @@ struct Problem {
 pub(super) struct Connection {
     base: String,
     agent: Agent,
+    /// For what every server answers at once.
+    brisk: Agent,
     /// The whole `Authorization` header.
     authorization: Option<String>,
     retries_left: std::cell::Cell<u32>,
@@ -77,15 +81,21 @@ impl Connection {
                 .map_err(|what| Failure::failed(format!("--ca-file {}: {what}", file.display())))?;
             tls = tls.root_certs(trusted);
         }
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_connect(Some(Duration::from_secs(10)))
-            .timeout_recv_response(Some(ANSWER_TIMEOUT))
-            .tls_config(tls.build())
-            .build();
+        let tls = tls.build();
+        let agent = |timeout| -> Agent {
+            let config = Agent::config_builder()
+                .http_status_as_error(false)
+                // What is asked for is for this server and no other.
+                .max_redirects(0)
+                .timeout_connect(Some(Duration::from_secs(10)))
+                .timeout_recv_response(Some(timeout))
+                .tls_config(tls.clone());
+            config.build().into()
+        };
         Ok(Self {
             base,
-            agent: config.into(),
+            agent: agent(ANSWER_TIMEOUT),
+            brisk: agent(HEALTH_TIMEOUT),
             authorization: key.map(|key| format!("Bearer {key}")),
             retries_left: std::cell::Cell::new(RETRIES_MAX),
         })
@@ -164,9 +174,25 @@ impl Connection {
         }
         let response = match body {
             Some(body) => self.agent.run(request.body(body)?),
+            None if path.starts_with("/health") => self.brisk.run(request.body(())?),
             None => self.agent.run(request.body(())?),
         };
-        response.map_err(|error| self.unreachable(&error))
+        let response = response.map_err(|error| self.unreachable(&error))?;
+        if response.status().is_redirection() {
+            let place = response.headers().get("location");
+            let place = place.and_then(|place| place.to_str().ok());
+            return Err(Failure::Failed {
+                message: format!(
+                    "{} sends elsewhere (status {}): {}",
+                    self.base,
+                    response.status().as_u16(),
+                    place.unwrap_or("nowhere in particular")
+                ),
+                field: None,
+                hint: Some("--server names the server itself".to_owned()),
+            });
+        }
+        Ok(response)
     }
 
     pub(super) fn unreachable(&self, error: &ureq::Error) -> Failure {

@@ -9,7 +9,17 @@ use super::target;
 
 pub(crate) fn run(global: &Global, output: &Output) -> Result<(), Failure> {
     let url = target::url(global)?;
-    let health = Client::to(&url, global)?.health()?;
+    let client = Client::to(&url, global)?;
+    let mut health = client.health()?;
+    // One that starts, or does not say it to everybody, says nothing of them.
+    let services = client
+        .get("/health/services")
+        .and_then(|reply| reply.value());
+    if let (Ok(services), Some(health)) = (services, health.as_object_mut()) {
+        let all = services["services"].as_array().into_iter().flatten();
+        let ailing = all.filter(|service| service["status"] != "HEALTHY");
+        health.insert("ailing_services".to_owned(), ailing.cloned().collect());
+    }
     output.either(&health.to_string(), || Ok(text(&health)))?;
     match health["status"].as_str() {
         Some("ok") => Ok(()),
@@ -53,6 +63,14 @@ fn text(health: &Value) -> String {
                 size >> 20
             ));
         }
+    }
+    for service in health["ailing_services"].as_array().into_iter().flatten() {
+        lines.push(format!(
+            "service     {:<12} {}: {}",
+            word(&service["service"]),
+            word(&service["status"]),
+            word(&service["reason"])
+        ));
     }
     for reason in found["slo"]["reasons"].as_array().into_iter().flatten() {
         lines.push(format!("frozen      {}", word(reason)));

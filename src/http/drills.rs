@@ -77,7 +77,7 @@ pub(crate) async fn list(app: Data<App>, request: HttpRequest) -> Result<HttpRes
 ///
 /// What the target holds is restored into a scratch directory and opened, while the server works on;
 /// what that shows is told by `GET /api/v1/drills`. A target without a backup has nothing to
-/// practise with. Asking again while it waits asks for nothing more.
+/// practise with, which is told as its error. Asking again while it waits asks for nothing more.
 #[utoipa::path(
     post, path = "/api/v1/drills", tag = "backups", operation_id = "practise",
     request_body = DrillBody,

@@ -178,7 +178,7 @@ pub(crate) async fn list(app: Data<App>, request: HttpRequest) -> Result<HttpRes
             after: after.unwrap_or_else(|| running.log.head().seq),
             waiting: Vec::new(),
         };
-        return Ok(stream::respond(app, permit, source));
+        return Ok(stream::respond((app, &request), permit, source));
     }
     parameters::require_json_accepted(&request)?;
     let page = blocking(&app, move |running| page(running, &filter, after, limit)).await?;

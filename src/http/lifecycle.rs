@@ -71,6 +71,11 @@ fn fresh(app: &App) -> Result<Fresh, Problem> {
     let keys = app.access.read().map_err(|error| {
         Problem::new(&error::INVALID, error.to_string()).field("access.keys_file")
     })?;
+    let now = crate::clock::wall();
+    if app.access.is_needed() && app.access.keys().has_admin(now) && !keys.has_admin(now) {
+        let detail = "it holds no live key of an admin: nobody could change anything any more";
+        return Err(Problem::new(&error::INVALID, detail).field("access.keys_file"));
+    }
     let certificate = app.certificate.as_ref().map(crate::tls::Certificate::read);
     let certificate = certificate
         .transpose()

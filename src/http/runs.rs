@@ -343,7 +343,7 @@ pub(crate) async fn progress(
         told: None,
         ended: false,
     };
-    Ok(stream::respond(app, permit, source))
+    Ok(stream::respond((app, &request), permit, source))
 }
 
 struct RunSource {

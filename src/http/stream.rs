@@ -4,9 +4,9 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use actix_web::HttpResponse;
 use actix_web::http::header::{CACHE_CONTROL, HeaderName};
 use actix_web::web::{Bytes, Data};
+use actix_web::{HttpRequest, HttpResponse};
 use futures_util::stream;
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 
 use super::App;
 use super::error::{self, Problem};
+use super::guard;
 
 /// How long a stream waits before it looks whether the server stops.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -55,19 +56,20 @@ pub(crate) fn admit(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
     })
 }
 
-/// The answer that streams the events of `source`.
+/// The answer that streams the events of `source`, for as long as the key of the request is good.
 pub(crate) fn respond(
-    app: Data<App>,
+    (app, request): (Data<App>, &HttpRequest),
     permit: OwnedSemaphorePermit,
     source: impl Source,
 ) -> HttpResponse {
     let heartbeat = Duration::from_millis(app.config.http.stream_heartbeat_ms);
+    let key = guard::principal(request).and_then(|known| known.key);
     let opened = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b": open\n\n"))]);
     let live = stream::unfold(
-        (app, permit, source),
-        move |(app, permit, mut source)| async move {
-            let bytes = piece(&app, &mut source, heartbeat).await?;
-            Some((Ok::<_, Infallible>(bytes), (app, permit, source)))
+        (app, (permit, key), source),
+        move |(app, (permit, key), mut source)| async move {
+            let bytes = piece((&app, key.as_deref()), &mut source, heartbeat).await?;
+            Some((Ok::<_, Infallible>(bytes), (app, (permit, key), source)))
         },
     );
     HttpResponse::Ok()
@@ -77,10 +79,14 @@ pub(crate) fn respond(
         .streaming(stream::StreamExt::chain(opened, live))
 }
 
-async fn piece(app: &App, source: &mut impl Source, heartbeat: Duration) -> Option<Bytes> {
+async fn piece(
+    (app, key): (&App, Option<&str>),
+    source: &mut impl Source,
+    heartbeat: Duration,
+) -> Option<Bytes> {
     let mut waited = Duration::ZERO;
     loop {
-        if app.is_stopping() {
+        if app.is_stopping() || key.is_some_and(|key| !app.access.is_live(key)) {
             return None;
         }
         match tokio::time::timeout(LOOK_EVERY.min(heartbeat), source.next()).await {

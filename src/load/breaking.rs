@@ -95,6 +95,23 @@ fn signal(rule: Rule, interval: &Interval, what: String) -> Signal {
     }
 }
 
+/// Requests at a rate that were due and had no connection: the server, or this program, did not keep up.
+#[must_use]
+pub fn unsent(unsent: u64, sent: u64, last: Option<&Interval>) -> Option<Signal> {
+    let due = sent.saturating_add(unsent);
+    let share = unsent as f64 / due.max(1) as f64;
+    let over = unsent >= FAILED_MIN && share > FAILED_SHARE_MAX;
+    last.filter(|_| over).map(|last| {
+        let what = format!(
+            "of {due} requests that were due {unsent} had no connection ({:.1} %, limit {:.0} %): \
+             more --users have more",
+            share * 100.0,
+            FAILED_SHARE_MAX * 100.0
+        );
+        signal(Rule::Failures, last, what)
+    })
+}
+
 fn failures(one: &Interval) -> Option<Signal> {
     let bad = one.failures + one.turned_away;
     let share = bad as f64 / one.requests.max(1) as f64;
@@ -320,6 +337,17 @@ mod tests {
         let found = signals(&run, &["discovery_fci".to_owned()], false);
         assert_eq!((found[0].rule, found[0].users), (Rule::BreakerOpened, 50));
         assert_eq!(found[0].what, "open: path_analysis");
+    }
+
+    #[test]
+    fn what_was_due_and_could_not_be_sent_is_a_failure() {
+        let last = well(3, 1, 100);
+        assert_eq!(unsent(4, 96, Some(&last)), None);
+        assert_eq!(unsent(5, 95, Some(&last)), None);
+        let found = unsent(6, 94, Some(&last)).expect("over the limit");
+        assert_eq!((found.rule, found.users), (Rule::Failures, 1));
+        assert!(found.what.contains("of 100 requests that were due 6"));
+        assert_eq!(unsent(0, 0, None), None);
     }
 
     #[test]

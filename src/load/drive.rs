@@ -190,7 +190,12 @@ impl Shared {
         (watched, interrupted): (&Watch, bool),
     ) -> Measured {
         let figures = self.figures.borrow();
-        let elapsed = figures.last.duration_since(self.start);
+        // Users that pause at the end are part of what was measured.
+        let ended = match interrupted {
+            true => figures.last,
+            false => figures.last.max(self.end),
+        };
+        let elapsed = ended.duration_since(self.start);
         let due = self.plan.rate.map_or(0, |rate| {
             let seconds = match interrupted {
                 true => elapsed,

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::breaking::{Signal, signals};
+use super::breaking::{Signal, signals, unsent};
 use super::tally::{Class, Latency};
 use super::{Interval, Measured, Plan};
 
@@ -138,7 +138,8 @@ impl Report {
             [Class::Answered, Class::TurnedAway, Class::Failed].map(|class| run.all.count(class));
         let open_before = run.before.as_ref();
         let open_before = open_before.map_or(&[][..], |point| &point.breakers_open[..]);
-        let signals = signals(&run.intervals, open_before, settings.rate.is_some());
+        let mut signals = signals(&run.intervals, open_before, settings.rate.is_some());
+        signals.extend(unsent(run.unsent, requests, run.intervals.last()));
         let verdict = match signals.is_empty() {
             _ if answered == 0 => Verdict::NoAnswer,
             true => Verdict::Held,

@@ -51,7 +51,9 @@ impl Watch {
         let now = clock::monotonic_micros();
         let cpu_percent = self.last.zip(cpu).and_then(|((then, before), cpu)| {
             let seconds = now.saturating_sub(then) as f64 / 1e6;
-            (seconds > 0.0).then(|| ((cpu - before) / seconds * 1_000.0).round() / 10.0)
+            // One that was started anew counts from nothing.
+            (seconds > 0.0 && cpu >= before)
+                .then(|| ((cpu - before) / seconds * 1_000.0).round() / 10.0)
         });
         if let Some(cpu) = cpu {
             self.last = Some((now, cpu));

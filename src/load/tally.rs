@@ -43,7 +43,7 @@ impl Outcome {
     #[must_use]
     pub const fn class(self) -> Class {
         match self {
-            Self::Status(200..=399) => Class::Answered,
+            Self::Status(200..=299) => Class::Answered,
             Self::Status(429 | 503) | Self::BreakerOpen => Class::TurnedAway,
             Self::Status(_) | Self::Timeout | Self::NoConnection | Self::Broken | Self::Garbled => {
                 Class::Failed

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use adaptive::Adaptive;
 use line::{Joined, Line};
 
+use crate::access::Denied;
 use crate::clock;
 
 /// One kind of work: how much of it is done at once, and who waits for it.
@@ -256,6 +257,10 @@ pub fn describe() {
         "auth_failures_total",
         "Requests that did not prove who sent them, or that their sender may not make, by reason"
     );
+    // There from the start, so that the first one is seen as a rise.
+    for reason in Denied::WORDS.into_iter().chain(["role"]) {
+        metrics::counter!("auth_failures_total", "reason" => reason).increment(0);
+    }
     describe_gauge!(
         "tls_certificate_expiry_timestamp_seconds",
         Unit::Seconds,

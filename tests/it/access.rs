@@ -135,7 +135,21 @@ fn a_key_ends_when_it_is_revoked_or_expires() {
             &admin,
         )
     };
-    assert_eq!(revoke("ci").expect(200)["status"], "revoked");
+    // What it has open ends with it.
+    std::thread::scope(|scope| {
+        let (tell, told) = std::sync::mpsc::channel();
+        let (server, key) = (&server, bearer(&key));
+        scope.spawn(move || {
+            let headers = [("authorization", key.as_str())];
+            server.stream("/api/v1/events?from=1", &headers, |_, _, _| {
+                // Nobody listens any more after the first.
+                let _told = tell.send(());
+                false
+            });
+        });
+        told.recv().expect("it is open");
+        assert_eq!(revoke("ci").expect(200)["status"], "revoked");
+    });
     assert_eq!(revoke("ci").expect(200)["status"], "revoked");
     let refused = post(&server, VALIDATE, &validation(), &key);
     refused.expect_problem(401, "header.authorization");
@@ -195,6 +209,22 @@ fn who_guesses_is_slowed_down_and_counted() {
     ] {
         assert!(metrics.contains(line), "{line}\n{metrics}");
     }
+}
+
+#[test]
+fn a_reload_does_not_lock_everybody_out() {
+    let dir = temporary();
+    let admin = make(dir.path(), "root", "admin");
+    let server = guarded(dir.path());
+    let (keys, aside) = (
+        dir.path().join("access-keys.json"),
+        dir.path().join("aside"),
+    );
+    std::fs::rename(&keys, &aside).expect("it is there");
+    post(&server, "/-/reload", &json!({}), &admin).expect_problem(422, "access.keys_file");
+    get(&server, "/api/v1/runs", &admin).expect(200);
+    std::fs::rename(&aside, &keys).expect("it is there");
+    post(&server, "/-/reload", &json!({}), &admin).expect(200);
 }
 
 #[test]

@@ -479,6 +479,9 @@ fn hold_open(server: &Server, ttl: Option<&str>) -> (Value, Value) {
         "`hindcast breaker enable` lets calls pass again",
     );
     assert!(reason.contains(by) && reason.ends_with(act), "{reason}");
+    let (out, errors, code) = finish(hindcast(&["status", "--server", &server.url]), &[]);
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(out.contains("discovery_boss FAILING: "), "{out}");
     (found["status"].clone(), found["action_needed"].clone())
 }
 

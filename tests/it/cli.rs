@@ -1,4 +1,5 @@
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::process::Stdio;
 
 use serde_json::{Value, json};
@@ -236,6 +237,37 @@ fn who_follows_the_events_is_told_where_to_go_on_when_the_server_ends() {
     assert_eq!(seen, (1..from).collect::<Vec<u64>>());
     let errors = String::from_utf8_lossy(&ended.stderr).into_owned();
     assert!(errors.contains(&format!("--from {from} ")), "{errors}");
+}
+
+#[test]
+fn who_sends_elsewhere_is_not_followed() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        for mut socket in listener.incoming().flatten() {
+            let mut head = [0; 4_096];
+            let _bytes = socket.read(&mut head).expect("a request");
+            let answer =
+                "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:9/x\r\ncontent-length: 0\r\n\r\n";
+            socket.write_all(answer.as_bytes()).expect("written");
+        }
+    });
+    let server = format!("http://127.0.0.1:{port}");
+    let forced = [
+        "breaker",
+        "force-open",
+        "path_analysis",
+        "--server",
+        &server,
+    ];
+    for words in [&["events", "list", "--server", &server][..], &forced] {
+        let (_, errors, code) = run(words);
+        assert_eq!(code, Some(1));
+        assert!(
+            errors.contains("status 302") && errors.contains("http://127.0.0.1:9/x"),
+            "{errors}"
+        );
+    }
 }
 
 #[test]

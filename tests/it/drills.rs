@@ -30,13 +30,13 @@ fn a_server_practises_a_restore_while_it_works() {
     server
         .post("/api/v1/drills", &json!({ "target": "nowhere" }))
         .expect_problem(422, "target");
+    let asked = ["drill", "run", "restore", "--server", &server.url];
+    let message = refused(&asked, dir.path());
+    assert!(message.contains("the target has no backup"), "{message}");
     server.post("/api/v1/backups", &json!({})).expect(201);
     // What comes behind the backup is what a loss would cost.
     server.post(VALIDATE, &validation()).expect(200);
-    let report = run(
-        &["drill", "run", "restore", "--server", &server.url],
-        dir.path(),
-    );
+    let report = run(&asked, dir.path());
     assert_eq!(report["passed"], true, "{report}");
     assert_eq!(report["state_equal"], true, "{report}");
     let number = |name: &str| report[name].as_f64().expect("a number");
@@ -45,7 +45,7 @@ fn a_server_practises_a_restore_while_it_works() {
     let listed = run(&["drill", "list", "--server", &server.url], dir.path());
     assert_eq!(listed["schedule"], "every 168h");
     let items = listed["items"].as_array().expect("items");
-    assert_eq!(items.len(), 1, "{listed}");
+    assert_eq!(items.len(), 2, "{listed}");
     assert_eq!(items[0]["state_hash"], report["state_hash"]);
     let metrics = server.get("/metrics").body;
     let line = metrics

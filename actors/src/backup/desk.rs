@@ -41,6 +41,8 @@ pub(super) enum Task {
     /// To practise a restore.
     Drill {
         target: String,
+        /// Somebody asked for it, and is told when there is nothing to practise with.
+        asked: bool,
     },
 }
 
@@ -275,13 +277,13 @@ impl Desk {
                 .drill_schedule
                 .is_due((Some(last), self.started_at), now)
             {
-                self.drill(&target.name);
+                self.drill(&target.name, false);
             }
         }
     }
 
     /// Has a restore from this target practised, unless it will be already.
-    pub(super) fn drill(&self, target: &str) {
+    pub(super) fn drill(&self, target: &str, asked: bool) {
         lock(&self.drilled).insert(target.to_owned(), self.environment.clock.wall());
         let own = self.places.iter().find(|place| place.name == target);
         let Some(place) = own.or(self.places.last()) else {
@@ -289,6 +291,7 @@ impl Desk {
         };
         let task = Task::Drill {
             target: target.to_owned(),
+            asked,
         };
         let mut queue = lock(&place.queue);
         if !queue.contains(&task) {

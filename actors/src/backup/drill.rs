@@ -10,8 +10,9 @@ use super::desk::Desk;
 use super::worker::check_room;
 use crate::component::panic_text;
 
-/// Runs the drill and records what it came to. A target without a backup is passed over.
-pub(super) fn run(desk: &Desk, target: &str) {
+/// Runs the drill and records what it came to. A target without a backup is passed over, unless
+/// somebody `asked` for it.
+pub(super) fn run(desk: &Desk, target: &str, asked: bool) {
     let tried = catch_unwind(AssertUnwindSafe(|| practise(desk, target)));
     let blank = DrillEnded {
         target: target.to_owned(),
@@ -24,7 +25,12 @@ pub(super) fn run(desk: &Desk, target: &str) {
         error: None,
     };
     let ended = match tried {
-        Ok(Ok(None) | Err(BackupError::Stopped)) => return,
+        Ok(Err(BackupError::Stopped)) => return,
+        Ok(Ok(None)) if !asked => return,
+        Ok(Ok(None)) => DrillEnded {
+            error: Some(super::worker::short(&BackupError::NoBackup("").to_string())),
+            ..blank
+        },
         Ok(Ok(Some(drilled))) => DrillEnded {
             head: drilled.head,
             to_seq: drilled.to_seq,

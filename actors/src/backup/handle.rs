@@ -187,7 +187,7 @@ impl BackupHandle {
     /// Has a restore from this target practised; how it ends is an event of `system/drills`.
     pub fn drill(&self, target: &str) -> Result<(), TargetError> {
         self.check_target(target)?;
-        self.desk.drill(target);
+        self.desk.drill(target, true);
         Ok(())
     }
 

@@ -28,7 +28,7 @@ pub(super) fn run(desk: &Desk, place: &Place) {
         let job = lock(&place.queue).pop_front();
         match job {
             Some(Task::Backup(job)) => work_on(desk, place, &job),
-            Some(Task::Drill { target }) => super::drill::run(desk, &target),
+            Some(Task::Drill { target, asked }) => super::drill::run(desk, &target, asked),
             None => {
                 failures = match maintain(desk, place) {
                     true => 0,

@@ -97,24 +97,21 @@ pub fn simulate(
     let known = hindcast_snapshots::at(reader, to)?.state;
     let Some(breaker) = known.breakers().get(name) else {
         let known: Vec<&str> = known.breakers().all().map(|(name, _)| name).collect();
-        return Err(SimulateError::UnknownBreaker {
-            name: name.to_owned(),
-            known: match known.is_empty() {
-                true => "none".to_owned(),
-                false => known.join(", "),
-            },
-        });
+        let known = match known.is_empty() {
+            true => "none".to_owned(),
+            false => known.join(", "),
+        };
+        let name = name.to_owned();
+        return Err(SimulateError::UnknownBreaker { name, known });
     };
-    let held = breaker.settings();
-    let mut other = *held;
     for (key, value) in set {
-        let checked = other.set(key, *value);
+        let checked = BreakerSettings::default().set(key, *value);
         let key = key.clone();
         checked.map_err(|error| SimulateError::Setting { key, error })?;
     }
-    if let Some((key, why)) = other.contradiction()
-        && held.contradiction().is_none()
-    {
+    let held = breaker.settings();
+    let wrong = held.with(set).contradiction();
+    if let Some((key, why)) = wrong.filter(|_| held.contradiction().is_none()) {
         return Err(SimulateError::Contradiction { key, why });
     }
     if since >= to && since > Seq(0) {
@@ -346,7 +343,7 @@ impl<'a> Pass<'a> {
     fn new(name: &'a str, set: &'a BTreeMap<String, u64>, start: Option<Breaker>) -> Self {
         let own = start.unwrap_or_else(|| Breaker::fresh(BreakerSettings::default()));
         let mut other = own.clone();
-        other.configure(changed_by(*own.settings(), set), &[]);
+        other.configure(own.settings().with(set), &[]);
         Self {
             name,
             set,
@@ -379,7 +376,7 @@ impl<'a> Pass<'a> {
             for configured in plan.filter(|found| found.name == self.name) {
                 let settings = configured.settings;
                 self.own.breaker.configure(settings, &[]);
-                let settings = changed_by(settings, self.set);
+                let settings = settings.with(self.set);
                 self.other.breaker.configure(settings, &[]);
             }
         } else if let Event::BreakerChanged(changed) = event {
@@ -495,12 +492,4 @@ impl<'a> Pass<'a> {
         let holder = u128::from_be_bytes(run.bytes());
         self.both(|name, machine| machine.end(name, at, holder, ended));
     }
-}
-
-fn changed_by(mut settings: BreakerSettings, set: &BTreeMap<String, u64>) -> BreakerSettings {
-    for (key, value) in set {
-        // They were checked.
-        let _ = settings.set(key, *value);
-    }
-    settings
 }

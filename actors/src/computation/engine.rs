@@ -213,7 +213,6 @@ impl Engine {
                     drop(lead);
                     return self.finish(job, self.timing(job), (kept.into(), None));
                 }
-                lead.missed();
                 job.control.start();
                 let mut timing = self.timing(job);
                 let started = self.environment.clock.monotonic();

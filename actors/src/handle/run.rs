@@ -84,7 +84,6 @@ pub(super) async fn request(door: &Door, request: RunRequest) -> Result<Admissio
                 return record_ended(door, asked, (kept.into(), 0)).await;
             }
             Start::Lead(lead) => {
-                lead.missed();
                 let guard = door.guard(&request);
                 let _ticket = pass(door, guard.as_ref())?;
                 let Some(ended) = compute(door, &request)? else {

@@ -146,16 +146,13 @@ impl Lead {
         self.cache.read_back(self.key, self.tags.operation)
     }
 
-    /// It is neither here nor in the log, and is computed.
-    pub(crate) fn missed(&self) {
+    /// Keeps what had to be computed, which the log holds. What failed or was refused by a lab is no
+    /// miss: there is nothing that could have been kept.
+    pub(crate) fn finish(self, kept: Kept) {
         self.cache.meters.miss.increment(1);
         lock(&self.cache.inner)
             .looked_up(self.tags.operation)
             .misses += 1;
-    }
-
-    /// Keeps how it ended, which the log holds.
-    pub(crate) fn finish(self, kept: Kept) {
         self.cache.keep(self.key, &self.tags, kept);
     }
 }

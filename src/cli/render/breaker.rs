@@ -78,9 +78,13 @@ pub(crate) fn breaker(item: &Value) -> String {
             .as_str()
             .unwrap_or("somebody says otherwise");
         let (by, reason) = (text(item, "/forced/by"), text(item, "/forced/reason"));
+        let reason = match reason {
+            "" => String::new(),
+            reason => format!(": {reason}"),
+        };
         line(
             &mut out,
-            &format!("held       by {by} until {until}: {reason}"),
+            &format!("held       by {by} until {until}{reason}"),
         );
     }
     let fallbacks = names(item, "/fallbacks");

@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use ureq::http::Uri;
 use ureq::tls::RootCerts;
 
 use super::Signal;
@@ -163,6 +164,10 @@ fn endpoint(
     let known = |url: &String| url.starts_with("http://") || url.starts_with("https://");
     if url.as_ref().is_some_and(|url| !known(url)) {
         return Err(bad(name, "has to begin with http:// or https://"));
+    }
+    let is_wrong = |url: &String| url.parse::<Uri>().is_err();
+    if url.as_ref().is_some_and(is_wrong) {
+        return Err(bad(name, "is no URL"));
     }
     // What the environment says is kept nowhere.
     if name == "otlp.endpoint" && names_a_user(&config.endpoint) {
@@ -417,6 +422,8 @@ mod tests {
             let error = read("http://x", &[(name, value)]).expect_err(name);
             assert_eq!(error.name, name);
         }
+        let error = read("http://a b", &[]).expect_err("no URL");
+        assert_eq!(error.name, "otlp.endpoint");
         let error = read("ftp://x", &[]).expect_err("no http");
         assert_eq!(error.name, "otlp.endpoint");
         let error = read("http://joe:word@x:4318/v", &[]).expect_err("a secret");

@@ -1,6 +1,8 @@
 //! How a breaker judges, as the configuration says it. Everything that turns configuration keys
 //! into settings comes through the table here: the server's start, what-if and simulation.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{BREAKER_NAME_CHARS_MAX, BREAKERS_MAX, WINDOW_CALLS_MAX};
@@ -125,6 +127,15 @@ impl BreakerSettings {
         }
         (key.set)(self, value);
         Ok(())
+    }
+
+    /// These with the keys of `set`, whose values were checked.
+    #[must_use]
+    pub fn with(mut self, set: &BTreeMap<String, u64>) -> Self {
+        for (key, value) in set {
+            let _ = self.set(key, *value);
+        }
+        self
     }
 
     /// The key whose value makes no sense beside another, and why.

@@ -177,7 +177,7 @@ impl fmt::Display for BreakerCause {
             Self::FailureRate { failed, of } => write!(f, "{failed} of {of} calls failed"),
             Self::SlowRate { slow, of } => write!(f, "{slow} of {of} calls were slow"),
             Self::ConsecutiveFailures { failed } => write!(f, "{failed} calls failed in a row"),
-            Self::ProbeFailed => f.write_str("a probe failed"),
+            Self::ProbeFailed => f.write_str("a probe failed or was slow"),
             Self::ProbesSucceeded { succeeded } => write!(f, "{succeeded} probes succeeded"),
             Self::OpenLongEnough => f.write_str("it was open for long enough"),
             Self::HalfOpenTooLong => f.write_str("it was half-open for too long"),
