@@ -152,7 +152,8 @@ pub(crate) enum Verb {
     /// A live view of a running server: requests, latencies, actors, breakers, caches, memory.
     #[command(
         after_help = "Examples:\n  hindcast top --server http://127.0.0.1:8080\n  \
-                            hindcast top --once\n  hindcast top --json --interval 5s"
+                            hindcast top --once\n  hindcast top --json --interval 5s\n  \
+                            hindcast top slow --by total --interval 30s"
     )]
     Top(super::top::Options),
     /// Look at what a server needs here (port, disk, keys, log, limits), and say what to do.

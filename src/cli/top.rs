@@ -1,13 +1,14 @@
 //! `hindcast top`: a live view of a running server, from its metrics, its actors and its circuit
 //! breakers. Rates are what counters grew by between two looks.
 
+mod slow;
 mod text;
 mod view;
 
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use super::arguments::Global;
@@ -18,6 +19,8 @@ use super::output::{Failure, Output};
 use super::target;
 use crate::clock;
 use crate::metrics::read::Scrape;
+pub(crate) use slow::By;
+use slow::Slow;
 use view::{Page, View};
 
 /// The longest time between two looks.
@@ -25,21 +28,41 @@ const INTERVAL_MAX: Duration = Duration::from_secs(3_600);
 /// Clears the terminal and goes to its first line.
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
+/// Time between two looks, when nothing else is said.
+const INTERVAL: &str = "2s";
+
+/// What is looked at in place of everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// The routes that take the time, once: since the server began, or over --interval.
+    Slow,
+}
+
 /// How a server is looked at.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Time between two looks, such as 2s or 500ms.
-    #[arg(long, value_name = "SPAN", default_value = "2s")]
-    interval: String,
+    /// What is looked at in place of everything.
+    #[arg(value_enum)]
+    what: Option<What>,
+    /// What the slowest routes are the slowest by.
+    #[arg(long, value_enum, default_value_t = By::P95)]
+    by: By,
+    /// Time between two looks, such as 500ms; 2s if left out.
+    #[arg(long, value_name = "SPAN")]
+    interval: Option<String>,
     /// Print one view and end; it takes one interval.
     #[arg(long)]
     once: bool,
 }
 
 pub(crate) fn run(global: &Global, options: &Options, output: &Output) -> Result<(), Failure> {
-    let interval = span("--interval", &options.interval, INTERVAL_MAX)?;
+    let given = options.interval.as_deref();
+    let interval = span("--interval", given.unwrap_or(INTERVAL), INTERVAL_MAX)?;
     let url = target::url(global)?;
     let client = Client::to(&url, global)?;
+    if options.what == Some(What::Slow) {
+        return slowest(&client, (options.by, given.map(|_| interval)), output);
+    }
     let clears = !options.once && !output.json && std::io::stdout().is_terminal();
     let mut before = look(&client)?;
     loop {
@@ -64,6 +87,32 @@ pub(crate) fn run(global: &Global, options: &Options, output: &Output) -> Result
             output.text("")?;
         }
         before = now;
+    }
+}
+
+/// The routes that take the time: since the server began, or over an interval.
+fn slowest(
+    client: &Client,
+    (by, interval): (By, Option<Duration>),
+    output: &Output,
+) -> Result<(), Failure> {
+    let before = match interval {
+        None => None,
+        Some(interval) => {
+            let page = look(client)?;
+            pause(interval);
+            Some(page)
+        }
+    };
+    let now = look(client)?;
+    let before = before.as_ref().map(|before| {
+        let micros = now.at_micros.saturating_sub(before.at_micros);
+        (&before.metrics, micros as f64 / 1e6)
+    });
+    let found = Slow::between(before, &now.metrics, by);
+    match output.json {
+        true => output.value(&found),
+        false => output.text(&found.text()),
     }
 }
 

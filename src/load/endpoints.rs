@@ -205,6 +205,11 @@ impl EndpointsReport {
             let before = baseline
                 .and_then(|older| older.endpoints.iter().find(|known| known.name == one.name));
             one.judge(&self.limits, before);
+            if baseline.is_some() && before.is_none() {
+                let name = &one.name;
+                let note = format!("{name} is compared with nothing: the older report lacks it");
+                self.notes.push(note);
+            }
         }
         let worst = self.endpoints.iter().map(|one| one.verdict).max();
         self.verdict = worst.unwrap_or(Grade::Pass);

@@ -635,6 +635,18 @@ fn one_live_view_is_printed_as_json_and_as_text() {
     ] {
         assert!(text.contains(part), "{part} is missing in\n{text}");
     }
+    let slow = ["top", "slow", "--server", &server.url];
+    let (out, errors, code) = run(&[&slow[..], &["--json"]].concat());
+    assert_eq!(code, Some(0), "{errors}");
+    let found = json(&out);
+    assert_eq!(found["seconds"], Value::Null);
+    let shares = list(&found["routes"])
+        .iter()
+        .map(|route| number(&route["share"]));
+    assert!((shares.sum::<f64>() - 1.0).abs() < 1e-9, "{found}");
+    let (text, errors, code) = run(&[&slow[..], &["--by", "total"]].concat());
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(text.contains("POST /api/v1/backups"), "{text}");
     let (_, errors, code) = run(&["top", "--interval", "0s", "--server", &server.url]);
     assert_eq!(code, Some(2), "{errors}");
 }

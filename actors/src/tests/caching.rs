@@ -113,7 +113,7 @@ fn what_is_on_disk_is_proved_by_the_log_or_not_believed() {
         let key = key(&wrong);
         let run = compute(&world, right).await;
         let log = world.log.head().log;
-        let dir = world.stop().await;
+        let dir = world.let_go().await;
         // Somebody says that the run has the result of another request, and of one that never was.
         let (shelf, _) = Shelf::open(&dir.path().join("results"), log, 1 << 20).unwrap();
         let pointer = Pointer {
@@ -143,7 +143,7 @@ fn a_lost_disk_costs_time_alone() {
         let world = World::new(options());
         let run = compute(&world, slow(7)).await;
         let before = world.view(run);
-        let dir = world.stop().await;
+        let dir = world.let_go().await;
         let file = dir.path().join("results/db");
         let mut bytes = std::fs::read(&file).unwrap();
         for byte in &mut bytes {

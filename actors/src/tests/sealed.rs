@@ -135,7 +135,7 @@ fn sealed_payloads_read_like_others_and_stand_nowhere_readable() {
             }
             let told = Value::from(events(&world)).to_string();
             assert!(told.contains(SPEC) && told.contains(SERIES), "{told}");
-            let dir = world.stop().await;
+            let dir = world.let_go().await;
             for text in [SPEC, SERIES, RESULT, LARGE_RESULT] {
                 let (found, bytes) = holds(dir.path(), text);
                 assert_eq!(found, key == KeyId(0), "{text} under {key:?}");
@@ -152,11 +152,11 @@ fn without_the_key_views_say_sealed_and_with_it_the_setting_does_not_matter() {
         let world = World::open(tempfile::tempdir().unwrap(), options(), KEY);
         let (runs, experiment) = work(&world).await;
         let before = shown(&world, &runs);
-        let world = World::open(world.stop().await, options(), KeyId(0));
+        let world = World::open(world.let_go().await, options(), KeyId(0));
         assert_eq!(shown(&world, &runs), before);
         let later = world.ask(fault(marked(What::Answer, 0))).await;
         world.end(later).await;
-        let dir = world.stop().await;
+        let dir = world.let_go().await;
         assert!(holds(dir.path(), SPEC).0, "not sealed any more");
         std::fs::remove_dir_all(dir.path().join("keys")).unwrap();
         // The second time there is a key of the same name, and it is another one.
@@ -181,7 +181,7 @@ fn without_the_key_views_say_sealed_and_with_it_the_setting_does_not_matter() {
             // Three runs without blobs, twice, and the experiment.
             assert_eq!(sealed.count(), 7);
             assert_eq!(world.view(later).request["padding"], SPEC);
-            dir = Some(world.stop().await);
+            dir = Some(world.let_go().await);
         }
     });
 }
@@ -197,7 +197,7 @@ fn a_pending_sealed_run_is_computed_with_its_key_and_fails_without() {
             world.running(blocking).await;
             let small = world.ask(fault(marked(What::Answer, 0))).await;
             let large = world.ask(fault(marked(What::Answer, 40_000))).await;
-            let dir = world.stop().await;
+            let dir = world.let_go().await;
             if !kept {
                 std::fs::remove_dir_all(dir.path().join("keys")).unwrap();
             }
@@ -219,7 +219,7 @@ fn a_pending_sealed_run_is_computed_with_its_key_and_fails_without() {
                 }
             }
             // It was sealed when it was asked for, so its result is sealed as well.
-            let dir = world.stop().await;
+            let dir = world.let_go().await;
             assert!(!holds(dir.path(), RESULT).0);
         }
     });
@@ -242,7 +242,7 @@ fn what_a_lab_says_of_a_sealed_request_is_not_recorded() {
             }
         }
         assert_eq!(world.count(|event| matches!(event, Event::RunFailed(_))), 4);
-        let dir = world.stop().await;
+        let dir = world.let_go().await;
         for text in ["does not add up", "the lab is broken"] {
             assert!(!holds(dir.path(), text).0, "{text}");
         }

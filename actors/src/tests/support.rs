@@ -186,12 +186,18 @@ impl World {
         self.dir
     }
 
+    /// Stops everything in good order, and waits until the directory can be opened again: a thread that
+    /// has told its outcome may hold the log for a moment more.
+    pub(crate) async fn let_go(self) -> TempDir {
+        let dir = self.stop().await;
+        until("the log is let go", || !hindcast_log::is_open(dir.path())).await;
+        dir
+    }
+
     /// Stops and starts again over the same directory.
     pub(crate) async fn restart(self) -> Self {
         let (options, seal_key) = (self.options, self.seal_key);
-        let dir = self.stop().await;
-        // A computing thread that has told its outcome may hold the log for a moment more.
-        until("the log is let go", || !hindcast_log::is_open(dir.path())).await;
+        let dir = self.let_go().await;
         Self::open(dir, options, seal_key)
     }
 

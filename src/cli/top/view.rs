@@ -192,7 +192,7 @@ impl View {
     }
 }
 
-/// Cumulative buckets by bound, for each route.
+/// Cumulative buckets by bound, for each route: method and path.
 type Buckets = BTreeMap<(String, String), Vec<(f64, f64)>>;
 
 fn buckets(page: &Scrape) -> Buckets {
@@ -208,25 +208,29 @@ fn buckets(page: &Scrape) -> Buckets {
     all
 }
 
+/// What the buckets of each route grew by. Routes that nobody asked are left out.
+pub(super) fn grown(before: &Scrape, now: &Scrape) -> Buckets {
+    let before = buckets(before);
+    let mut all = buckets(now);
+    for (route, counts) in &mut all {
+        let then = before.get(route);
+        for (index, (_, count)) in counts.iter_mut().enumerate() {
+            let then = then.and_then(|then| then.get(index));
+            *count = (*count - then.map_or(0.0, |(_, count)| *count)).max(0.0);
+        }
+    }
+    all.retain(|_, counts| counts.last().is_some_and(|(_, count)| *count > 0.0));
+    all
+}
+
 fn routes(both: &Between<'_>) -> Vec<Route> {
-    let before = buckets(both.before);
-    let mut all: Vec<Route> = buckets(both.now)
+    let mut all: Vec<Route> = grown(both.before, both.now)
         .into_iter()
-        .filter_map(|(route, counts)| {
-            let then = before.get(&route);
-            let grown: Vec<(f64, f64)> = counts
-                .iter()
-                .enumerate()
-                .map(|(index, (bound, count))| {
-                    let then = then.and_then(|then| then.get(index));
-                    let then = then.map_or(0.0, |(_, count)| *count);
-                    (*bound, (count - then).max(0.0))
-                })
-                .collect();
+        .filter_map(|(route, grown)| {
             let count = grown.last()?.1;
             let ms = |share: f64| quantile(&grown, share).map(|seconds| seconds * 1e3);
             let (method, path) = route;
-            (count > 0.0).then(|| Route {
+            Some(Route {
                 method,
                 path,
                 requests_per_s: count / both.seconds,
