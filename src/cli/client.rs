@@ -14,6 +14,8 @@ use super::connection::Connection;
 use super::output::{self, Failure, Output};
 use crate::answer::{Answer, CacheNote, Durations, EXACT};
 
+/// Bytes of an answer, beyond what any server of ours sends at once.
+const ANSWER_BYTES_MAX: u64 = 1 << 30;
 /// The wait that is asked for; what takes longer is followed by its progress.
 const WAIT_SECONDS: u64 = 5;
 
@@ -170,7 +172,7 @@ impl Client {
         let body = response
             .body_mut()
             .with_config()
-            .limit(u64::MAX)
+            .limit(ANSWER_BYTES_MAX)
             .read_to_string()
             .map_err(|error| self.connection.unreachable(&error))?;
         match status {

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hindcast_actors::circuit_breaker::services;
 use hindcast_model::breaker::BreakerSettings;
+use hindcast_model::settings::BadSetting;
 use serde::{Deserialize, Serialize};
 
 use super::{BackupConfig, ConfigError};
 use crate::breakers::{merged, pair_of, targets};
+use crate::nearest;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -100,8 +102,14 @@ impl BreakersConfig {
                 return refuse("name", format!("`{}` is given more than once", own.name));
             }
             for (key, value) in &own.keys {
-                if let Err(error) = BreakerSettings::default().set(key, *value) {
-                    return refuse(key, error.to_string());
+                match BreakerSettings::default().set(key, *value) {
+                    Ok(()) => {}
+                    Err(BadSetting::NotRead) => {
+                        let known = BreakerSettings::KEYS.iter().map(|key| key.name);
+                        let near = nearest::name(key, known).unwrap_or("open_ms");
+                        return refuse(key, format!("unknown key; did you mean `{near}`?"));
+                    }
+                    Err(error) => return refuse(key, error.to_string()),
                 }
             }
             if let Some((key, why)) = merged(self, Some(own)).contradiction() {
@@ -165,6 +173,8 @@ mod tests {
             let start = format!("breakers.own[0].{named}");
             assert!(message.starts_with(&start), "{message}");
         }
+        let message = refused(|config| config.own = vec![own("path_analysis", "slow", 3)]);
+        assert!(message.contains("did you mean `slow_ms`?"), "{message}");
         let message = refused(|config| config.minimum_calls = 100);
         assert!(message.starts_with("breakers.minimum_calls"), "{message}");
         let message = refused(|config| config.own = vec![own("path_analysis", "open_ms", 0)]);

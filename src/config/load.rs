@@ -186,6 +186,11 @@ impl Merged {
     }
 
     fn set(&mut self, key: &str, text: &str, source: &str) -> Result<(), ConfigError> {
+        if let Some(section) = self.table.get(key).and_then(Value::as_table) {
+            let first = section.keys().next().map_or("", String::as_str);
+            let message = format!("is a section: name a key of it, such as {key}.{first}");
+            return Err(ConfigError::from_source(key, message, source));
+        }
         let place = key
             .split_once('.')
             .and_then(|(section, name)| self.table.get_mut(section)?.as_table_mut()?.get_mut(name))
@@ -321,6 +326,11 @@ mod tests {
             let message = result.expect_err("unknown");
             assert!(message.ends_with(expected), "{message}");
         }
+        let whole = load("", &[], &["runs=2"]).expect_err("a section");
+        assert!(
+            whole.contains("runs: is a section: name a key of it"),
+            "{whole}"
+        );
         let section = load("[htpp]\nwait_max_ms = 1\n", &[], &[]).expect_err("unknown");
         assert!(section.ends_with("did you mean `http`?"), "{section}");
     }
