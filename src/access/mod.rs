@@ -118,15 +118,17 @@ pub enum Denied {
 }
 
 impl Denied {
-    /// All labels.
-    pub const WORDS: [&str; 7] = [
-        "missing",
-        "malformed",
-        "unknown",
-        "revoked",
-        "expired",
-        "too_many",
-        "busy",
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Missing,
+        Self::Malformed,
+        Self::Unknown,
+        Self::Revoked,
+        Self::Expired,
+        Self::TooMany {
+            retry_after_seconds: 0,
+        },
+        Self::Busy,
     ];
 
     /// The label in `auth_failures_total`.

@@ -11,11 +11,13 @@ pub(crate) fn run(global: &Global, output: &Output) -> Result<(), Failure> {
     let url = target::url(global)?;
     let client = Client::to(&url, global)?;
     let mut health = client.health()?;
-    // One that starts, or does not say it to everybody, says nothing of them.
-    let services = client
-        .get("/health/services")
-        .and_then(|reply| reply.value());
-    if let (Ok(services), Some(health)) = (services, health.as_object_mut()) {
+    // One that starts, or does not say everything to everybody, is not asked for more.
+    if health["components"].is_object()
+        && let Ok(services) = client
+            .get("/health/services")
+            .and_then(|reply| reply.value())
+        && let Some(health) = health.as_object_mut()
+    {
         let all = services["services"].as_array().into_iter().flatten();
         let ailing = all.filter(|service| service["status"] != "HEALTHY");
         health.insert("ailing_services".to_owned(), ailing.cloned().collect());

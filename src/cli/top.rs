@@ -99,17 +99,17 @@ fn slowest(
     let before = match interval {
         None => None,
         Some(interval) => {
-            let page = look(client)?;
+            let page = scrape(client)?;
             pause(interval);
             Some(page)
         }
     };
-    let now = look(client)?;
-    let before = before.as_ref().map(|before| {
-        let micros = now.at_micros.saturating_sub(before.at_micros);
-        (&before.metrics, micros as f64 / 1e6)
+    let (now, at_micros) = scrape(client)?;
+    let before = before.as_ref().map(|(page, then)| {
+        let micros = at_micros.saturating_sub(*then);
+        (page, micros as f64 / 1e6)
     });
-    let found = Slow::between(before, &now.metrics, by);
+    let found = Slow::between(before, &now, by);
     match output.json {
         true => output.value(&found),
         false => output.text(&found.text()),
@@ -117,15 +117,21 @@ fn slowest(
 }
 
 fn look(client: &Client) -> Result<Page, Failure> {
-    let metrics = client.get("/metrics")?;
-    let at_micros = clock::monotonic_micros();
+    let (metrics, at_micros) = scrape(client)?;
     Ok(Page {
         at_micros,
         wall_micros: clock::wall().0,
-        metrics: Scrape::parse(&metrics.body, |_| true),
+        metrics,
         actors: list(client, "/debug/actors", "actors")?,
         breakers: list(client, "/health/circuit-breakers", "items")?,
     })
+}
+
+/// The metrics, and when they were read.
+fn scrape(client: &Client) -> Result<(Scrape, u64), Failure> {
+    let page = client.get("/metrics")?;
+    let at_micros = clock::monotonic_micros();
+    Ok((Scrape::parse(&page.body, |_| true), at_micros))
 }
 
 fn list(client: &Client, path: &str, name: &str) -> Result<Vec<Value>, Failure> {

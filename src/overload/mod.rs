@@ -258,7 +258,7 @@ pub fn describe() {
         "Requests that did not prove who sent them, or that their sender may not make, by reason"
     );
     // There from the start, so that the first one is seen as a rise.
-    for reason in Denied::WORDS.into_iter().chain(["role"]) {
+    for reason in Denied::ALL.map(Denied::word).into_iter().chain(["role"]) {
         metrics::counter!("auth_failures_total", "reason" => reason).increment(0);
     }
     describe_gauge!(

@@ -202,6 +202,9 @@ impl Disk {
     fn opened(&self) -> Result<(Shelf, Option<String>), LogError> {
         let log = self.log.head().log;
         let (shelf, why) = Shelf::open(&self.folder(), log, self.options().bytes_max)?;
+        if lock(&self.gone).is_empty() {
+            return Ok((shelf, why));
+        }
         let mut gone = Vec::new();
         shelf.each(|key, pointer| {
             if self.is_invalidated(key, pointer) {

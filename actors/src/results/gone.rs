@@ -52,6 +52,10 @@ impl Invalidations {
         Self(vec![(everything(), until)])
     }
 
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn extend(&mut self, others: Self) {
         for (selector, until) in others.0 {
             self.add(selector, until);

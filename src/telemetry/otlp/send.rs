@@ -46,6 +46,8 @@ pub(super) struct Sender {
     started_micros: u64,
     /// Whether the last attempt failed.
     failing: Cell<bool>,
+    /// Whether the collector rejected something of the last request that it took, by signal.
+    complained: [Cell<bool>; 3],
     collector: Dependency,
 }
 
@@ -92,6 +94,7 @@ impl Sender {
             failed: Signal::ALL.map(failed),
             started_micros: clock::wall().0,
             failing: Cell::new(false),
+            complained: Default::default(),
             collector: Dependency::new("otlp", Arc::new(SystemClock)),
             settings,
             queue,
@@ -230,10 +233,16 @@ impl Sender {
         }
     }
 
+    /// Told once for each signal, until something of it is taken as a whole: a line about rejected lines
+    /// would be rejected as well.
     fn rejected(&self, signal: Signal, rejected: Option<&Rejected>) {
+        let before = self.complained[signal as usize].replace(rejected.is_some());
         if let Some(Rejected { items, why }) = rejected {
             let signal = signal.word();
-            tracing::warn!(signal, rejected = items, why, "the collector complains");
+            match before {
+                false => tracing::warn!(signal, rejected = items, why, "the collector complains"),
+                true => tracing::debug!(signal, rejected = items, why, "the collector complains"),
+            }
         }
     }
 
